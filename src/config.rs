@@ -1,0 +1,445 @@
+//! Every setting, with the seed's names and defaults. One flat table, so that a config file, the model
+//! file's metadata and the seed's CONFIG read alike.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Declares an enum whose names in files are lower case.
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name { $(#[serde(rename = $text)] $variant),+ }
+
+        impl $name {
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The name in files and on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $($name::$variant => $text),+ }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                Self::ALL.iter().copied().find(|v| v.name() == text).ok_or_else(|| {
+                    let names: Vec<_> = Self::ALL.iter().map(|v| v.name()).collect();
+                    Error::argument(stringify!($name), text, format!("one of {}", names.join(", ")))
+                })
+            }
+        }
+    };
+}
+
+choice!(
+    /// How a latent sequence becomes one summary.
+    Pool { Attention = "attention", Mean = "mean", Last = "last", Hybrid = "hybrid" });
+choice!(
+    /// How a summary becomes a latent sequence again.
+    Expand { Lstm = "lstm", Mlp = "mlp", Repeat = "repeat" });
+choice!(
+    /// How the generator sees its condition: beside the noise, or as a modulation of every layer.
+    GeneratorKind { Standard = "standard", Film = "film" });
+choice!(CriticKind { Standard = "standard", Projection = "projection", Multiscale = "multiscale" });
+choice!(
+    /// adam adds L2 weight decay to the gradient, adamw decays the weights; radam is Adam with rectified warm-up.
+    OptimizerKind { Adam = "adam", AdamW = "adamw", RAdam = "radam" });
+choice!(
+    /// Learning rate of stage 1. See `nn::optim::Schedule`.
+    ScheduleKind { None = "none", Cosine = "cosine", Step = "step", Plateau = "plateau", OneCycle = "onecycle" });
+choice!(Preset { Default = "default", Fast = "fast", Large = "large", Recommended = "recommended" });
+choice!(
+    /// What a movement is conditioned on, where the data set does not bring its own numbers.
+    ConditionKind { Straight = "straight", Path = "path" });
+
+/// Architecture, both training stages, and generation. Names are the seed's where the seed has the setting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    // Architecture: fixed for a model's life. Letters as in the shapes: F T L S N C.
+    pub feature_dim: usize,
+    pub max_seq_len: usize,
+    pub encoder_hidden_dim: usize,
+    pub encoder_num_layers: usize,
+    pub decoder_hidden_dim: usize,
+    pub decoder_num_layers: usize,
+    /// Of encoder and decoder: on the outputs of every LSTM layer but the last.
+    pub lstm_dropout: f64,
+    pub latent_dim: usize,
+    pub summary_dim: usize,
+    pub pool_type: Pool,
+    pub pooler_dropout: f64,
+    pub expand_type: Expand,
+    pub expander_hidden_dim: usize,
+    pub expander_num_layers: usize,
+    pub expander_dropout: f64,
+    pub noise_dim: usize,
+    pub condition_dim: usize,
+    pub generator_type: GeneratorKind,
+    pub generator_hidden_dims: Vec<usize>,
+    pub generator_use_residual: bool,
+    pub discriminator_type: CriticKind,
+    pub discriminator_hidden_dims: Vec<usize>,
+    pub discriminator_use_spectral_norm: bool,
+    pub discriminator_n_scales: usize,
+    /// Of the initial weights.
+    pub seed: u64,
+
+    // Stage 1: the autoencoder.
+    pub lr_autoencoder: f64,
+    pub stage1_iterations: u64,
+    pub lambda_recon: f64,
+    pub lambda_latent: f64,
+    pub lambda_direct: f64,
+    /// Early stop: the direct loss, averaged over 100 iterations, must be below this.
+    pub stage1_threshold: f64,
+    /// Early stop: and must not have improved by 0.001 for so many iterations.
+    pub stage1_patience: u64,
+    pub stage1_grad_clip: f64,
+    pub stage1_weight_decay: f64,
+    pub optimizer: OptimizerKind,
+    pub lr_schedule: ScheduleKind,
+    /// cosine: iterations between warm restarts.
+    pub lr_cosine_period: u64,
+    /// step: iterations between decays, and the factor.
+    pub lr_step_size: u64,
+    pub lr_step_gamma: f64,
+    /// plateau: log intervals without improvement before a decay, and the factor.
+    pub lr_plateau_patience: u64,
+    pub lr_plateau_factor: f64,
+
+    // Stage 2: the WGAN-GP.
+    pub lr_generator: f64,
+    pub lr_discriminator: f64,
+    pub n_critic: u32,
+    pub lambda_gp: f64,
+    pub lambda_fm: f64,
+    pub use_feature_matching: bool,
+    pub stage2_iterations: u64,
+    pub adam_beta1: f64,
+    pub adam_beta2: f64,
+    pub stage2_grad_clip: f64,
+    pub stage2_weight_decay: f64,
+
+    // Both stages.
+    pub batch_size: usize,
+    /// Iterations between progress lines, validation losses and checkpoints.
+    pub log_interval: u64,
+    pub eval_interval: u64,
+    pub save_interval: u64,
+
+    // Data.
+    pub condition: ConditionKind,
+    /// Training movements are also shown mirrored in x and in y, each with probability one half.
+    pub augment_mirror: bool,
+    /// Standard deviation of the noise on scaled features while stage 1 trains; none on the heading.
+    pub augment_noise: f64,
+    /// Quality filter: largest z-score of a movement's mean |feature|; 0 switches it off.
+    pub quality_z: f64,
+    pub quality_min_length: usize,
+
+    // Generation.
+    /// Below 1, noise is clamped to +-2 psi: closer to the average.
+    pub truncation_psi: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            feature_dim: 8,
+            max_seq_len: 200,
+            encoder_hidden_dim: 64,
+            encoder_num_layers: 3,
+            decoder_hidden_dim: 64,
+            decoder_num_layers: 3,
+            lstm_dropout: 0.2,
+            latent_dim: 48,
+            summary_dim: 96,
+            pool_type: Pool::Attention,
+            pooler_dropout: 0.1,
+            expand_type: Expand::Lstm,
+            expander_hidden_dim: 128,
+            expander_num_layers: 2,
+            expander_dropout: 0.1,
+            noise_dim: 128,
+            condition_dim: 1,
+            generator_type: GeneratorKind::Standard,
+            generator_hidden_dims: vec![256, 256, 256],
+            generator_use_residual: true,
+            discriminator_type: CriticKind::Standard,
+            discriminator_hidden_dims: vec![256, 256, 256],
+            discriminator_use_spectral_norm: false,
+            discriminator_n_scales: 3,
+            seed: 0,
+            lr_autoencoder: 1e-3,
+            stage1_iterations: 15_000,
+            lambda_recon: 1.0,
+            lambda_latent: 0.5,
+            lambda_direct: 1.0,
+            stage1_threshold: 0.05,
+            stage1_patience: 1000,
+            stage1_grad_clip: 1.0,
+            stage1_weight_decay: 1e-5,
+            optimizer: OptimizerKind::Adam,
+            lr_schedule: ScheduleKind::None,
+            lr_cosine_period: 5000,
+            lr_step_size: 5000,
+            lr_step_gamma: 0.5,
+            lr_plateau_patience: 10,
+            lr_plateau_factor: 0.5,
+            lr_generator: 1e-4,
+            lr_discriminator: 1e-4,
+            n_critic: 5,
+            lambda_gp: 10.0,
+            lambda_fm: 1.0,
+            use_feature_matching: true,
+            stage2_iterations: 30_000,
+            adam_beta1: 0.0,
+            adam_beta2: 0.9,
+            stage2_grad_clip: 1.0,
+            stage2_weight_decay: 0.0,
+            batch_size: 64,
+            log_interval: 100,
+            eval_interval: 1000,
+            save_interval: 5000,
+            condition: ConditionKind::Straight,
+            augment_mirror: true,
+            augment_noise: 0.02,
+            quality_z: 3.0,
+            quality_min_length: 10,
+            truncation_psi: 1.0,
+        }
+    }
+}
+
+/// Bounds on what a config file or a model file may ask for, so that neither can exhaust the machine.
+pub const MAX_DIM: usize = 4096;
+pub const MAX_LAYERS: usize = 16;
+pub const MAX_STEPS: usize = 4096;
+pub const MAX_BATCH: usize = 65_536;
+
+impl Config {
+    pub fn preset(preset: Preset) -> Config {
+        let base = Config::default();
+        match preset {
+            Preset::Default => base,
+            Preset::Fast => Config {
+                latent_dim: 32,
+                summary_dim: 64,
+                noise_dim: 64,
+                generator_hidden_dims: vec![128, 128],
+                discriminator_hidden_dims: vec![128, 128],
+                expander_hidden_dim: 64,
+                stage1_iterations: 5000,
+                stage2_iterations: 10_000,
+                batch_size: 32,
+                ..base
+            },
+            Preset::Large => Config {
+                latent_dim: 64,
+                summary_dim: 128,
+                noise_dim: 256,
+                generator_hidden_dims: vec![512, 512, 256],
+                discriminator_hidden_dims: vec![512, 512, 256],
+                expander_hidden_dim: 256,
+                expander_num_layers: 3,
+                stage1_iterations: 20_000,
+                stage2_iterations: 50_000,
+                ..base
+            },
+            // What the seed recommends when the loss plateaus.
+            Preset::Recommended => {
+                Config { latent_dim: 64, summary_dim: 192, pool_type: Pool::Hybrid, lr_autoencoder: 5e-4, ..base }
+            }
+        }
+    }
+
+    /// Names the first setting that is out of range.
+    pub fn check(&self) -> Result<()> {
+        let sizes = [
+            ("feature_dim", self.feature_dim, MAX_DIM),
+            ("max_seq_len", self.max_seq_len, MAX_STEPS),
+            ("encoder_hidden_dim", self.encoder_hidden_dim, MAX_DIM),
+            ("encoder_num_layers", self.encoder_num_layers, MAX_LAYERS),
+            ("decoder_hidden_dim", self.decoder_hidden_dim, MAX_DIM),
+            ("decoder_num_layers", self.decoder_num_layers, MAX_LAYERS),
+            ("latent_dim", self.latent_dim, MAX_DIM),
+            ("summary_dim", self.summary_dim, MAX_DIM),
+            ("expander_hidden_dim", self.expander_hidden_dim, MAX_DIM),
+            ("expander_num_layers", self.expander_num_layers, MAX_LAYERS),
+            ("noise_dim", self.noise_dim, MAX_DIM),
+            ("condition_dim", self.condition_dim, MAX_DIM),
+            ("generator_hidden_dims.len", self.generator_hidden_dims.len(), MAX_LAYERS),
+            ("discriminator_hidden_dims.len", self.discriminator_hidden_dims.len(), MAX_LAYERS),
+            ("discriminator_n_scales", self.discriminator_n_scales, MAX_LAYERS),
+            ("batch_size", self.batch_size, MAX_BATCH),
+            ("n_critic", self.n_critic as usize, 1000),
+        ];
+        for (name, value, most) in sizes {
+            if !(1..=most).contains(&value) {
+                return Err(Error::argument(name, value, format!("1 to {most}")));
+            }
+        }
+        let lists = [
+            ("generator_hidden_dims", &self.generator_hidden_dims),
+            ("discriminator_hidden_dims", &self.discriminator_hidden_dims),
+        ];
+        for (name, widths) in lists {
+            for (i, &width) in widths.iter().enumerate() {
+                if !(1..=MAX_DIM).contains(&width) {
+                    return Err(Error::argument(format!("{name}[{i}]"), width, format!("1 to {MAX_DIM}")));
+                }
+            }
+        }
+        self.check_numbers()?;
+        self.check_combinations()
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        let below_one = [
+            ("lstm_dropout", self.lstm_dropout),
+            ("pooler_dropout", self.pooler_dropout),
+            ("expander_dropout", self.expander_dropout),
+            ("adam_beta1", self.adam_beta1),
+            ("adam_beta2", self.adam_beta2),
+        ];
+        for (name, value) in below_one {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Error::argument(name, value, "0 or more and below 1"));
+            }
+        }
+        let positive = [
+            ("lr_autoencoder", self.lr_autoencoder),
+            ("lr_generator", self.lr_generator),
+            ("lr_discriminator", self.lr_discriminator),
+            ("stage1_grad_clip", self.stage1_grad_clip),
+            ("stage2_grad_clip", self.stage2_grad_clip),
+            ("truncation_psi", self.truncation_psi),
+        ];
+        for (name, value) in positive {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Error::argument(name, value, "a number above 0"));
+            }
+        }
+        let not_negative = [
+            ("lambda_recon", self.lambda_recon),
+            ("lambda_latent", self.lambda_latent),
+            ("lambda_direct", self.lambda_direct),
+            ("lambda_gp", self.lambda_gp),
+            ("lambda_fm", self.lambda_fm),
+            ("stage1_threshold", self.stage1_threshold),
+            ("stage1_weight_decay", self.stage1_weight_decay),
+            ("stage2_weight_decay", self.stage2_weight_decay),
+            ("lr_step_gamma", self.lr_step_gamma),
+            ("lr_plateau_factor", self.lr_plateau_factor),
+            ("augment_noise", self.augment_noise),
+            ("quality_z", self.quality_z),
+        ];
+        for (name, value) in not_negative {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(Error::argument(name, value, "0 or more"));
+            }
+        }
+        let intervals = [
+            ("lr_cosine_period", self.lr_cosine_period),
+            ("lr_step_size", self.lr_step_size),
+            ("log_interval", self.log_interval),
+            ("eval_interval", self.eval_interval),
+            ("save_interval", self.save_interval),
+        ];
+        for (name, value) in intervals {
+            if value == 0 {
+                return Err(Error::argument(name, value, "1 or more"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_combinations(&self) -> Result<()> {
+        if self.pool_type == Pool::Attention && self.latent_dim < 2 {
+            return Err(Error::argument("latent_dim", self.latent_dim, "2 or more with attention pooling"));
+        }
+        let least = 1 << (self.discriminator_n_scales - 1);
+        if self.discriminator_type == CriticKind::Multiscale && self.summary_dim < least {
+            let expected = format!("{least} or more, halved {} times", self.discriminator_n_scales - 1);
+            return Err(Error::argument("summary_dim", self.summary_dim, expected));
+        }
+        Ok(())
+    }
+
+    /// Names the first architecture setting in which the two differ.
+    pub fn same_architecture(&self, other: &Config) -> Result<()> {
+        let a = serde_json::to_value(self).unwrap_or_default();
+        let b = serde_json::to_value(other).unwrap_or_default();
+        for name in ARCHITECTURE {
+            if a[name] != b[name] {
+                return Err(Error::argument(*name, &b[name], format!("the model's {}", a[name])));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The settings that cannot change once a model exists.
+const ARCHITECTURE: &[&str] = &[
+    "feature_dim",
+    "max_seq_len",
+    "encoder_hidden_dim",
+    "encoder_num_layers",
+    "decoder_hidden_dim",
+    "decoder_num_layers",
+    "latent_dim",
+    "summary_dim",
+    "pool_type",
+    "expand_type",
+    "expander_hidden_dim",
+    "expander_num_layers",
+    "noise_dim",
+    "condition_dim",
+    "generator_type",
+    "generator_hidden_dims",
+    "generator_use_residual",
+    "discriminator_type",
+    "discriminator_hidden_dims",
+    "discriminator_use_spectral_norm",
+    "discriminator_n_scales",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_pass_their_own_check() {
+        for &preset in Preset::ALL {
+            Config::preset(preset).check().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_bad_setting_is_named() {
+        let message = |c: Config| c.check().unwrap_err().to_string();
+        assert_eq!(message(Config { latent_dim: 0, ..Config::default() }), "latent_dim is 0, expected 1 to 4096");
+        let nan = Config { lambda_gp: f64::NAN, ..Config::default() };
+        assert_eq!(message(nan), "lambda_gp is NaN, expected 0 or more");
+        let hidden = Config { generator_hidden_dims: vec![8, 0], ..Config::default() };
+        assert_eq!(message(hidden), "generator_hidden_dims[1] is 0, expected 1 to 4096");
+        let scales = Config {
+            discriminator_type: CriticKind::Multiscale,
+            summary_dim: 3,
+            ..Config::default()
+        };
+        assert_eq!(message(scales), "summary_dim is 3, expected 4 or more, halved 2 times");
+    }
+
+    #[test]
+    fn architecture_names_exist() {
+        let all = serde_json::to_value(Config::default()).unwrap();
+        for name in ARCHITECTURE {
+            assert!(all.get(name).is_some(), "{name}");
+        }
+    }
+}

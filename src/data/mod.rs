@@ -1,0 +1,5 @@
+//! Recordings in: movements, features, batches. Knows no networks.
+
+pub mod recording;
+
+pub use recording::{Movement, Point};
