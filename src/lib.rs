@@ -8,6 +8,8 @@ pub mod backend;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod model;
+pub mod nn;
 pub mod rng;
 
 pub use config::Config;

@@ -1,6 +1,6 @@
 //! Element-wise kernels: activations, LSTM cells, sums.
 
-use super::lanes::{LANES, Lanes, Real};
+use super::lanes::{LANES, Lanes};
 use super::vectorised;
 
 /// Runs a body on 16 elements of every slice, then on the rest. `$i` is the range.
