@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::cut::{Event, fault, runs};
+use super::cut::{Event, fault, is_position, runs};
 use super::{Found, Lines, ReadOptions, open};
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result};
@@ -38,14 +38,18 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
     }
     let (folder_user, file_session) = names(path, columns.balabit);
     for ((user, session), events) in sessions.iter_mut() {
+        for event in events.iter().filter(|e| e.moving && !is_position(e, &options.cut)) {
+            let source = || format!("{}: line {}", path.display(), event.line);
+            let reason = || format!("not a position: {}, {}", event.point.x, event.point.y);
+            found.report.reject("not a position", source, reason);
+        }
         for run in runs(events, &options.cut) {
             let source = || format!("{}: line {}", path.display(), run.line);
-            let mut movement = match Movement::new(run.points) {
-                Ok(movement) => movement,
-                Err(_) => {
-                    found.report.reject("too few points", source, || "too few points: fewer than 3".into());
-                    continue;
-                }
+            let count = run.points.len();
+            let Ok(mut movement) = Movement::new(run.points) else {
+                // Numbers are finite and times rise: all that is left to refuse are fewer than 3 points.
+                found.report.reject("too few points", source, || format!("too few points: {count}"));
+                continue;
             };
             if let Some((kind, reason)) = fault(&movement, &options.cut) {
                 found.report.reject(kind, source, || reason);

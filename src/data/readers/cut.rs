@@ -71,7 +71,7 @@ pub(super) fn runs(events: &[Event], options: &CutOptions) -> Vec<Run> {
     for event in events {
         if !event.moving {
             open = false;
-        } else if event.point.x < options.max_coordinate && event.point.y < options.max_coordinate {
+        } else if is_position(event, options) {
             if !open {
                 runs.push(Vec::new());
                 open = true;
@@ -87,7 +87,12 @@ pub(super) fn runs(events: &[Event], options: &CutOptions) -> Vec<Run> {
     }
     let pause = options.pause_ms + median_dt(&runs);
     let parts = runs.iter().flat_map(|run| run.chunk_by(|a, b| (0.0..=pause).contains(&(b.point.t_ms - a.point.t_ms))));
-    parts.map(trim).filter(|run| run.points.len() >= 2).collect()
+    parts.map(trim).collect()
+}
+
+/// Some recorders report coordinates far outside any screen.
+pub(super) fn is_position(event: &Event, options: &CutOptions) -> bool {
+    event.point.x < options.max_coordinate && event.point.y < options.max_coordinate
 }
 
 /// Of all steps within runs; time that runs backwards is none.
