@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::features::check_range;
 use super::readers::{self, ReadOptions, ReadReport, v4};
 use super::{Movement, Scaler};
 use crate::error::{Error, Result};
@@ -30,7 +31,7 @@ impl Dataset {
             return Err(Error::State { call: "push", problem });
         }
         // Movement::new's rules, for movements that were put together by hand.
-        Movement::new(movement.points.clone())?;
+        check_range(&Movement::new(movement.points.clone())?.points)?;
         match condition {
             None if self.condition_dim != 1 => {
                 return Err(Error::argument("condition", "missing", format!("{} numbers", self.condition_dim)));
@@ -69,20 +70,12 @@ impl Dataset {
             return Ok((data, report));
         }
         let found = readers::read(path, options)?;
-        let mut report = found.report;
         let condition_dim = found.entries.first().and_then(|(_, c)| c.as_ref()).map_or(1, Vec::len);
-        if condition_dim == 0 {
-            return Err(Error::format(path, "condition", "has no numbers, expected 1 or more"));
-        }
         let mut data = Dataset::new(condition_dim);
-        for (i, (movement, condition)) in found.entries.into_iter().enumerate() {
-            if let Err(error) = data.push(movement, condition.as_deref()) {
-                let source = || format!("{}: movement {i}", path.display());
-                report.reject("condition unlike the first movement's", source, || error.to_string());
-            }
+        for (movement, condition) in found.entries {
+            data.push(movement, condition.as_deref())?;
         }
-        report.read = data.len();
-        Ok((data, report))
+        Ok((data, found.report))
     }
 
     /// Movements, of all splits.

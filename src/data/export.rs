@@ -25,6 +25,8 @@ impl Prepared {
         }
         if let Some(scaler) = &self.scaler {
             write_json(&folder.join(v4::SCALER), &json!(scaler))?;
+        } else {
+            remove_old(&folder.join(v4::SCALER))?;
         }
         let mut notes = json!({ "quality_filtered": true, "counts": self.report, "train_sha256": self.hash });
         if let Some(scaler) = &self.scaler {
@@ -32,6 +34,14 @@ impl Prepared {
             notes["condition"] = json!({ "min": scaler.condition_min, "max": scaler.condition_max });
         }
         write_json(&folder.join(v4::NOTES), &notes)
+    }
+}
+
+/// The limits of an earlier export do not fit these features.
+fn remove_old(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The eight features of a movement, one row per point. Formulas and their order: the V4 array layout.
 
 use super::Point;
+use crate::error::{Error, Result};
 
 /// Columns of a feature row. Pixels, px/s, px/s^2, -, -, rad/s, s.
 pub const FEATURES: [&str; 8] = ["dx", "dy", "speed", "accel", "sin_h", "cos_h", "ang_vel", "dt"];
@@ -16,6 +17,9 @@ pub const DT: usize = 7;
 
 /// Shortest dt in seconds, so that two events at one time do not divide by zero.
 const LEAST_DT: f64 = 1e-6;
+
+/// Largest feature that scaling and its sums hold with ease.
+const LARGEST: f64 = 1e30;
 
 /// Unscaled features (n,8) of n >= 3 points; fewer points have none. dx and dy are offsets from the first
 /// point. Step k belongs to point k; what is not known at the first points repeats the first known value.
@@ -53,6 +57,17 @@ pub fn features(points: &[Point]) -> Vec<[f64; 8]> {
     rows
 }
 
+/// Refuses points that are finite, but so far apart that scaling them would not stay finite.
+pub(crate) fn check_range(points: &[Point]) -> Result<()> {
+    for (i, row) in features(points).iter().enumerate() {
+        if let Some(column) = row.iter().position(|v| v.is_nan() || v.abs() > LARGEST) {
+            let expected = format!("up to {LARGEST:e}");
+            return Err(Error::argument(format!("points[{i}] {}", FEATURES[column]), row[column], expected));
+        }
+    }
+    Ok(())
+}
+
 /// An angle's equal in [-pi, pi].
 fn wrap(angle: f64) -> f64 {
     angle.sin().atan2(angle.cos())
@@ -82,6 +97,14 @@ mod tests {
     fn turns_are_wrapped() {
         let rows = features(&[point(0.0, 0.0, 0.0), point(-9.0, 1.0, 1000.0), point(-18.0, 0.0, 2000.0)]);
         assert!(rows[2][ANG_VEL].abs() < 0.3, "{}", rows[2][ANG_VEL]);
+    }
+
+    #[test]
+    fn points_too_far_apart_are_refused() {
+        let far = [point(0.0, 0.0, 0.0), point(1e300, 0.0, 1.0), point(-1e300, 0.0, 2.0)];
+        let message = check_range(&far).unwrap_err().to_string();
+        assert!(message.starts_with("points[0] speed is"), "{message}");
+        check_range(&[point(0.0, 0.0, 0.0), point(1e6, 0.0, 1.0), point(-1e6, 0.0, 2.0)]).unwrap();
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl ReadReport {
         self.counts.values().sum()
     }
 
-    pub(super) fn reject(&mut self, kind: &str, source: impl FnOnce() -> String, reason: impl FnOnce() -> String) {
+    fn reject(&mut self, kind: &str, source: impl FnOnce() -> String, reason: impl FnOnce() -> String) {
         *self.counts.entry(kind.to_owned()).or_default() += 1;
         if self.rejected.len() < EXAMPLES {
             self.rejected.push(Rejected { source: source(), reason: reason() });
@@ -88,9 +88,24 @@ pub(crate) struct Found {
     pub report: ReadReport,
     /// The error to return if nothing at all could be read.
     pub first_error: Option<Error>,
+    /// How many condition numbers the first movement brings; all others must bring as many.
+    condition_dim: Option<Option<usize>>,
 }
 
 impl Found {
+    fn add(&mut self, entry: Entry, path: &Path, place: &str) {
+        let count = entry.1.as_ref().map(Vec::len);
+        let wanted = *self.condition_dim.get_or_insert(count);
+        if count == wanted {
+            self.entries.push(entry);
+            return;
+        }
+        let show = |count: Option<usize>| count.map_or("is missing".to_owned(), |n| format!("has {n} numbers"));
+        let problem = format!("{}, but that of the first movement {}", show(count), show(wanted));
+        let field = if place.is_empty() { "condition".to_owned() } else { format!("{place}: condition") };
+        self.refuse("condition unlike the first movement's", Error::format(path, field, problem));
+    }
+
     /// Counts an error whose message names file and place.
     fn refuse(&mut self, kind: &str, error: Error) {
         let (source, reason) = match &error {
@@ -124,8 +139,9 @@ pub(crate) fn read(path: &Path, options: &ReadOptions) -> Result<Found> {
     if found.entries.is_empty() {
         return Err(found.first_error.unwrap_or_else(|| {
             let reasons: Vec<_> = found.report.counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
-            let reasons = if reasons.is_empty() { "none rejected".into() } else { reasons.join(", ") };
-            Error::format(path, "movements", format!("none found ({reasons})"))
+            let first = found.report.rejected.first().map(|r| format!("; first {}: {}", r.source, r.reason));
+            let problem = format!("none found ({}{})", reasons.join(", "), first.unwrap_or_default());
+            Error::format(path, "movements", problem)
         }));
     }
     found.report.read = found.entries.len();

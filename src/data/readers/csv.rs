@@ -23,7 +23,8 @@ struct Columns {
     user: Option<usize>,
 }
 
-/// Reads a recording and cuts each of its sessions into movements. A broken row ends the movement it is in.
+/// Reads a recording and cuts each of its sessions into movements. A broken row ends the movement it is in, as
+/// does a clock that starts again.
 pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Result<()> {
     let mut lines = open(path, options)?;
     let mut line = Vec::new();
@@ -57,7 +58,7 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
             }
             movement.user = user.clone().or_else(|| folder_user.clone());
             movement.session = session.clone().or_else(|| Some(file_session.clone()));
-            found.entries.push((movement, None));
+            found.add((movement, None), path, &format!("line {}", run.line));
         }
     }
     Ok(())
@@ -99,38 +100,29 @@ fn columns(header: &str, path: &Path, options: &ReadOptions) -> Result<Columns> 
 /// (user, session), in so far as rows name them.
 type Key = (Option<String>, Option<String>);
 
+type Sessions = BTreeMap<Key, Vec<Event>>;
+
 /// The rows of each session in the order of the file, and the errors of the rows that are none.
-fn rows(lines: &mut Lines, columns: &Columns, path: &Path) -> Result<(BTreeMap<Key, Vec<Event>>, Vec<Error>)> {
-    let mut sessions: BTreeMap<Key, Vec<Event>> = BTreeMap::new();
+fn rows(lines: &mut Lines, columns: &Columns, path: &Path) -> Result<(Sessions, Vec<Error>)> {
+    let mut sessions = Sessions::new();
     let (mut errors, mut line) = (Vec::new(), Vec::new());
     let mut key = (None, None);
     while lines.next(&mut line)? {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let number = lines.number;
-        let parsed = row(&line, columns, number).and_then(|(row_key, event)| {
-            key = row_key;
-            let events = sessions.entry(key.clone()).or_default();
-            match events.last() {
-                Some(last) if event.point.t_ms < last.point.t_ms => {
-                    let problem =
-                        format!("is {}, expected no less than the {} before", event.point.t_ms, last.point.t_ms);
-                    Err(("t", problem))
-                }
-                _ => {
-                    events.push(event);
-                    Ok(())
-                }
+        match row(&line, columns, lines.number) {
+            Ok((row_key, event)) => {
+                key = row_key;
+                sessions.entry(key.clone()).or_default().push(event);
             }
-        });
-        if let Err((column, problem)) = parsed {
-            errors.push(Error::format(path, format!("line {number}: {column}"), problem));
-            // What comes after it does not belong to what came before.
-            if let Some(last) =
-                sessions.get_mut(&key).and_then(|events| events.last_mut().copied().map(|e| (events, e)))
-            {
-                last.0.push(Event { moving: false, line: number, ..last.1 });
+            Err((column, problem)) => {
+                errors.push(Error::format(path, format!("line {}: {column}", lines.number), problem));
+                // What comes after it does not belong to what came before.
+                let events = sessions.get_mut(&key);
+                if let Some((events, last)) = events.and_then(|events| events.last().copied().map(|e| (events, e))) {
+                    events.push(Event { moving: false, ..last });
+                }
             }
         }
     }
@@ -146,9 +138,10 @@ fn row(line: &[u8], columns: &Columns, number: usize) -> std::result::Result<(Ke
         let value = text.parse::<f64>().ok().filter(|v| v.is_finite());
         value.ok_or_else(|| (name, format!("is {text:.40?}, expected a number")))
     };
-    let mut t_ms = number_at(columns.t, "t")? * columns.unit;
-    if columns.balabit {
-        t_ms = t_ms.round();
+    let t_ms = number_at(columns.t, "t")? * columns.unit;
+    let t_ms = if columns.balabit { t_ms.round() } else { t_ms };
+    if !t_ms.is_finite() {
+        return Err(("t", "is out of range".into()));
     }
     let point = Point { x: number_at(columns.x, "x")?, y: number_at(columns.y, "y")?, t_ms };
     let named = |at: Option<usize>, name| at.map(|at| field(at, name)).transpose();

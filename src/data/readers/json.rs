@@ -6,12 +6,13 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{Entry, Found, ReadOptions, in_file, open};
+use crate::data::features::check_range;
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result};
 
 pub(super) fn read_json(path: &Path, options: &ReadOptions, found: &mut Found) -> Result<()> {
     let bytes = open(path, options)?.all()?;
-    found.entries.push(movement(&bytes, path, "")?);
+    found.add(movement(&bytes, path, "")?, path, "");
     Ok(())
 }
 
@@ -25,15 +26,16 @@ pub(super) fn read_lines(path: &Path, options: &ReadOptions, found: &mut Found) 
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        match movement(&line, path, &format!("line {}", lines.number)) {
-            Ok(entry) => entries.push(entry),
+        let place = format!("line {}", lines.number);
+        match movement(&line, path, &place) {
+            Ok(entry) => entries.push((entry, place)),
             Err(error) => errors.push(error),
         }
     }
     if entries.is_empty() && errors.is_empty() {
         return Err(Error::format(path, "movements", "the file is empty"));
     }
-    found.entries.extend(entries);
+    entries.into_iter().for_each(|(entry, place)| found.add(entry, path, &place));
     errors.into_iter().for_each(|error| found.refuse("broken line", error));
     Ok(())
 }
@@ -57,11 +59,15 @@ fn movement(bytes: &[u8], path: &Path, place: &str) -> Result<Entry> {
         }
     }
     let points = x.iter().zip(&y).zip(&t).map(|((&x, &y), &t_ms)| Point { x, y, t_ms }).collect();
-    let mut movement = Movement::new(points).map_err(|e| in_file(path, place, e))?;
+    let movement = Movement::new(points).and_then(|m| check_range(&m.points).map(|()| m));
+    let mut movement = movement.map_err(|e| in_file(path, place, e))?;
     let name = |name: &str| text(&map, name).map_err(|problem| Error::format(path, field(name), problem));
     movement.user = name("user")?;
     movement.session = name("session")?;
     let condition = if map.contains_key("condition") { Some(list("condition")?) } else { None };
+    if condition.as_ref().is_some_and(Vec::is_empty) {
+        return Err(Error::format(path, field("condition"), "is empty, expected 1 or more numbers"));
+    }
     Ok((movement, condition))
 }
 
