@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::scaler::quantile_bins;
+use serde::{Deserialize, Serialize};
+
+use super::quantiles::quantile_bins;
 use crate::rng::{Rng, Stream};
 
 const LENGTH_BINS: usize = 5;
@@ -127,7 +129,7 @@ fn group(values: &[f64], bins: usize) -> Vec<Vec<usize>> {
 }
 
 /// What batches would have cost had they been padded to their longest movement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waste {
     /// Steps of movements.
     pub valid_steps: u64,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::scaler::{percentile, quantile_bins};
+use super::quantiles::{percentile, quantile_bins};
 use crate::error::{Error, Result};
 
 const BINS: usize = 16;

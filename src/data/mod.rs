@@ -6,6 +6,7 @@ mod export;
 pub mod features;
 pub mod lengths;
 pub mod prepare;
+mod quantiles;
 pub mod readers;
 pub mod recording;
 pub mod scaler;

@@ -24,8 +24,8 @@ use crate::error::{Error, Result};
 const EXAMPLES: usize = 100;
 /// Of folders within folders.
 const MAX_DEPTH: usize = 8;
-/// A line of a recording that is longer is not one.
-const MAX_LINE: u64 = 64 << 20;
+/// A movement, or a line of a recording, that is longer is not one.
+const MAX_LINE: u64 = 8 << 20;
 
 /// What `Dataset::open` may do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub struct ReadOptions {
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        ReadOptions { max_bytes: 4 << 30, csv_seconds: false, cut: CutOptions::default() }
+        ReadOptions { max_bytes: 1 << 30, csv_seconds: false, cut: CutOptions::default() }
     }
 }
 
@@ -180,13 +180,20 @@ fn read_file(path: &Path, options: &ReadOptions, found: &mut Found) -> Result<()
     }
 }
 
-/// Opens a regular file, through a decompressor if its name ends in .gz; no more than `max_bytes` come out.
-fn open(path: &Path, options: &ReadOptions) -> Result<Lines> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let meta = file.metadata().map_err(|e| Error::io(path, e))?;
+/// Opens a file and tells its size. Anything but a regular file is refused before it is opened: a pipe would
+/// wait for its other end.
+fn open_regular(path: &Path) -> Result<(File, u64)> {
+    let meta = fs::metadata(path).map_err(|e| Error::io(path, e))?;
     if !meta.is_file() {
         return Err(Error::format(path, "file", "is not a regular file"));
     }
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    Ok((file, meta.len()))
+}
+
+/// Opens a regular file, through a decompressor if its name ends in .gz; no more than `max_bytes` come out.
+fn open(path: &Path, options: &ReadOptions) -> Result<Lines> {
+    let (file, _) = open_regular(path)?;
     let packed = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
     let reader: Box<dyn Read> =
         if packed { Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))) } else { Box::new(file) };

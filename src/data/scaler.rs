@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::features::{ACCEL, ANG_VEL, COS_H, DT, DX, DY, SIN_H, SPEED, features};
+use super::quantiles::percentile;
 use super::{FEATURES, Movement, Point};
 use crate::error::{Error, Result};
 
@@ -44,44 +45,28 @@ impl Scaler {
             }
         }
         if pooled[0].is_empty() || conditions.len() != movements.len() * condition_dim {
-            let expected = format!("one or more movements and {condition_dim} conditions each");
-            return Err(Error::argument("scaler", format!("{} conditions", conditions.len()), expected));
+            let got = format!("{} movements, {} conditions", movements.len(), conditions.len());
+            let expected = format!("1 or more movements of {condition_dim} conditions each");
+            return Err(Error::argument("scaler", got, expected));
         }
         if mirror {
             for column in [DX, DY] {
                 max[column] = max[column].max(-min[column]);
                 min[column] = -max[column];
             }
-            // Of the four images, two turn the other way.
-            let turned: Vec<f64> = pooled[2].iter().map(|w| -w).collect();
-            pooled[2].extend(turned);
         }
-        // How often each pooled value stands among the four images.
-        let copies = if mirror { [4, 4, 2] } else { [1; 3] };
         let (mut clip_low, mut clip_high) = ([0.0; 3], [0.0; 3]);
-        for (i, values) in pooled.iter_mut().enumerate() {
-            values.sort_unstable_by(f64::total_cmp);
-            clip_low[i] = percentile(values, copies[i], PERCENTILES[0]);
-            clip_high[i] = percentile(values, copies[i], PERCENTILES[1]);
-            // Rounding must not make the two sides of a mirrored feature differ.
-            if mirror && CLIPPED[i] == ANG_VEL {
-                clip_low[i] = -clip_high[i];
-            }
-            let (first, last) = (values[0], values[values.len() - 1]);
-            min[CLIPPED[i]] = first.clamp(clip_low[i], clip_high[i]);
-            max[CLIPPED[i]] = last.clamp(clip_low[i], clip_high[i]);
+        for (i, values) in pooled.into_iter().enumerate() {
+            let [least, low, high, most] = clip_limits(values, CLIPPED[i] == ANG_VEL, mirror);
+            (clip_low[i], clip_high[i]) = (low, high);
+            (min[CLIPPED[i]], max[CLIPPED[i]]) = (least.clamp(low, high), most.clamp(low, high));
         }
         for column in [SIN_H, COS_H] {
             (min[column], max[column]) = (-1.0, 1.0);
         }
-        let (mut condition_min, mut condition_max) =
-            (vec![f64::INFINITY; condition_dim], vec![f64::NEG_INFINITY; condition_dim]);
-        for (i, &c) in conditions.iter().enumerate() {
-            let c_min = &mut condition_min[i % condition_dim];
-            *c_min = c_min.min(c);
-            let c_max = &mut condition_max[i % condition_dim];
-            *c_max = c_max.max(c);
-        }
+        let column = |k: usize| conditions.iter().skip(k).step_by(condition_dim).copied();
+        let condition_min = (0..condition_dim).map(|k| column(k).fold(f64::INFINITY, f64::min)).collect();
+        let condition_max = (0..condition_dim).map(|k| column(k).fold(f64::NEG_INFINITY, f64::max)).collect();
         let scaler = Scaler { min, max, clip_low, clip_high, condition_min, condition_max };
         scaler.check()?;
         Ok(scaler)
@@ -188,6 +173,26 @@ impl Scaler {
     }
 }
 
+/// Smallest value, 1st and 99th percentile, and largest; with `mirror`, of the values as they are in the four
+/// mirror images. `signed` values are negated in two of these.
+fn clip_limits(mut values: Vec<f64>, signed: bool, mirror: bool) -> [f64; 4] {
+    if mirror && signed {
+        values.extend_from_within(..);
+        let half = values.len() / 2;
+        values[half..].iter_mut().for_each(|v| *v = -*v);
+    }
+    let copies = match (mirror, signed) {
+        (false, _) => 1,
+        (true, true) => 2,
+        (true, false) => 4,
+    };
+    values.sort_unstable_by(f64::total_cmp);
+    let [low, high] = PERCENTILES.map(|percent| percentile(&values, copies, percent));
+    // Rounding must not make the two sides of a mirrored feature differ.
+    let low = if mirror && signed { -high } else { low };
+    [values[0], low, high, values[values.len() - 1]]
+}
+
 /// low..high to -1..1; 0 where there is no range.
 fn to_unit(value: f64, low: f64, high: f64) -> f64 {
     if high <= low { 0.0 } else { 2.0 * (value - low) / (high - low) - 1.0 }
@@ -197,54 +202,9 @@ fn from_unit(value: f64, low: f64, high: f64) -> f64 {
     low + (value + 1.0) * 0.5 * (high - low)
 }
 
-/// NumPy's percentile (linear interpolation) of sorted values, each of which stands `copies` times. Not empty.
-pub(crate) fn percentile(sorted: &[f64], copies: usize, percent: f64) -> f64 {
-    let last = sorted.len() * copies - 1;
-    let position = percent / 100.0 * last as f64;
-    let below = (position.floor() as usize).min(last);
-    let (a, b) = (sorted[below / copies], sorted[(below + 1).min(last) / copies]);
-    let part = position - below as f64;
-    if part < 0.5 { a + (b - a) * part } else { b - (b - a) * (1.0 - part) }
-}
-
-/// Inner edges of n quantile bins and the bin of each value, as numpy.digitize has them: values equal to an
-/// edge are in the bin above it. Bins may be empty where values repeat.
-pub(crate) fn quantile_bins(values: &[f64], n: usize) -> (Vec<f64>, Vec<usize>) {
-    if values.is_empty() {
-        return (Vec::new(), Vec::new());
-    }
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    if sorted[0] == sorted[sorted.len() - 1] {
-        return (Vec::new(), vec![0; values.len()]);
-    }
-    let edges: Vec<f64> = (1..n).map(|k| percentile(&sorted, 1, 100.0 * k as f64 / n as f64)).collect();
-    let bins = values.iter().map(|v| edges.partition_point(|e| e <= v)).collect();
-    (edges, bins)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percentiles_are_numpys() {
-        // numpy.percentile([1, 2, 4, 8, 16], [1, 30, 50, 99])
-        let v = [1.0, 2.0, 4.0, 8.0, 16.0];
-        let got: Vec<f64> = [1.0, 30.0, 50.0, 99.0].iter().map(|&p| percentile(&v, 1, p)).collect();
-        for (a, b) in got.iter().zip([1.04, 2.4, 4.0, 15.68]) {
-            assert!((a - b).abs() < 1e-12, "{a} {b}");
-        }
-        // numpy.percentile([1, 1, 2, 2, 4, 4], 30)
-        assert_eq!(percentile(&[1.0, 2.0, 4.0], 2, 30.0), 1.5);
-    }
-
-    #[test]
-    fn bins_are_numpys() {
-        let (edges, bins) = quantile_bins(&[5.0, 1.0, 1.0, 2.0, 9.0], 2);
-        assert_eq!((edges, bins), (vec![2.0], vec![1, 0, 0, 1, 1]));
-        assert_eq!(quantile_bins(&[3.0; 4], 5).1, [0; 4]);
-    }
 
     #[test]
     fn a_bad_limit_is_named() {

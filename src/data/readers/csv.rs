@@ -8,6 +8,9 @@ use super::{Found, Lines, ReadOptions, open};
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result};
 
+/// Of one file: days at any sampling rate. What a file unpacks to must not fill the memory.
+const MAX_ROWS: usize = 1 << 24;
+
 /// Which column holds what.
 struct Columns {
     t: usize,
@@ -110,6 +113,9 @@ fn rows(lines: &mut Lines, columns: &Columns, path: &Path) -> Result<(Sessions, 
     while lines.next(&mut line)? {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
+        }
+        if lines.number > MAX_ROWS {
+            return Err(Error::format(path, "rows", format!("there are more than {MAX_ROWS}")));
         }
         match row(&line, columns, lines.number) {
             Ok((row_key, event)) => {

@@ -36,11 +36,7 @@ pub(crate) struct Array {
 
 /// Opens a file and reads its header; what is left of the file comes with it, and how many bytes that is.
 pub(crate) fn open(path: &Path) -> Result<(Header, File, u64)> {
-    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let meta = file.metadata().map_err(|e| Error::io(path, e))?;
-    if !meta.is_file() {
-        return Err(Error::format(path, "file", "is not a regular file"));
-    }
+    let (mut file, size) = super::open_regular(path)?;
     let bad = |problem: String| Error::format(path, "header", problem);
     let mut read = |bytes: &mut [u8]| file.read_exact(bytes).map_err(|_| bad("the file ends in it".into()));
     let mut start = [0; 8];
@@ -68,7 +64,7 @@ pub(crate) fn open(path: &Path) -> Result<(Header, File, u64)> {
     read(&mut text)?;
     let text = std::str::from_utf8(&text).map_err(|e| bad(e.to_string()))?;
     let header = parse(text).map_err(bad)?;
-    let rest = meta.len().saturating_sub(8 + width + length as u64);
+    let rest = size.saturating_sub(8 + width + length as u64);
     Ok((header, file, rest))
 }
 
