@@ -119,11 +119,31 @@ impl Networks {
         let slope = |weight: f64, values: usize| R::from_f64(2.0 * weight / values as f64);
         error_gradient(&trace.direct.y, x, slope(weights.direct, features), &mut trace.dx);
         let (direct, dh_direct) = (&mut trace.direct, &mut trace.dh_direct);
-        self.decoder.backward(w, &norms.decoder_direct, steps, h, dropped, &mut trace.dx, direct, Some(dh_direct), grads);
+        self.decoder.backward(
+            w,
+            &norms.decoder_direct,
+            steps,
+            h,
+            dropped,
+            &mut trace.dx,
+            direct,
+            Some(dh_direct),
+            grads,
+        );
 
         error_gradient(&trace.decoder.y, x, slope(weights.recon, features), &mut trace.dx);
         let (decoder, dh_recon) = (&mut trace.decoder, &mut trace.dh_recon);
-        self.decoder.backward(w, &norms.decoder, steps, h_recon, dropped, &mut trace.dx, decoder, Some(dh_recon), grads);
+        self.decoder.backward(
+            w,
+            &norms.decoder,
+            steps,
+            h_recon,
+            dropped,
+            &mut trace.dx,
+            decoder,
+            Some(dh_recon),
+            grads,
+        );
         // The latent loss pulls the expander towards the encoder, not the encoder towards the expander.
         error_gradient(h_recon, h, slope(weights.latent, latents), &mut trace.dh);
         math::axpy(w.isa, R::ONE, &trace.dh, dh_recon);

@@ -74,7 +74,15 @@ impl Critic {
         let mut norms = 0;
         if c.discriminator_type != CriticKind::Multiscale {
             let spectral = c.discriminator_use_spectral_norm;
-            let scale = Scale::new(layout, "discriminator", c.summary_dim, c, &c.discriminator_hidden_dims, spectral, &mut norms);
+            let scale = Scale::new(
+                layout,
+                "discriminator",
+                c.summary_dim,
+                c,
+                &c.discriminator_hidden_dims,
+                spectral,
+                &mut norms,
+            );
             return Critic { scales: vec![scale], downscalers: Vec::new() };
         }
         let (mut scales, mut downscalers, mut width) = (Vec::new(), Vec::new(), c.summary_dim);
@@ -379,4 +387,3 @@ fn add_scaled_rows<R: Real>(scale: &[R], x: &[R], y: &mut [R]) {
         y.iter_mut().zip(x).for_each(|(y, &x)| *y += scale * x);
     }
 }
-

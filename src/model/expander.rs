@@ -27,7 +27,15 @@ enum Kind {
     /// The previous output and the summary are the input of every step; step 0 sees zeros.
     Lstm { init_hidden: Linear, init_cell: Linear, lstm: Lstm, output: Linear },
     /// The summary and an encoding of t / T, through an MLP.
-    Mlp { summary: Matrix, position: Matrix, bias: Vector, norms: [LayerNorm; 2], middle: Linear, last: Linear, dropout: f64 },
+    Mlp {
+        summary: Matrix,
+        position: Matrix,
+        bias: Vector,
+        norms: [LayerNorm; 2],
+        middle: Linear,
+        last: Linear,
+        dropout: f64,
+    },
     /// The same at every step.
     Repeat { first: Linear, norm: LayerNorm, last: Linear },
 }

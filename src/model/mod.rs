@@ -51,6 +51,17 @@ impl Networks {
         let generator_range = autoencoder_range.end..l.len();
         let critic = Critic::new(l, c);
         let critic_range = generator_range.end..l.len();
-        Networks { encoder, decoder, pooler, expander, generator, critic, autoencoder_range, generator_range, critic_range, layout }
+        Networks {
+            encoder,
+            decoder,
+            pooler,
+            expander,
+            generator,
+            critic,
+            autoencoder_range,
+            generator_range,
+            critic_range,
+            layout,
+        }
     }
 }

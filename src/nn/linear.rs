@@ -23,7 +23,14 @@ impl Linear {
         Linear::with(layout, name, inputs, outputs, Initial::xavier(inputs, outputs), Initial::Zeros)
     }
 
-    pub fn with(layout: &mut Layout, name: &str, inputs: usize, outputs: usize, weight: Initial, bias: Initial) -> Linear {
+    pub fn with(
+        layout: &mut Layout,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        weight: Initial,
+        bias: Initial,
+    ) -> Linear {
         Linear {
             weight: layout.matrix(format!("{name}.weight"), outputs, inputs, weight),
             bias: layout.vector(format!("{name}.bias"), outputs, bias),

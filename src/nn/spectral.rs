@@ -4,8 +4,8 @@
 //! `spectral_norm`: one power iteration per call in training mode, before the weight is used; sigma =
 //! u^T w v is differentiated with u and v held constant.
 
-use super::params::{Initial, Layout, Matrix, To, Vector, Weights, outer_product};
 use super::fit;
+use super::params::{Initial, Layout, Matrix, To, Vector, Weights, outer_product};
 use crate::backend::cpu::{Isa, Real, math};
 
 const EPSILON: f64 = 1e-12;
@@ -28,7 +28,14 @@ pub struct Normed<R> {
 }
 
 impl SpectralLinear {
-    pub fn with(layout: &mut Layout, name: &str, inputs: usize, outputs: usize, weight: Initial, bias: Initial) -> Self {
+    pub fn with(
+        layout: &mut Layout,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        weight: Initial,
+        bias: Initial,
+    ) -> Self {
         SpectralLinear {
             bias: layout.vector(format!("{name}.bias"), outputs, bias),
             weight: layout.matrix(format!("{name}.weight_orig"), outputs, inputs, weight),
@@ -105,7 +112,15 @@ impl SpectralLinear {
     }
 
     /// dy (M,O), x (M,I) as the forward saw it -> gradients of weight and bias. scratch: any.
-    pub fn gradient<R: Real>(&self, w: &Weights<R>, normed: &Normed<R>, dy: &[R], x: &[R], scratch: &mut Vec<R>, grads: &mut [R]) {
+    pub fn gradient<R: Real>(
+        &self,
+        w: &Weights<R>,
+        normed: &Normed<R>,
+        dy: &[R],
+        x: &[R],
+        scratch: &mut Vec<R>,
+        grads: &mut [R],
+    ) {
         self.outer(w.isa, dy, x, scratch, To::Write);
         self.finish(&w.params, normed, scratch, grads);
         math::add_columns(w.isa, dy, self.bias.of_mut(grads));

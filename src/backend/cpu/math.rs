@@ -193,7 +193,10 @@ mod tests {
 
     /// Distance in representable numbers.
     fn ulps(a: f32, b: f32) -> i64 {
-        let key = |x: f32| { let b = x.to_bits() as i32; i64::from(if b < 0 { i32::MIN - b } else { b }) };
+        let key = |x: f32| {
+            let b = x.to_bits() as i32;
+            i64::from(if b < 0 { i32::MIN - b } else { b })
+        };
         (key(a) - key(b)).abs()
     }
 
