@@ -82,11 +82,16 @@ impl Model {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             config: self.config.clone(),
-            data: data.map(|d| DataMetadata { scaler: d.scaler.clone(), lengths: d.lengths.clone(), hash: d.hash.clone() }),
+            data: data.map(|d| DataMetadata {
+                scaler: d.scaler.clone(),
+                lengths: d.lengths.clone(),
+                hash: d.hash.clone(),
+            }),
             stages,
             optimizer_steps: if training { self.moments.each_ref().map(|m| m.steps) } else { [0; 3] },
         };
-        let json = serde_json::to_string(&metadata).map_err(|e| Error::argument("model", e, "one that JSON can hold"))?;
+        let json =
+            serde_json::to_string(&metadata).map_err(|e| Error::argument("model", e, "one that JSON can hold"))?;
         file.metadata.insert(FORMAT_KEY.into(), json);
         Ok(file)
     }
@@ -199,9 +204,7 @@ impl Reader<'_> {
         });
         match checked {
             Err(e) => self.fail("metadata.trajgan.data", e),
-            Ok(()) => {
-                Ok(DataModel { scaler: data.scaler, lengths: data.lengths, conditions, hash: data.hash })
-            }
+            Ok(()) => Ok(DataModel { scaler: data.scaler, lengths: data.lengths, conditions, hash: data.hash }),
         }
     }
 

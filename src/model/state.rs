@@ -233,9 +233,7 @@ impl Model {
 
     /// What the model is and how far it has trained, for programs to read.
     pub fn info(&self) -> serde_json::Value {
-        let stage = |s: &StageState| {
-            serde_json::json!({ "iterations": s.iteration, "losses": s.averages(), "history": s.history })
-        };
+        let stage = |s: &StageState| serde_json::json!({ "iterations": s.iteration, "losses": s.averages(), "history": s.history });
         let data = self.data.as_ref().map(|d| {
             serde_json::json!({
                 "hash": d.hash,
