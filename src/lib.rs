@@ -11,6 +11,7 @@ pub mod error;
 pub mod model;
 pub mod nn;
 pub mod rng;
+pub mod train;
 
 pub use config::Config;
 pub use data::{Movement, Point};

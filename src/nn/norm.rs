@@ -4,7 +4,7 @@
 
 use super::fit;
 use super::params::{Initial, Layout, Vector, Weights};
-use crate::backend::cpu::Real;
+use crate::backend::cpu::{Real, math};
 
 const EPSILON: f64 = 1e-5;
 
@@ -52,8 +52,8 @@ impl LayerNorm {
     /// dy (M,D) becomes dx.
     pub fn backward<R: Real>(&self, w: &Weights<R>, dy: &mut [R], trace: &NormTrace<R>, grads: Option<&mut [R]>) {
         if let Some(grads) = grads {
-            self.gradient(dy, &trace.normal, grads);
-            self.add_bias_gradient(dy, grads);
+            math::add_product_columns(w.isa, dy, &trace.normal, self.gain.of_mut(grads));
+            math::add_columns(w.isa, dy, self.bias.of_mut(grads));
         }
         let width = self.gain.len;
         let gain = self.gain.of(&w.params);
@@ -95,9 +95,9 @@ impl LayerNorm {
         change: &[R],
         grads: &mut [R],
     ) {
-        self.gradient(dy, &trace.normal, grads);
-        self.gradient(dty, change, grads);
-        self.add_bias_gradient(dy, grads);
+        math::add_product_columns(w.isa, dy, &trace.normal, self.gain.of_mut(grads));
+        math::add_product_columns(w.isa, dty, change, self.gain.of_mut(grads));
+        math::add_columns(w.isa, dy, self.bias.of_mut(grads));
         let width = self.gain.len;
         let gain = self.gain.of(&w.params);
         for (row, &inverse) in trace.inverse.iter().enumerate() {
@@ -118,21 +118,6 @@ impl LayerNorm {
             centre(dy, n, inverse);
             let share = d_deviation / R::from_f64(width as f64); // ds/dx = n / D
             dy.iter_mut().zip(n).for_each(|(dy, &n)| *dy += share * n);
-        }
-    }
-
-    fn gradient<R: Real>(&self, dy: &[R], normal: &[R], grads: &mut [R]) {
-        let width = self.gain.len;
-        let gain = self.gain.of_mut(grads);
-        for (dy, n) in dy.chunks_exact(width).zip(normal.chunks_exact(width)) {
-            gain.iter_mut().zip(dy).zip(n).for_each(|((gain, &dy), &n)| *gain += dy * n);
-        }
-    }
-
-    fn add_bias_gradient<R: Real>(&self, dy: &[R], grads: &mut [R]) {
-        let bias = self.bias.of_mut(grads);
-        for dy in dy.chunks_exact(bias.len()) {
-            bias.iter_mut().zip(dy).for_each(|(bias, &dy)| *bias += dy);
         }
     }
 }

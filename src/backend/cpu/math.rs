@@ -46,11 +46,31 @@ vectorised! {
 }
 
 vectorised! {
-    /// x (M,N) -> sums (N) added to: the gradient of a bias.
+    /// x (M,N) -> sums (N) added to: the gradient of a bias. Summed apart first: gradients of opposite calls of
+    /// a network then cancel exactly, where they do in exact arithmetic.
     pub fn add_columns<R, L>(x: &[R], sums: &mut [R]) {
-        for row in x.chunks_exact(sums.len()) {
-            by_lanes!(row.len(), |load, store, i| store(load(&row[i.clone()]).add(load(&sums[i.clone()])), &mut sums[i]));
-        }
+        let width = sums.len();
+        by_lanes!(width, |load, store, i| {
+            let mut sum = L::splat(R::ZERO);
+            for row in x.chunks_exact(width) {
+                sum = sum.add(load(&row[i.clone()]));
+            }
+            store(sum.add(load(&sums[i.clone()])), &mut sums[i]);
+        });
+    }
+}
+
+vectorised! {
+    /// x, y (M,N) -> sums (N) += columns of x * y: the gradient of a gain.
+    pub fn add_product_columns<R, L>(x: &[R], y: &[R], sums: &mut [R]) {
+        let width = sums.len();
+        by_lanes!(width, |load, store, i| {
+            let mut sum = L::splat(R::ZERO);
+            for (x, y) in x.chunks_exact(width).zip(y.chunks_exact(width)) {
+                sum = load(&x[i.clone()]).fma(load(&y[i.clone()]), sum);
+            }
+            store(sum.add(load(&sums[i.clone()])), &mut sums[i]);
+        });
     }
 }
 
