@@ -1,0 +1,25 @@
+//! How close generated movements are to real ones, always beside the floor: real against real.
+//!
+//! Knows no networks but those of `judges`: movements, scaled features and summaries come in as plain arrays.
+
+pub mod boost;
+pub mod cross;
+pub mod distances;
+pub mod fitts;
+pub mod forest;
+pub mod kernel;
+pub mod kinematics;
+pub mod neighbours;
+pub mod parallel;
+pub mod sequences;
+pub mod stats;
+
+/// Ranges of the random stream `Evaluation`, so that no two uses share a number.
+mod steps {
+    pub const KS: u64 = 1 << 32;
+    pub const MMD: u64 = 2 << 32;
+    pub const FOLDS: u64 = 3 << 32;
+    pub const FOREST: u64 = 4 << 32;
+    pub const SPLIT: u64 = 5 << 32;
+    pub const PICK: u64 = 6 << 32;
+}
