@@ -115,7 +115,7 @@ mod tests {
                 let fold = folds(&positive, &[], FOLDS, 1);
                 let got = two_sample(&table, &positive, &fold, learner, 1, 2);
                 assert!((low..=high).contains(&got.auc.value), "{learner:?} {shift}: {:?}", got.auc);
-                assert!(shift == 0.0 || got.importance[1] > 0.5, "{learner:?} {shift}: {:?}", got.importance);
+                assert!(shift == 0.0 || got.importance[1] > 0.4, "{learner:?} {shift}: {:?}", got.importance);
                 assert!((got.importance.iter().sum::<f64>() - 1.0).abs() < 1e-9);
             }
         }

@@ -6,11 +6,15 @@ pub mod boost;
 pub mod cross;
 pub mod distances;
 pub mod fitts;
+pub mod floor;
 pub mod forest;
 pub mod kernel;
 pub mod kinematics;
+pub mod memorisation;
 pub mod neighbours;
+pub mod obedience;
 pub mod parallel;
+pub mod resample;
 pub mod sequences;
 pub mod stats;
 
