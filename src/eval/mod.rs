@@ -1,22 +1,35 @@
 //! How close generated movements are to real ones, always beside the floor: real against real.
 //!
-//! Knows no networks but those of `judges`: movements, scaled features and summaries come in as plain arrays.
+//! Knows no model: movements, scaled features and summaries come in as plain arrays.
 
 pub mod boost;
+pub mod compare;
 pub mod cross;
 pub mod distances;
+pub mod evaluate;
 pub mod fitts;
 pub mod floor;
 pub mod forest;
+
+mod html;
 pub mod kernel;
 pub mod kinematics;
 pub mod memorisation;
 pub mod neighbours;
 pub mod obedience;
 pub mod parallel;
+pub mod pictures;
+pub mod report;
 pub mod resample;
+mod seed_scores;
 pub mod sequences;
 pub mod stats;
+
+mod svg;
+mod text;
+
+pub use evaluate::{EvalOptions, FeatureSets, Inputs, SummarySets, evaluate};
+pub use report::Report;
 
 /// Ranges of the random stream `Evaluation`, so that no two uses share a number.
 mod steps {
