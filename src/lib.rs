@@ -4,11 +4,15 @@
 //! Letters in shapes: B batch rows, T steps, F features, L latent_dim, S summary_dim, N noise_dim,
 //! C condition_dim, H hidden. A comment `x (B,F)` says that x is row-major with those extents.
 
+pub mod backend;
 pub mod config;
 pub mod data;
 pub mod error;
 pub mod eval;
+pub mod model;
+pub mod nn;
 pub mod rng;
+pub mod train;
 
 pub use config::Config;
 pub use data::{Movement, Point};

@@ -1,0 +1,5 @@
+//! Both training stages.
+
+pub mod shards;
+pub mod stage1;
+pub mod stage2;
