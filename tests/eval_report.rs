@@ -12,7 +12,8 @@ use trajgan::eval::memorisation::memorisation;
 use trajgan::eval::obedience::Asked;
 use trajgan::eval::report::Rating;
 use trajgan::eval::resample::Grid;
-use trajgan::eval::{EvalOptions, Inputs, evaluate};
+use trajgan::eval::sequences::Sequences;
+use trajgan::eval::{EvalOptions, FeatureSets, Inputs, SummarySets, evaluate};
 use trajgan::rng::{Rng, Stream};
 
 const OPTIONS: EvalOptions = EvalOptions { seed: 1, threads: 2, quick: true };
@@ -175,4 +176,46 @@ fn quick_is_quick() {
     if let Some(path) = std::env::var_os("TRAJGAN_EVAL_PAGE") {
         std::fs::write(path, report.to_html()).unwrap();
     }
+}
+
+/// Features of 3 numbers from a two-step recursion: a sine with noise, or a sine that is faster.
+fn waves(count: usize, speed: f32, seed: u64) -> (Vec<f32>, Vec<usize>) {
+    let mut rng = Rng::new(seed, Stream::Demo, 1);
+    let (steps, mut values, mut lengths) = (40, Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (phase, length) = (rng.range(0.0, std::f64::consts::TAU) as f32, 20 + rng.below(21));
+        for t in 0..steps {
+            let angle = phase + speed * t as f32;
+            let noise = 0.1 * rng.normal() as f32;
+            values.extend([angle.sin() + noise, angle.cos(), if t < length { 0.5 } else { 9.0 }]);
+        }
+        lengths.push(length);
+    }
+    (values, lengths)
+}
+
+/// The seed's scores and the LSTM judges: alike is near chance and near the floor, another rhythm is found out.
+#[test]
+fn judges_tell_rhythms_apart() {
+    let movements = toy(200, 1);
+    let (real, real_lengths) = waves(200, 0.4, 1);
+    let judge = |speed: f32, threads: usize| {
+        let (made, made_lengths) = waves(200, speed, 2);
+        let side = |values, lengths| Sequences { values, lengths, steps: 40, features: 3 };
+        let features = FeatureSets { real: side(&real, &real_lengths), generated: side(&made, &made_lengths) };
+        let summaries = SummarySets { real: &real[..1200], generated: &made[..1200], width: 6 };
+        let (features, summaries) = (Some(features), Some(summaries));
+        let base = Inputs { held_out: &movements, generated: &movements, ..Inputs::default() };
+        evaluate(&Inputs { features, summaries, ..base }, &EvalOptions { threads, ..OPTIONS }).unwrap()
+    };
+    let (alike, other) = (judge(0.4, 2), judge(0.8, 1));
+    let value = |r: &trajgan::eval::Report, name: &str| r.score(name).unwrap_or_else(|| panic!("no {name}")).value;
+    println!("{}\n{}", alike.to_text(), other.to_text());
+    assert!(value(&alike, "discriminative_accuracy") < 0.7 && value(&other, "discriminative_accuracy") > 0.9);
+    assert!(value(&other, "predictive_ratio") > 2.0 * value(&alike, "predictive_ratio"));
+    assert!(value(&other, "predictive_mae") > 1.3 * value(&alike, "predictive_mae"));
+    assert!(value(&other, "temporal_diff") > 5.0 * value(&alike, "temporal_diff"));
+    assert!(value(&alike, "range_overlap") > 0.9 && value(&alike, "latent_coverage") > 0.8);
+    assert_eq!(other.judges.as_ref().map(|j| j.verdict.accuracy.values.len()), Some(3));
+    assert_eq!(judge(0.8, 3), other);
 }

@@ -127,7 +127,9 @@ impl Case {
         for (name, expected) in expected {
             let got = match networks.layout.entries.iter().find(|e| e.name == name) {
                 Some(entry) => &grads[entry.range()],
-                None => inputs.iter().find(|i| i.0 == name).unwrap_or_else(|| panic!("{}: gradient of {name}", self.name)).1,
+                None => {
+                    inputs.iter().find(|i| i.0 == name).unwrap_or_else(|| panic!("{}: gradient of {name}", self.name)).1
+                }
             };
             self.check("gradient", &name, got, &expected, GRADIENT, GRADIENT_FLOOR * largest);
         }
@@ -135,7 +137,8 @@ impl Case {
 
     fn check_after(&mut self, networks: &Networks, params: &[f32], buffers: &[f32]) {
         for (name, expected) in self.group("after/") {
-            let find = |entries: &[trajgan::nn::params::Entry]| entries.iter().find(|e| e.name == name).map(|e| e.range());
+            let find =
+                |entries: &[trajgan::nn::params::Entry]| entries.iter().find(|e| e.name == name).map(|e| e.range());
             let got = match (find(&networks.layout.entries), find(&networks.layout.buffers)) {
                 (Some(range), _) => &params[range],
                 (None, Some(range)) => &buffers[range],
@@ -145,7 +148,6 @@ impl Case {
         }
     }
 }
-
 
 /// Rows by length, longest first, and their packing.
 struct Packing {
@@ -315,7 +317,8 @@ fn generator_losses(case: &mut Case) {
     let (z_real, condition) = (case.get("in/z_real").to_vec(), case.get("in/condition").to_vec());
     let rows = z_real.len() / case.config.summary_dim;
     let mut trace = GanTrace::default();
-    let adversarial = -networks.generator_forward(&w, &norms, case.get("in/noise"), &condition, &mut trace) / rows as f64;
+    let adversarial =
+        -networks.generator_forward(&w, &norms, case.get("in/noise"), &condition, &mut trace) / rows as f64;
     let (width, weight) = (case.config.summary_dim, case.config.lambda_fm);
     let matching = FeatureMatching::new(&trace.generator.z, &z_real, width, weight);
     let matching = case.config.use_feature_matching.then_some(matching);
@@ -373,8 +376,12 @@ fn train_stage1(case: &mut Case) {
         let lengths = case.lengths(&format!("in/{k}/lengths"));
         let rows = case.get(&format!("in/{k}/x")).chunks(seq_len * width).zip(&lengths);
         let rows: Vec<Vec<f32>> = rows.map(|(x, n)| x[..n * width].to_vec()).collect();
-        let mut learner =
-            stage1::Learner { networks: &networks, weights: &mut weights, buffers: &mut buffers, moments: &mut moments };
+        let mut learner = stage1::Learner {
+            networks: &networks,
+            weights: &mut weights,
+            buffers: &mut buffers,
+            moments: &mut moments,
+        };
         let at = (0, k as u64, c.lr_autoencoder);
         let losses = stage.step(&mut pool, &mut learner, &c, &Batch::new(&rows, width), at).unwrap();
         for (name, got) in [
@@ -402,9 +409,14 @@ fn train_stage2(case: &mut Case) {
     assert!(steps > 0);
     for k in 0..steps {
         for part in (0..c.n_critic).map(|i| format!("critic{i}")).chain(["generator".to_string()]) {
-            let get = |name: &str| case.tensors.get(&format!("in/{k}/{part}/{name}")).map_or(Vec::new(), |t| t.data.clone());
-            let batch =
-                GanBatch { z_real: get("z_real"), condition: get("condition"), noise: get("noise"), alpha: get("alpha") };
+            let get =
+                |name: &str| case.tensors.get(&format!("in/{k}/{part}/{name}")).map_or(Vec::new(), |t| t.data.clone());
+            let batch = GanBatch {
+                z_real: get("z_real"),
+                condition: get("condition"),
+                noise: get("noise"),
+                alpha: get("alpha"),
+            };
             let mut learner = stage2::Learner {
                 networks: &networks,
                 weights: &mut weights,

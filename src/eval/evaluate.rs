@@ -104,7 +104,8 @@ pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
     let floors: Vec<Comparison> =
         rounds.iter().map(|(a, b)| compare(&a[..count], &b[..count], grid, options)).collect::<Result<_>>()?;
     let mut scores = movement_scores(&judged, &floors);
-    scores.extend(seed_scores(inputs, options, &mut rng)?);
+    let (seeds, judges) = seed_scores(inputs, options, &mut rng)?;
+    scores.extend(seeds);
     let train: Vec<&Movement> = inputs.train.iter().collect();
     let all_made: Vec<&Movement> = inputs.generated.iter().collect();
     let known = inputs.train.iter().chain(inputs.held_out).filter_map(|m| m.session.as_ref().map(|s| (&m.user, s)));
@@ -136,6 +137,7 @@ pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
         memorisation: memorisation(&train, &real, &made, options.seed, options.threads),
         obedience,
         median_end_error_px,
+        judges,
         pictures: Pictures::new(x, y, options.threads),
     })
 }
@@ -163,7 +165,8 @@ fn floor_rounds<'a>(inputs: &Inputs<'a>, options: &EvalOptions, rng: &mut Rng) -
     rounds
 }
 
-/// One rated score. `value`, `ideal` and `resolution` are those of [`Rating::of`].
+/// One rated score. `value`, `ideal` and `resolution` are those of [`Rating::of`]. Where the ideal is a half, telling apart
+/// worse than by chance is no better than chance.
 pub(super) fn score(
     name: &'static str,
     meaning: &'static str,
@@ -171,7 +174,10 @@ pub(super) fn score(
     interval: Option<Interval>,
     floors: Vec<f64>,
 ) -> Score {
-    Score { name, meaning, value, interval, ideal, rating: Rating::of(value, ideal, &floors, resolution), floors }
+    let chance = |v: f64| if ideal == 0.5 { v.max(0.5) } else { v };
+    let rated: Vec<f64> = floors.iter().copied().map(chance).collect();
+    let rating = Rating::of(chance(value), ideal, &rated, resolution);
+    Score { name, meaning, value, interval, p: None, p_floor: None, ideal, floors, rating }
 }
 
 fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
@@ -201,8 +207,13 @@ fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
         }),
         plain("features_differing", "share of features with KS p < 0.01", 0.0, &differing),
         plain("kinematic_mmd", "the seed's MMD on standardised kinematics", 0.0, &|c| c.mmd),
-        plain("kinematic_mmd2_unbiased", "unbiased squared MMD of the same", 0.0, &|c| c.mmd_test.squared),
-        plain("kinematic_mmd_p", "its permutation p (small: different)", 1.0, &|c| c.mmd_test.p),
+        Score {
+            p: Some(judged.mmd_test.p),
+            p_floor: Some(median(&over(&|c| c.mmd_test.p))),
+            ..plain("kinematic_mmd2_unbiased", "unbiased squared MMD of the same, p by permutation", 0.0, &|c| {
+                c.mmd_test.squared
+            })
+        },
         plain("precision", "generated movements among real ones (k-NN, k = 5)", 1.0, &|c| c.neighbours.precision),
         plain("recall", "real movements among generated ones", 1.0, &|c| c.neighbours.recall),
         plain("density", "real neighbourhoods around a generated movement", 1.0, &|c| c.neighbours.density),

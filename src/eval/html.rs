@@ -6,7 +6,7 @@ use super::kinematics::NAMES;
 use super::obedience::Obedience;
 use super::report::{FeatureRow, Rating, Report};
 use super::svg;
-use super::text::{SEED_TABLE, short};
+use super::text::{SEED_TABLE, between, short};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -91,11 +91,11 @@ impl Report {
     fn write_scores(&self, out: &mut String) -> std::fmt::Result {
         write!(
             out,
-            "<section><h2>Scores</h2><table><tr><th>Score<th class=\"n\">Value<th class=\"n\">95 %<th class=\"n\">Floor\
+            "<section><h2>Scores</h2><table><tr><th>Score<th class=\"n\">Value<th class=\"n\">95 % or p<th class=\"n\">Floor\
              <th class=\"n\">Floor's range<th class=\"n\">Ideal<th>Rating<th>What it is</tr>"
         )?;
         for s in &self.scores {
-            let interval = s.interval.map_or(String::new(), |i| format!("{:.3} to {:.3}", i.low, i.high));
+            let interval = between(s);
             let low = s.floors.iter().copied().fold(f64::INFINITY, f64::min);
             let high = s.floors.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let range = if s.floors.len() > 1 { format!("{} to {}", short(low), short(high)) } else { String::new() };
@@ -106,7 +106,7 @@ impl Report {
                 s.name,
                 short(s.value),
                 short(s.floor()),
-                s.ideal,
+                short(s.ideal),
                 class_of(s.rating),
                 s.rating.name().to_lowercase(),
                 s.meaning

@@ -12,10 +12,12 @@ pub mod floor;
 pub mod forest;
 
 mod html;
+pub mod judges;
 pub mod kernel;
 pub mod kinematics;
 pub mod memorisation;
 pub mod neighbours;
+pub mod networks;
 pub mod obedience;
 pub mod parallel;
 pub mod pictures;
@@ -39,4 +41,5 @@ mod steps {
     pub const FOREST: u64 = 4 << 32;
     pub const SPLIT: u64 = 5 << 32;
     pub const PICK: u64 = 6 << 32;
+    pub const JUDGE: u64 = 7 << 32;
 }

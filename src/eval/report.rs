@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::fitts::Fitts;
+use super::judges::Judges;
 use super::memorisation::Memorisation;
 use super::obedience::Obedience;
 use super::pictures::Pictures;
@@ -52,6 +53,9 @@ pub struct Score {
     pub value: f64,
     /// 95 % interval, where the score has one.
     pub interval: Option<Interval>,
+    /// Permutation p, where the score has one (small: different), and the median of the floor's.
+    pub p: Option<f64>,
+    pub p_floor: Option<f64>,
     /// What a perfect score would be.
     pub ideal: f64,
     /// Real against real, one number a round.
@@ -117,6 +121,8 @@ pub struct Report {
     pub memorisation: Memorisation,
     pub obedience: Vec<Obedience>,
     pub median_end_error_px: Option<f64>,
+    /// Every run of the LSTM judges, where features were given.
+    pub judges: Option<Judges>,
     #[serde(skip)]
     pub pictures: Pictures,
 }

@@ -1,7 +1,8 @@
 //! The seed's scores over scaled features and summaries, with their floor.
 
-use super::evaluate::{EvalOptions, FeatureSets, Inputs, SummarySets, score};
+use super::evaluate::{EvalOptions, FEWEST, FeatureSets, Inputs, SummarySets, score};
 use super::floor::halves;
+use super::judges::{Judges, judges};
 use super::kernel::Rows;
 use super::neighbours::prdc;
 use super::report::Score;
@@ -14,15 +15,23 @@ const NEIGHBOURS: usize = 5;
 
 /// Scores of what `inputs` has. The floor is two halves of the real rows, and the judged comparison has as many rows: the
 /// seed's MMD is biased by an amount that depends on their number.
-pub(super) fn seed_scores(inputs: &Inputs, options: &EvalOptions, rng: &mut Rng) -> Result<Vec<Score>> {
-    let mut scores = Vec::new();
+pub(super) fn seed_scores(
+    inputs: &Inputs,
+    options: &EvalOptions,
+    rng: &mut Rng,
+) -> Result<(Vec<Score>, Option<Judges>)> {
+    let (mut scores, mut judged) = (Vec::new(), None);
     if let Some(sets) = inputs.features {
-        scores.extend(feature_scores(inputs, sets, options, rng)?);
+        let pairs = Pairs::new(inputs, sets, options, rng)?;
+        scores.extend(pairs.scores(options)?);
+        let judges = pairs.judges(options);
+        scores.extend(judges.scores());
+        judged = Some(judges);
     }
     if let Some(sets) = inputs.summaries {
         scores.extend(latent_scores(inputs, sets, options, rng)?);
     }
-    Ok(scores)
+    Ok((scores, judged))
 }
 
 /// Halves of real rows: as the movements' where row i is held-out movement i, else at random.
@@ -34,29 +43,54 @@ fn real_halves(inputs: &Inputs, count: usize, options: &EvalOptions, rng: &mut R
     (order[..count / 2].to_vec(), order[count / 2..count / 2 * 2].to_vec())
 }
 
-fn feature_scores(inputs: &Inputs, sets: FeatureSets, options: &EvalOptions, rng: &mut Rng) -> Result<Vec<Score>> {
-    sets.real.check("features.real")?;
-    sets.generated.check("features.generated")?;
-    let (a, b) = real_halves(inputs, sets.real.lengths.len(), options, rng);
-    let limit = a.len().min(sets.generated.lengths.len()).min(options.limit() / 2);
-    if limit < 2 {
-        return Err(Error::argument("features.lengths.len()", limit, "4 or more real rows and 2 or more generated"));
+/// (real, generated) and two halves of the real rows, all of one size, each pair of equal lengths.
+struct Pairs {
+    judged: (OwnedSequences, OwnedSequences),
+    floor: (OwnedSequences, OwnedSequences),
+}
+
+impl Pairs {
+    fn new(inputs: &Inputs, sets: FeatureSets, options: &EvalOptions, rng: &mut Rng) -> Result<Pairs> {
+        sets.real.check("features.real")?;
+        sets.generated.check("features.generated")?;
+        if sets.real.features != sets.generated.features {
+            let expected = format!("{} as features.real", sets.real.features);
+            return Err(Error::argument("features.generated.features", sets.generated.features, expected));
+        }
+        let (a, b) = real_halves(inputs, sets.real.lengths.len(), options, rng);
+        let limit = a.len().min(sets.generated.lengths.len()).min(options.limit() / 2);
+        if limit < FEWEST / 2 {
+            let expected = format!("{FEWEST} or more real rows and {} or more generated", FEWEST / 2);
+            return Err(Error::argument("features.lengths.len()", limit, expected));
+        }
+        let side = |rows: &[usize]| {
+            let whole: Vec<_> = rows.iter().map(|&i| (i, sets.real.lengths[i])).collect();
+            OwnedSequences::cut(sets.real, &whole)
+        };
+        let (a, b) = (side(&a), side(&b));
+        let judged = equal_lengths(sets.real, sets.generated, limit);
+        Ok(Pairs { judged, floor: equal_lengths(a.view(), b.view(), limit) })
     }
-    let side = |rows: &[usize]| {
-        let whole: Vec<_> = rows.iter().map(|&i| (i, sets.real.lengths[i])).collect();
-        OwnedSequences::cut(sets.real, &whole)
-    };
-    let (a, b) = (side(&a), side(&b));
-    let apart = |(x, y): (OwnedSequences, OwnedSequences)| distribution_metrics(x.view(), y.view(), options.threads);
-    let got = apart(equal_lengths(sets.real, sets.generated, limit))?;
-    let floor = apart(equal_lengths(a.view(), b.view(), limit))?;
-    let one = |name, meaning, value, floor| score(name, meaning, (value, 0.0, 1e-3), None, vec![floor]);
-    Ok(vec![
-        one("mmd", "the seed's MMD of whole movements, equal lengths", got.mmd, floor.mmd),
-        one("mean_diff", "difference of feature means", got.mean_diff, floor.mean_diff),
-        one("std_diff", "difference of feature deviations", got.std_diff, floor.std_diff),
-        one("temporal_diff", "difference of step-to-step change", got.temporal_diff, floor.temporal_diff),
-    ])
+
+    fn scores(&self, options: &EvalOptions) -> Result<Vec<Score>> {
+        let apart = |pair: &(OwnedSequences, OwnedSequences)| {
+            distribution_metrics(pair.0.view(), pair.1.view(), options.threads)
+        };
+        let (got, floor) = (apart(&self.judged)?, apart(&self.floor)?);
+        let one = |name, meaning, value, floor| score(name, meaning, (value, 0.0, 1e-3), None, vec![floor]);
+        Ok(vec![
+            one("mmd", "the seed's MMD of whole movements, equal lengths", got.mmd, floor.mmd),
+            one("mean_diff", "difference of feature means", got.mean_diff, floor.mean_diff),
+            one("std_diff", "difference of feature deviations", got.std_diff, floor.std_diff),
+            one("temporal_diff", "difference of step-to-step change", got.temporal_diff, floor.temporal_diff),
+        ])
+    }
+
+    fn judges(&self, options: &EvalOptions) -> Judges {
+        let some =
+            |pair: &(OwnedSequences, OwnedSequences)| equal_lengths(pair.0.view(), pair.1.view(), options.judge_rows());
+        judges(&some(&self.judged), &some(&self.floor), options)
+    }
 }
 
 fn latent_scores(inputs: &Inputs, sets: SummarySets, options: &EvalOptions, rng: &mut Rng) -> Result<Vec<Score>> {

@@ -111,6 +111,16 @@ impl OwnedSequences {
         Sequences { values: &self.values, lengths: &self.lengths, steps: self.steps, features: self.features }
     }
 
+    /// Longer padding: steps of each row, at least as many as now.
+    pub(super) fn widen(&mut self, steps: usize) {
+        let (old, new) = (self.steps * self.features, steps * self.features);
+        let mut values = vec![0.0; self.lengths.len() * new];
+        for (to, from) in values.chunks_exact_mut(new.max(1)).zip(self.values.chunks_exact(old.max(1))) {
+            to[..old].copy_from_slice(from);
+        }
+        (self.values, self.steps) = (values, steps);
+    }
+
     /// Rows of `from`, each cut to the length beside it.
     pub fn cut(from: Sequences, rows: &[(usize, usize)]) -> OwnedSequences {
         let steps = rows.iter().map(|r| r.1).max().unwrap_or(0);

@@ -98,7 +98,7 @@ impl Report {
 }
 
 fn write_score(out: &mut String, score: &Score) -> std::fmt::Result {
-    let interval = score.interval.map_or(String::new(), |i| format!("{:.3} .. {:.3}", i.low, i.high));
+    let interval = between(score);
     let (value, floor) = (short(score.value), short(score.floor()));
     writeln!(out, "{:<26}{value:>10}{interval:>18}{floor:>10}  {}", score.name, score.rating.name())
 }
@@ -122,12 +122,22 @@ fn write_obedience(out: &mut String, o: &Obedience) -> std::fmt::Result {
     Ok(())
 }
 
-/// Four digits that count, whatever the size.
-pub(super) fn short(v: f64) -> String {
-    match v.abs() {
-        0.0 => "0".to_owned(),
-        a if a < 1e-3 => format!("{v:.2e}"),
-        a if a < 100.0 => format!("{v:.3}"),
-        _ => format!("{v:.0}"),
+/// The score's interval, or its p.
+pub(super) fn between(score: &Score) -> String {
+    match (score.interval, score.p, score.p_floor) {
+        (Some(i), ..) => format!("{:.3} to {:.3}", i.low, i.high),
+        (None, Some(p), Some(floor)) => format!("p {p:.3} ({floor:.3})"),
+        _ => String::new(),
     }
+}
+
+/// Three decimals or more that count, without trailing zeros.
+pub(super) fn short(v: f64) -> String {
+    let text = match v.abs() {
+        a if a > 0.0 && a < 1e-3 => return format!("{v:.2e}"),
+        a if a < 100.0 => format!("{v:.3}"),
+        _ => return format!("{v:.0}"),
+    };
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }

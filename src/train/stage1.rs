@@ -53,14 +53,23 @@ impl Stage1 {
         self.shard_grads.resize_with(batch.shards.len(), || vec![0.0; range.len()]);
         let loss_weights = loss_weights(c, batch.total);
 
-        let mut work: Vec<_> = batch.shards.iter().zip(&mut self.shard_grads).map(|s| (s, AutoencoderLosses::default())).collect();
+        let mut work: Vec<_> =
+            batch.shards.iter().zip(&mut self.shard_grads).map(|s| (s, AutoencoderLosses::default())).collect();
         pool.for_each(&mut work, |worker, _, ((shard, grads), losses)| {
             let first_row = shard.first_row as u32;
             let dropout = Dropout { seed, step: iteration, first_row, batch_rows: batch.rows() as u32 };
             let mut trace = self.traces[worker].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             grads.fill(0.0);
             let rows = Shard { steps: &shard.steps, seq_lens: &shard.seq_lens, x: &shard.x };
-            *losses = networks.autoencoder_losses(weights, &norms, rows, loss_weights, Some(&dropout), &mut trace, Some(grads));
+            *losses = networks.autoencoder_losses(
+                weights,
+                &norms,
+                rows,
+                loss_weights,
+                Some(&dropout),
+                &mut trace,
+                Some(grads),
+            );
         });
         let mut losses = Stage1Losses::default();
         work.into_iter().for_each(|(_, part)| losses.parts += part);
@@ -93,7 +102,15 @@ impl Stage1 {
         pool.for_each(&mut work, |worker, _, (shard, losses)| {
             let mut trace = self.traces[worker].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let rows = Shard { steps: &shard.steps, seq_lens: &shard.seq_lens, x: &shard.x };
-            *losses = networks.autoencoder_losses(weights, &norms, rows, loss_weights(c, batch.total), None, &mut trace, None);
+            *losses = networks.autoencoder_losses(
+                weights,
+                &norms,
+                rows,
+                loss_weights(c, batch.total),
+                None,
+                &mut trace,
+                None,
+            );
         });
         let mut losses = Stage1Losses::default();
         work.into_iter().for_each(|(_, part)| losses.parts += part);

@@ -77,7 +77,8 @@ impl Stage2 {
                 alpha: &batch.alpha[rows_here],
             };
             work.grads[range.clone()].fill(0.0);
-            work.losses = networks.critic_losses(weights, &norms, shard, rows, c.lambda_gp, &mut work.trace, &mut work.grads);
+            work.losses =
+                networks.critic_losses(weights, &norms, shard, rows, c.lambda_gp, &mut work.trace, &mut work.grads);
         });
         let mut losses = CriticLosses::default();
         self.shards[..ranges.len()].iter().for_each(|work| losses += work.losses);
