@@ -178,7 +178,7 @@ fn quick_is_quick() {
     }
 }
 
-/// Features of 3 numbers from a two-step recursion: a sine with noise, or a sine that is faster.
+/// (n,40,3): a noisy sine, its cosine, and the rhythm itself; padded with nonsense, which must not count.
 fn waves(count: usize, speed: f32, seed: u64) -> (Vec<f32>, Vec<usize>) {
     let mut rng = Rng::new(seed, Stream::Demo, 1);
     let (steps, mut values, mut lengths) = (40, Vec::new(), Vec::new());
@@ -187,7 +187,7 @@ fn waves(count: usize, speed: f32, seed: u64) -> (Vec<f32>, Vec<usize>) {
         for t in 0..steps {
             let angle = phase + speed * t as f32;
             let noise = 0.1 * rng.normal() as f32;
-            values.extend([angle.sin() + noise, angle.cos(), if t < length { 0.5 } else { 9.0 }]);
+            values.extend([angle.sin() + noise, angle.cos(), if t < length { speed } else { 9.0 }]);
         }
         lengths.push(length);
     }

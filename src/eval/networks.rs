@@ -14,7 +14,7 @@ const LAYERS: usize = 2;
 const DROPOUT: f64 = 0.2;
 /// Dropout site of the classifier's head; the layers of the LSTM have those from 0.
 const HEAD_SITE: u64 = LAYERS as u64;
-const RATE: f64 = 3e-3;
+const RATE: f64 = 1e-3;
 /// Rows of a batch: small, so that 20 epochs over some hundred rows are enough updates to learn from.
 const ROWS: usize = 16;
 
