@@ -2,8 +2,6 @@
 
 mod eval_support;
 
-use std::time::Instant;
-
 use eval_support::{balabit, straight_bot, toy};
 use trajgan::Movement;
 use trajgan::eval::compare::compare;
@@ -151,31 +149,6 @@ fn too_little_is_an_error_that_says_so() {
     let asked = [Asked::default(); 3];
     let message = wrong(Inputs { asked: Some(&asked), ..base });
     assert_eq!(message, "asked.len() is 3, expected 40, one for each generated movement");
-}
-
-/// The whole of it on recordings, as a user would: 500 movements in under half a minute. Leaves the page for eyes
-/// where TRAJGAN_EVAL_PAGE says.
-#[test]
-fn quick_is_quick() {
-    let Some(all) = balabit() else { return };
-    let all: Vec<&Movement> = all.iter().collect();
-    let (a, b) = halves(&all, 1, 0);
-    let owned = |side: &[usize], count, seed| some(&all, side, count, seed).into_iter().cloned().collect::<Vec<_>>();
-    let (train, held_out) = (owned(&a, 1500, 1), owned(&b, 500, 2));
-    let generated: Vec<Movement> = toy(500, 3);
-    let ask = |m: &Movement| Asked { distance_px: m.straight_distance() * 1.05, duration_ms: None, target: None };
-    let asked: Vec<Asked> = generated.iter().map(ask).collect();
-    let inputs =
-        Inputs { train: &train, held_out: &held_out, generated: &generated, asked: Some(&asked), ..Inputs::default() };
-    let start = Instant::now();
-    let report = evaluate(&inputs, &OPTIONS).unwrap();
-    let seconds = start.elapsed().as_secs_f64();
-    println!("{seconds:.1} s\n{}", report.to_text());
-    assert!(seconds < 30.0, "{seconds} s");
-    assert!(report.score("forest_auc").unwrap().value > 0.9);
-    if let Some(path) = std::env::var_os("TRAJGAN_EVAL_PAGE") {
-        std::fs::write(path, report.to_html()).unwrap();
-    }
 }
 
 /// (n,40,3): a noisy sine, its cosine, and the rhythm itself; padded with nonsense, which must not count.

@@ -2,7 +2,8 @@
 
 use super::kernel::{Rows, mmd};
 use super::stats::{mean, std};
-use crate::error::{Error, Result};
+use crate::data::{FEATURES, Movement, Scaler, features};
+use crate::error::{Error, Result, try_zeroed};
 
 /// Scaled features of n movements, padded. What lies beyond a row's length does not count.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +110,19 @@ pub struct OwnedSequences {
 impl OwnedSequences {
     pub fn view(&self) -> Sequences<'_> {
         Sequences { values: &self.values, lengths: &self.lengths, steps: self.steps, features: self.features }
+    }
+
+    /// Scaled features of movements, as the networks see them. Error: no memory.
+    pub fn of_movements(movements: &[Movement], scaler: &Scaler) -> Result<OwnedSequences> {
+        let lengths: Vec<usize> = movements.iter().map(|m| m.points.len()).collect();
+        let steps = lengths.iter().copied().max().unwrap_or(0);
+        let width = steps * FEATURES;
+        let mut values = try_zeroed(movements.len().saturating_mul(width), "scaled features")?;
+        for (to, movement) in values.chunks_exact_mut(width.max(1)).zip(movements) {
+            let scaled = scaler.scale(&features(&movement.points));
+            to[..scaled.len()].copy_from_slice(&scaled);
+        }
+        Ok(OwnedSequences { values, lengths, steps, features: FEATURES })
     }
 
     /// Longer padding: steps of each row, at least as many as now.

@@ -9,6 +9,7 @@ pub mod gan;
 pub mod generator;
 pub mod pooler;
 pub mod sequence;
+mod state;
 
 use std::ops::Range;
 
@@ -19,6 +20,7 @@ use expander::Expander;
 use generator::Generator;
 use pooler::Pooler;
 use sequence::SequenceMap;
+pub use state::{DataModel, Device, EarlyStop, Model, Record, StageState, WINDOW};
 
 /// All networks of a configuration and the name table of their tensors.
 #[derive(Clone, Debug)]

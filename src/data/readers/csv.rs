@@ -9,7 +9,7 @@ use crate::data::{Movement, Point};
 use crate::error::{Error, Result};
 
 /// Of one file: days at any sampling rate. What a file unpacks to must not fill the memory.
-const MAX_ROWS: usize = 1 << 24;
+const MAX_ROWS: usize = 1 << 23;
 
 /// Which column holds what.
 struct Columns {
@@ -34,14 +34,9 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
     lines.next(&mut line)?;
     let header = std::str::from_utf8(&line).map_err(|e| Error::format(path, "line 1", e))?;
     let columns = columns(header.trim_start_matches('\u{feff}'), path, options)?;
-    let (mut sessions, errors) = rows(&mut lines, &columns, path)?;
-    let broken = errors.len();
-    errors.into_iter().for_each(|error| found.refuse("broken row", error));
-    if sessions.is_empty() && broken == 0 {
-        return Err(Error::format(path, "rows", "there are none"));
-    }
+    let sessions = rows(&mut lines, &columns, path, found)?;
     let (folder_user, file_session) = names(path, columns.balabit);
-    for ((user, session), events) in sessions.iter_mut() {
+    for ((user, session), events) in &sessions {
         for event in events.iter().filter(|e| e.moving && !is_position(e, &options.cut)) {
             let source = || format!("{}: line {}", path.display(), event.line);
             let reason = || format!("not a position: {}, {}", event.point.x, event.point.y);
@@ -105,11 +100,12 @@ type Key = (Option<String>, Option<String>);
 
 type Sessions = BTreeMap<Key, Vec<Event>>;
 
-/// The rows of each session in the order of the file, and the errors of the rows that are none.
-fn rows(lines: &mut Lines, columns: &Columns, path: &Path) -> Result<(Sessions, Vec<Error>)> {
+/// The rows of each session in the order of the file. Rows that are none are counted.
+fn rows(lines: &mut Lines, columns: &Columns, path: &Path, found: &mut Found) -> Result<Sessions> {
     let mut sessions = Sessions::new();
-    let (mut errors, mut line) = (Vec::new(), Vec::new());
+    let mut line = Vec::new();
     let mut key = (None, None);
+    let mut empty = true;
     while lines.next(&mut line)? {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
@@ -117,13 +113,15 @@ fn rows(lines: &mut Lines, columns: &Columns, path: &Path) -> Result<(Sessions, 
         if lines.number > MAX_ROWS {
             return Err(Error::format(path, "rows", format!("there are more than {MAX_ROWS}")));
         }
+        empty = false;
         match row(&line, columns, lines.number) {
             Ok((row_key, event)) => {
                 key = row_key;
                 sessions.entry(key.clone()).or_default().push(event);
             }
             Err((column, problem)) => {
-                errors.push(Error::format(path, format!("line {}: {column}", lines.number), problem));
+                let place = format!("line {}: {column}", lines.number);
+                found.refuse("broken row", Error::format(path, place, problem));
                 // What comes after it does not belong to what came before.
                 let events = sessions.get_mut(&key);
                 if let Some((events, last)) = events.and_then(|events| events.last().copied().map(|e| (events, e))) {
@@ -132,7 +130,10 @@ fn rows(lines: &mut Lines, columns: &Columns, path: &Path) -> Result<(Sessions, 
             }
         }
     }
-    Ok((sessions, errors))
+    if empty {
+        return Err(Error::format(path, "rows", "there are none"));
+    }
+    Ok(sessions)
 }
 
 fn row(line: &[u8], columns: &Columns, number: usize) -> std::result::Result<(Key, Event), (&'static str, String)> {

@@ -20,23 +20,24 @@ pub(super) fn read_json(path: &Path, options: &ReadOptions, found: &mut Found) -
 /// train on the first half of a damaged file without knowing.
 pub(super) fn read_lines(path: &Path, options: &ReadOptions, found: &mut Found) -> Result<()> {
     let mut lines = open(path, options)?;
-    let (mut entries, mut errors) = (Vec::new(), Vec::new());
+    let mut entries = Vec::new();
     let mut line = Vec::new();
+    let mut empty = true;
     while lines.next(&mut line)? {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
+        empty = false;
         let place = format!("line {}", lines.number);
         match movement(&line, path, &place) {
-            Ok(entry) => entries.push((entry, place)),
-            Err(error) => errors.push(error),
+            Ok(entry) => entries.push((entry, lines.number)),
+            Err(error) => found.refuse("broken line", error),
         }
     }
-    if entries.is_empty() && errors.is_empty() {
+    if empty {
         return Err(Error::format(path, "movements", "the file is empty"));
     }
-    entries.into_iter().for_each(|(entry, place)| found.add(entry, path, &place));
-    errors.into_iter().for_each(|error| found.refuse("broken line", error));
+    entries.into_iter().for_each(|(entry, line)| found.add(entry, path, &format!("line {line}")));
     Ok(())
 }
 

@@ -1,0 +1,134 @@
+//! A file is replaced whole or not at all.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// Replaces the file at `path` by what `write` writes: a temporary sibling is written, flushed to the disk, read back
+/// and compared, then renamed. Until the rename, what was at `path` survives every failure and every kill.
+///
+/// The sibling is `.NAME.saving`, one per target, so that a killed save leaves at most one, which the next save takes
+/// over. Two saves to one path at the same time do not mix: the later one fails.
+///
+/// # Errors
+/// `Io` with the path and the cause. If only the last step fails, the flush of the folder, the new file is in place.
+pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let fail = |e| Error::io(path, e);
+    let temporary = sibling(path).map_err(fail)?;
+    if path.is_dir() {
+        return Err(fail(io::ErrorKind::IsADirectory.into()));
+    }
+    let file = open_locked(&temporary).map_err(fail)?;
+    let done = fill(&file, &temporary, write).and_then(|()| fs::rename(&temporary, path));
+    if let Err(e) = done {
+        // The first failure is the one to report; a sibling that stays is taken over by the next save.
+        let _ = fs::remove_file(&temporary);
+        return Err(fail(e));
+    }
+    drop(file); // only now: the lock has to outlast the rename
+    flush_folder(path).map_err(fail)
+}
+
+/// Writes, flushes, and compares what can be read with what was written: a disk that loses data without an error must
+/// not cost the last good file.
+fn fill(file: &File, path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    file.set_len(0)?;
+    let mut out = BufWriter::with_capacity(1 << 16, Hashing { file, hash: Sha256::new() });
+    write(&mut out)?;
+    out.flush()?;
+    let written = out.get_ref().hash.clone().finalize();
+    file.sync_all()?;
+    let mut read = Sha256::new();
+    let mut again = File::open(path)?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match again.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => read.update(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    if read.finalize() != written {
+        return Err(io::Error::other("what was read back is not what was written"));
+    }
+    Ok(())
+}
+
+struct Hashing<'a> {
+    file: &'a File,
+    hash: Sha256,
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn sibling(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".saving");
+    Ok(path.with_file_name(hidden))
+}
+
+/// Opens the sibling for this save alone. The lock goes with the process, however that ends.
+fn open_locked(path: &Path) -> io::Result<File> {
+    for _ in 0..100 {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another save to it is under way"));
+            }
+            // Some network folders have no locks; there the last of two saves wins.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        if still_at(&file, path)? {
+            return Ok(file);
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+/// Between open and lock, another save may have renamed the file we hold: writing to it would tear its result.
+#[cfg(unix)]
+fn still_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let ours = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_symlink() => Err(io::Error::other(format!("{} is a link", path.display()))),
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Elsewhere an open file cannot be renamed away.
+#[cfg(not(unix))]
+fn still_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// Without this a power failure could undo the rename.
+#[cfg(unix)]
+fn flush_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn flush_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
