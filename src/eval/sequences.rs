@@ -116,13 +116,13 @@ impl OwnedSequences {
     pub fn of_movements(movements: &[Movement], scaler: &Scaler) -> Result<OwnedSequences> {
         let lengths: Vec<usize> = movements.iter().map(|m| m.points.len()).collect();
         let steps = lengths.iter().copied().max().unwrap_or(0);
-        let width = steps * FEATURES;
+        let width = steps * FEATURES.len();
         let mut values = try_zeroed(movements.len().saturating_mul(width), "scaled features")?;
         for (to, movement) in values.chunks_exact_mut(width.max(1)).zip(movements) {
             let scaled = scaler.scale(&features(&movement.points));
             to[..scaled.len()].copy_from_slice(&scaled);
         }
-        Ok(OwnedSequences { values, lengths, steps, features: FEATURES })
+        Ok(OwnedSequences { values, lengths, steps, features: FEATURES.len() })
     }
 
     /// Longer padding: steps of each row, at least as many as now.
