@@ -4,6 +4,7 @@
 //! Letters in shapes: B batch rows, T steps, F features, L latent_dim, S summary_dim, N noise_dim,
 //! C condition_dim, H hidden. A comment `x (B,F)` says that x is row-major with those extents.
 
+pub mod backend;
 pub mod config;
 pub mod data;
 pub mod error;

@@ -1,0 +1,126 @@
+//! Sixteen floats in two AVX2 registers.
+//!
+//! SAFETY of every intrinsic here: `Lanes` methods of `Pair` run only inside functions compiled for avx2
+//! and fma, which `vectorised!` enters only where `Isa` has found both. Loads and stores check their bounds.
+
+use std::arch::x86_64::*;
+
+use super::lanes::{LANES, Lanes, LanesF32, sigmoid, tanh};
+
+#[derive(Clone, Copy)]
+pub struct Pair(__m256, __m256);
+
+/// The same intrinsic on both halves.
+macro_rules! both {
+    ($f:ident($($a:expr),*)) => {
+        // SAFETY: see the head of this file.
+        unsafe { Pair($f($($a.0),*), $f($($a.1),*)) }
+    };
+}
+
+impl Lanes<f32> for Pair {
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        // SAFETY: see the head of this file.
+        unsafe { Pair(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+    }
+    #[inline(always)]
+    fn load(from: &[f32]) -> Self {
+        let from = &from[..LANES];
+        // SAFETY: 16 floats are there.
+        unsafe { Pair(_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32]) {
+        let to = &mut to[..LANES];
+        // SAFETY: 16 floats are there.
+        unsafe {
+            _mm256_storeu_ps(to.as_mut_ptr(), self.0);
+            _mm256_storeu_ps(to.as_mut_ptr().add(8), self.1);
+        }
+    }
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        both!(_mm256_add_ps(self, b))
+    }
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        both!(_mm256_sub_ps(self, b))
+    }
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        both!(_mm256_mul_ps(self, b))
+    }
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        both!(_mm256_div_ps(self, b))
+    }
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        both!(_mm256_fmadd_ps(self, b, c))
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        both!(_mm256_sqrt_ps(self))
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        sigmoid(self)
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        tanh(self)
+    }
+}
+
+#[inline(always)]
+fn sign_bit() -> Pair {
+    Pair::splat(-0.0)
+}
+
+impl LanesF32 for Pair {
+    #[inline(always)]
+    fn min(self, b: Self) -> Self {
+        both!(_mm256_min_ps(self, b))
+    }
+    #[inline(always)]
+    fn max(self, b: Self) -> Self {
+        both!(_mm256_max_ps(self, b))
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        let sign = sign_bit();
+        both!(_mm256_andnot_ps(sign, self))
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        // SAFETY: see the head of this file.
+        unsafe { Pair(_mm256_round_ps::<NEAREST>(self.0), _mm256_round_ps::<NEAREST>(self.1)) }
+    }
+    #[inline(always)]
+    fn pow2(self) -> Self {
+        #[inline(always)]
+        unsafe fn half(n: __m256) -> __m256 {
+            // SAFETY: see the head of this file.
+            unsafe {
+                let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+            }
+        }
+        // SAFETY: see the head of this file.
+        unsafe { Pair(half(self.0), half(self.1)) }
+    }
+    #[inline(always)]
+    fn select_less(a: Self, b: Self, x: Self, y: Self) -> Self {
+        // SAFETY: see the head of this file.
+        let less = unsafe { Pair(_mm256_cmp_ps::<_CMP_LT_OQ>(a.0, b.0), _mm256_cmp_ps::<_CMP_LT_OQ>(a.1, b.1)) };
+        both!(_mm256_blendv_ps(y, x, less))
+    }
+    #[inline(always)]
+    fn with_sign_of(self, sign: Self) -> Self {
+        let mask = sign_bit();
+        let (magnitude, bit) = (both!(_mm256_andnot_ps(mask, self)), both!(_mm256_and_ps(mask, sign)));
+        both!(_mm256_or_ps(magnitude, bit))
+    }
+}

@@ -1,0 +1,196 @@
+//! Matrix products on packed right-hand sides.
+//!
+//! An element of the result is one chain of multiply-adds over k, in order, whatever the number of rows
+//! and wherever its row stands in a tile. So a row's result does not depend on its neighbours.
+
+use super::lanes::{LANES, Lanes, Real};
+use super::vectorised;
+
+/// A k x n matrix in panels of 16 columns, zero-padded: element (i, j) is data[(j/16*k + i)*16 + j%16].
+#[derive(Clone, Debug, Default)]
+pub struct Packed<R> {
+    pub k: usize,
+    pub n: usize,
+    data: Vec<R>,
+}
+
+impl<R: Real> Packed<R> {
+    /// Packs b(i, j) = from[i * row_stride + j * column_stride], i < k, j < n. Keeps its memory.
+    pub fn pack(&mut self, k: usize, n: usize, from: &[R], row_stride: usize, column_stride: usize) {
+        (self.k, self.n) = (k, n);
+        self.data.clear();
+        self.data.resize(n.div_ceil(LANES) * LANES * k, R::ZERO);
+        for (p, panel) in self.data.chunks_exact_mut(k * LANES).enumerate() {
+            let width = LANES.min(n - p * LANES);
+            for (i, row) in panel.chunks_exact_mut(LANES).enumerate() {
+                let start = i * row_stride + p * LANES * column_stride;
+                if column_stride == 1 {
+                    row[..width].copy_from_slice(&from[start..start + width]);
+                } else {
+                    for (j, value) in row[..width].iter_mut().enumerate() {
+                        *value = from[start + j * column_stride];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The left-hand side: element (i, j) is data[i * row_stride + j * column_stride].
+#[derive(Clone, Copy)]
+pub struct Left<'a, R> {
+    pub data: &'a [R],
+    pub rows: usize,
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+impl<'a, R> Left<'a, R> {
+    /// Row-major, rows x columns.
+    pub fn rows(data: &'a [R], rows: usize, columns: usize) -> Self {
+        Left { data, rows, row_stride: columns, column_stride: 1 }
+    }
+
+    /// The transpose of a row-major matrix with so many columns: those become the rows.
+    pub fn transposed(data: &'a [R], columns: usize) -> Self {
+        Left { data, rows: columns, row_stride: 1, column_stride: columns }
+    }
+}
+
+/// Rows of a tile: 6 x 16 results stay in twelve AVX2 registers.
+const TILE: usize = 6;
+
+vectorised! {
+    /// a (m,k) b (k,n) -> c (m,n), row stride `c_stride`: c = alpha a b, or c += alpha a b.
+    pub fn gemm<R, L>(a: Left<R>, b: &Packed<R>, c: &mut [R], c_stride: usize, alpha: R, add: bool) {
+        let (m, k, n) = (a.rows, b.k, b.n);
+        if m == 0 {
+            return;
+        }
+        assert!(k > 0 && n > 0, "nothing packed");
+        assert!(a.data.len() > (m - 1) * a.row_stride + (k - 1) * a.column_stride, "left side too short");
+        assert!(n <= c_stride && c.len() >= (m - 1) * c_stride + n, "result too short");
+        let tiles = m.div_ceil(TILE);
+        for tile in 0..tiles {
+            // Balanced tiles: 16 rows are 6 + 5 + 5, not 6 + 6 + 4.
+            let (start, end) = (tile * m / tiles, (tile + 1) * m / tiles);
+            let a_tile = &a.data[start * a.row_stride..];
+            let strides = (a.row_stride, a.column_stride);
+            for p in 0..n.div_ceil(LANES) {
+                let panel = &b.data[p * k * LANES..(p + 1) * k * LANES];
+                let (first, width) = (start * c_stride + p * LANES, LANES.min(n - p * LANES));
+                let c_tile = &mut c[first..first + (end - start - 1) * c_stride + width];
+                match end - start {
+                    1 => tile_rows::<R, L, 1>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
+                    2 => tile_rows::<R, L, 2>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
+                    3 => tile_rows::<R, L, 3>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
+                    4 => tile_rows::<R, L, 4>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
+                    5 => tile_rows::<R, L, 5>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
+                    _ => tile_rows::<R, L, 6>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
+                }
+            }
+        }
+    }
+}
+
+/// M rows of a times one panel: M x width results.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn tile_rows<R: Real, L: Lanes<R>, const M: usize>(
+    a: &[R],
+    (row_stride, column_stride): (usize, usize),
+    panel: &[R],
+    c: &mut [R],
+    c_stride: usize,
+    width: usize,
+    alpha: R,
+    add: bool,
+) {
+    let mut sums = [L::splat(R::ZERO); M];
+    let k = panel.len() / LANES;
+    assert!(a.len() > (M - 1) * row_stride + (k - 1) * column_stride);
+    for (i, row) in panel.chunks_exact(LANES).enumerate() {
+        let b = L::load(row);
+        for (r, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: r < M and i < k, checked above for the largest of both.
+            let x = unsafe { *a.get_unchecked(r * row_stride + i * column_stride) };
+            *sum = L::splat(x).fma(b, *sum);
+        }
+    }
+    let alpha = L::splat(alpha);
+    for (r, sum) in sums.into_iter().enumerate() {
+        let c = &mut c[r * c_stride..r * c_stride + width];
+        if width == LANES {
+            let old = if add { L::load(c) } else { L::splat(R::ZERO) };
+            sum.fma(alpha, old).store(c);
+        } else {
+            let old = if add { L::load_part(c) } else { L::splat(R::ZERO) };
+            sum.fma(alpha, old).store_part(c);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Isa;
+    use super::*;
+    use crate::rng::{Rng, Stream};
+
+    fn numbers<R: Real>(n: usize, seed: u64) -> Vec<R> {
+        let mut rng = Rng::new(seed, Stream::Evaluation, 0);
+        (0..n).map(|_| R::from_f64(rng.range(-1.0, 1.0))).collect()
+    }
+
+    /// Sums of at most 300 products in f32 err by about sqrt(300) ulp.
+    const TOLERANCE: f64 = 4e-6;
+
+    fn check<R: Real>(m: usize, k: usize, n: usize, transposed: bool, tolerance: f64) {
+        let (a, b, c0): (Vec<R>, Vec<R>, Vec<R>) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3));
+        let left = if transposed { Left::transposed(&a, m) } else { Left::rows(&a, m, k) };
+        let mut packed = Packed::default();
+        packed.pack(k, n, &b, n, 1);
+        for isa in Isa::available() {
+            for add in [false, true] {
+                let mut c = c0.clone();
+                gemm(isa, left, &packed, &mut c, n, R::from_f64(0.5), add);
+                for i in 0..m {
+                    for j in 0..n {
+                        let at = |l: usize| a[i * left.row_stride + l * left.column_stride].to_f64();
+                        let sum: f64 = (0..k).map(|l| at(l) * b[l * n + j].to_f64()).sum();
+                        let expected = 0.5 * sum + if add { c0[i * n + j].to_f64() } else { 0.0 };
+                        let got = c[i * n + j].to_f64();
+                        assert!((got - expected).abs() < tolerance, "{m} {k} {n} {isa:?} {got} {expected}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sizes that end inside a tile, a panel, and neither.
+    #[test]
+    fn agrees_with_plain_sums() {
+        for (m, k, n) in [(1, 1, 1), (3, 7, 33), (6, 16, 16), (7, 5, 17), (16, 64, 256), (33, 257, 7)] {
+            check::<f32>(m, k, n, false, TOLERANCE);
+            check::<f32>(m, k, n, true, TOLERANCE);
+            check::<f64>(m, k, n, false, 1e-12);
+        }
+    }
+
+    /// A sample must not depend on the batch that it is drawn in.
+    #[test]
+    fn a_row_does_not_depend_on_its_neighbours() {
+        let (k, n) = (70, 50);
+        let (a, b): (Vec<f32>, Vec<f32>) = (numbers(16 * k, 4), numbers(k * n, 5));
+        let mut packed = Packed::default();
+        packed.pack(k, n, &b, n, 1);
+        for isa in Isa::available() {
+            let mut whole = vec![0.0; 16 * n];
+            gemm(isa, Left::rows(&a, 16, k), &packed, &mut whole, n, 1.0, false);
+            for i in 0..16 {
+                let mut one = vec![0.0; n];
+                gemm(isa, Left::rows(&a[i * k..(i + 1) * k], 1, k), &packed, &mut one, n, 1.0, false);
+                assert_eq!(one, whole[i * n..(i + 1) * n]);
+            }
+        }
+    }
+}

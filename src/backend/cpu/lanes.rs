@@ -1,0 +1,297 @@
+//! Sixteen numbers at a time, on every instruction set, behind one trait.
+//!
+//! Kernels are written once, generic over [`Lanes`]; the `vectorised!` macro compiles each for every
+//! instruction set and picks one at run time. Results may differ between instruction sets (fused
+//! multiply-add), never between thread counts.
+
+use std::fmt::Debug;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
+
+/// Width of a vector and of a panel of packed weights.
+pub const LANES: usize = 16;
+
+/// An instruction set that this machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Isa {
+    /// The best that this machine has.
+    pub fn detect() -> Isa {
+        Isa::available()[0]
+    }
+
+    /// All that this machine has, best first. The last is plain code: on aarch64 that is NEON.
+    pub fn available() -> Vec<Isa> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            all.push(Isa(Kind::Avx2));
+        }
+        all.push(Isa(Kind::Plain));
+        all
+    }
+
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn is_avx2(self) -> bool {
+        self.0 == Kind::Avx2
+    }
+}
+
+/// f32, and f64 for the tests that compare gradients with finite differences.
+pub trait Real:
+    Copy + Default + Debug + Send + Sync + PartialOrd + Sum + 'static
+    + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
+    + AddAssign + SubAssign + MulAssign
+{
+    const ZERO: Self;
+    const ONE: Self;
+    type Plain: Lanes<Self>;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2: Lanes<Self>;
+
+    fn from_f64(x: f64) -> Self;
+    fn to_f64(self) -> f64;
+    fn sqrt(self) -> Self;
+    fn is_finite(self) -> bool;
+}
+
+impl Real for f32 {
+    const ZERO: f32 = 0.0;
+    const ONE: f32 = 1.0;
+    type Plain = [f32; LANES];
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = super::avx2::Pair;
+
+    fn from_f64(x: f64) -> f32 {
+        x as f32
+    }
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    fn sqrt(self) -> f32 {
+        self.sqrt()
+    }
+    fn is_finite(self) -> bool {
+        self.is_finite()
+    }
+}
+
+impl Real for f64 {
+    const ZERO: f64 = 0.0;
+    const ONE: f64 = 1.0;
+    type Plain = [f64; LANES];
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = [f64; LANES];
+
+    fn from_f64(x: f64) -> f64 {
+        x
+    }
+    fn to_f64(self) -> f64 {
+        self
+    }
+    fn sqrt(self) -> f64 {
+        self.sqrt()
+    }
+    fn is_finite(self) -> bool {
+        self.is_finite()
+    }
+}
+
+/// A vector of [`LANES`] numbers. Methods are `inline(always)`, so that they take on the caller's instruction set.
+pub trait Lanes<R: Real>: Copy {
+    fn splat(x: R) -> Self;
+    /// The first LANES numbers of a slice that has as many.
+    fn load(from: &[R]) -> Self;
+    fn store(self, to: &mut [R]);
+    fn add(self, b: Self) -> Self;
+    fn sub(self, b: Self) -> Self;
+    fn mul(self, b: Self) -> Self;
+    fn div(self, b: Self) -> Self;
+    /// self * b + c
+    fn fma(self, b: Self, c: Self) -> Self;
+    fn sqrt(self) -> Self;
+    fn sigmoid(self) -> Self;
+    fn tanh(self) -> Self;
+
+    /// A slice shorter than LANES; the other lanes are 0.
+    #[inline(always)]
+    fn load_part(from: &[R]) -> Self {
+        let mut whole = [R::ZERO; LANES];
+        whole[..from.len()].copy_from_slice(from);
+        Self::load(&whole)
+    }
+
+    #[inline(always)]
+    fn store_part(self, to: &mut [R]) {
+        let mut whole = [R::ZERO; LANES];
+        self.store(&mut whole);
+        to.copy_from_slice(&whole[..to.len()]);
+    }
+}
+
+/// What the polynomials for f32 need beside [`Lanes`].
+pub trait LanesF32: Lanes<f32> {
+    /// The smaller; b if either is NaN.
+    fn min(self, b: Self) -> Self;
+    /// The larger; b if either is NaN.
+    fn max(self, b: Self) -> Self;
+    fn abs(self) -> Self;
+    fn round(self) -> Self;
+    /// 2^self, for whole numbers from -126 to 127.
+    fn pow2(self) -> Self;
+    /// where a < b: x, else y
+    fn select_less(a: Self, b: Self, x: Self, y: Self) -> Self;
+    /// self with the sign of the other
+    fn with_sign_of(self, sign: Self) -> Self;
+}
+
+/// Evaluates c[0] + c[1] x + ... (Horner).
+#[inline(always)]
+fn polynomial<V: LanesF32>(x: V, c: &[f32]) -> V {
+    let mut y = V::splat(c[c.len() - 1]);
+    for &ci in c.iter().rev().skip(1) {
+        y = y.fma(x, V::splat(ci));
+    }
+    y
+}
+
+/// exp, for -87 <= x <= 88: 2^n e^r with |r| <= ln(2)/2. The polynomials' coefficients here are minimax
+/// fits (Lawson's iteration) of (e^r - 1 - r) / r^2 and of (tanh(x) / x - 1) / x^2 against x^2.
+#[inline(always)]
+fn exp<V: LanesF32>(x: V) -> V {
+    const LN2_HIGH: f32 = 0.693_359_4; // 12 bits: n * LN2_HIGH is exact
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = V::splat(88.0).min(V::splat(-87.0).max(x)); // in this order NaN stays NaN
+    let n = x.mul(V::splat(std::f32::consts::LOG2_E)).round();
+    let r = n.fma(V::splat(-LN2_HIGH), x);
+    let r = n.fma(V::splat(-LN2_LOW), r);
+    let q = polynomial(r, &[0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_717, 0.001_381_459_9]);
+    let y = q.fma(r.mul(r), r).add(V::splat(1.0));
+    y.mul(n.pow2())
+}
+
+/// 1 / (1 + e^-x); at most 4 ulp off for |x| <= 87.
+#[inline(always)]
+pub fn sigmoid<V: LanesF32>(x: V) -> V {
+    let one = V::splat(1.0);
+    one.div(one.add(exp(V::splat(0.0).sub(x))))
+}
+
+/// At most 4 ulp off: a polynomial near 0, 1 - 2 / (e^2x + 1) beyond.
+#[inline(always)]
+pub fn tanh<V: LanesF32>(x: V) -> V {
+    let (a, u) = (x.abs(), x.mul(x));
+    let p = polynomial(u, &[-0.333_333_3, 0.133_332_1, -0.053_947_203, 0.021_702_97, -0.008_182_677, 0.002_147_54]);
+    let near = p.mul(u).fma(x, x);
+    let e = exp(a.add(a));
+    let one = V::splat(1.0);
+    let far = one.sub(V::splat(2.0).div(e.add(one))).with_sign_of(x);
+    V::select_less(a, V::splat(0.625), near, far)
+}
+
+/// One lane after the other; the compiler vectorises what it can.
+macro_rules! plain_lanes {
+    ($real:ty, |$x:ident| $sigmoid:expr, $tanh:expr) => {
+        impl Lanes<$real> for [$real; LANES] {
+            #[inline(always)]
+            fn splat(x: $real) -> Self {
+                [x; LANES]
+            }
+            #[inline(always)]
+            fn load(from: &[$real]) -> Self {
+                std::array::from_fn(|i| from[i])
+            }
+            #[inline(always)]
+            fn store(self, to: &mut [$real]) {
+                to[..LANES].copy_from_slice(&self);
+            }
+            #[inline(always)]
+            fn add(self, b: Self) -> Self {
+                std::array::from_fn(|i| self[i] + b[i])
+            }
+            #[inline(always)]
+            fn sub(self, b: Self) -> Self {
+                std::array::from_fn(|i| self[i] - b[i])
+            }
+            #[inline(always)]
+            fn mul(self, b: Self) -> Self {
+                std::array::from_fn(|i| self[i] * b[i])
+            }
+            #[inline(always)]
+            fn div(self, b: Self) -> Self {
+                std::array::from_fn(|i| self[i] / b[i])
+            }
+            #[inline(always)]
+            fn fma(self, b: Self, c: Self) -> Self {
+                // Not mul_add: without the instruction that is a slow library call.
+                std::array::from_fn(|i| self[i] * b[i] + c[i])
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                std::array::from_fn(|i| self[i].sqrt())
+            }
+            #[inline(always)]
+            fn sigmoid(self) -> Self {
+                let $x = self;
+                $sigmoid
+            }
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                let $x = self;
+                $tanh
+            }
+        }
+    };
+}
+
+plain_lanes!(f32, |x| sigmoid(x), tanh(x));
+plain_lanes!(f64, |x| x.map(|x| 1.0 / (1.0 + (-x).exp())), x.map(f64::tanh));
+
+impl LanesF32 for [f32; LANES] {
+    #[inline(always)]
+    fn min(self, b: Self) -> Self {
+        std::array::from_fn(|i| if self[i] < b[i] { self[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn max(self, b: Self) -> Self {
+        std::array::from_fn(|i| if self[i] > b[i] { self[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        self.map(f32::abs)
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        // Adding 1.5 * 2^23 leaves no room for a fraction; rounds to even as the vector instruction does.
+        const ROUNDER: f32 = 12_582_912.0;
+        self.map(|x| (x + ROUNDER) - ROUNDER)
+    }
+    #[inline(always)]
+    fn pow2(self) -> Self {
+        self.map(|n| f32::from_bits(((n as i32 + 127) << 23) as u32))
+    }
+    #[inline(always)]
+    fn select_less(a: Self, b: Self, x: Self, y: Self) -> Self {
+        std::array::from_fn(|i| if a[i] < b[i] { x[i] } else { y[i] })
+    }
+    #[inline(always)]
+    fn with_sign_of(self, sign: Self) -> Self {
+        std::array::from_fn(|i| self[i].copysign(sign[i]))
+    }
+}

@@ -1,0 +1,214 @@
+//! Element-wise kernels: activations, LSTM cells, sums.
+
+use super::lanes::{LANES, Lanes, Real};
+use super::vectorised;
+
+/// Runs a body on 16 elements of every slice, then on the rest. `$i` is the range.
+macro_rules! by_lanes {
+    ($len:expr, |$load:ident, $store:ident, $i:ident| $body:expr) => {{
+        let len = $len;
+        let whole = len - len % LANES;
+        let mut start = 0;
+        while start < whole {
+            let $i = start..start + LANES;
+            let ($load, $store) = (L::load as fn(&[R]) -> L, <L as Lanes<R>>::store as fn(L, &mut [R]));
+            $body;
+            start += LANES;
+        }
+        if whole < len {
+            let $i = whole..len;
+            let ($load, $store) = (L::load_part as fn(&[R]) -> L, <L as Lanes<R>>::store_part as fn(L, &mut [R]));
+            $body;
+        }
+    }};
+}
+
+vectorised! {
+    /// x <- tanh(x)
+    pub fn tanh<R, L>(x: &mut [R]) {
+        by_lanes!(x.len(), |load, store, i| store(load(&x[i.clone()]).tanh(), &mut x[i]))
+    }
+}
+
+vectorised! {
+    /// x <- 1 / (1 + e^-x)
+    pub fn sigmoid<R, L>(x: &mut [R]) {
+        by_lanes!(x.len(), |load, store, i| store(load(&x[i.clone()]).sigmoid(), &mut x[i]))
+    }
+}
+
+vectorised! {
+    /// y += alpha x
+    pub fn axpy<R, L>(alpha: R, x: &[R], y: &mut [R]) {
+        let a = L::splat(alpha);
+        by_lanes!(y.len(), |load, store, i| store(load(&x[i.clone()]).fma(a, load(&y[i.clone()])), &mut y[i]))
+    }
+}
+
+vectorised! {
+    /// x (M,N) -> sums (N) added to: the gradient of a bias.
+    pub fn add_columns<R, L>(x: &[R], sums: &mut [R]) {
+        for row in x.chunks_exact(sums.len()) {
+            by_lanes!(row.len(), |load, store, i| store(load(&row[i.clone()]).add(load(&sums[i.clone()])), &mut sums[i]));
+        }
+    }
+}
+
+vectorised! {
+    /// x (M,N) += row (N), on every row.
+    pub fn add_row<R, L>(row: &[R], x: &mut [R]) {
+        for x in x.chunks_exact_mut(row.len()) {
+            by_lanes!(row.len(), |load, store, i| store(load(&row[i.clone()]).add(load(&x[i.clone()])), &mut x[i]));
+        }
+    }
+}
+
+vectorised! {
+    /// One LSTM step. gates (B,4H) in the order i f g o, before their activations, which replace them.
+    /// c0 (B,H) -> c, h (B,H).
+    pub fn lstm_cell<R, L>(gates: &mut [R], c0: &[R], c: &mut [R], h: &mut [R], hidden: usize) {
+        let rows = gates.chunks_exact_mut(4 * hidden).zip(c0.chunks_exact(hidden));
+        for ((gates, c0), (c, h)) in rows.zip(c.chunks_exact_mut(hidden).zip(h.chunks_exact_mut(hidden))) {
+            let (i_gate, rest) = gates.split_at_mut(hidden);
+            let (f_gate, rest) = rest.split_at_mut(hidden);
+            let (g_gate, o_gate) = rest.split_at_mut(hidden);
+            by_lanes!(hidden, |load, store, r| {
+                let i = load(&i_gate[r.clone()]).sigmoid();
+                let f = load(&f_gate[r.clone()]).sigmoid();
+                let g = load(&g_gate[r.clone()]).tanh();
+                let o = load(&o_gate[r.clone()]).sigmoid();
+                let cell = f.fma(load(&c0[r.clone()]), i.mul(g));
+                store(i, &mut i_gate[r.clone()]);
+                store(f, &mut f_gate[r.clone()]);
+                store(g, &mut g_gate[r.clone()]);
+                store(o, &mut o_gate[r.clone()]);
+                store(cell, &mut c[r.clone()]);
+                store(o.mul(cell.tanh()), &mut h[r]);
+            });
+        }
+    }
+}
+
+vectorised! {
+    /// The reverse of [`lstm_cell`]. gates (B,4H) as it left them become the gradients before their
+    /// activations; dh (B,H) in; dc (B,H): gradient of c in, of c0 out.
+    pub fn lstm_cell_backward<R, L>(gates: &mut [R], c0: &[R], c: &[R], dh: &[R], dc: &mut [R], hidden: usize) {
+        let rows = gates.chunks_exact_mut(4 * hidden).zip(c0.chunks_exact(hidden).zip(c.chunks_exact(hidden)));
+        for ((gates, (c0, c)), (dh, dc)) in rows.zip(dh.chunks_exact(hidden).zip(dc.chunks_exact_mut(hidden))) {
+            let (i_gate, rest) = gates.split_at_mut(hidden);
+            let (f_gate, rest) = rest.split_at_mut(hidden);
+            let (g_gate, o_gate) = rest.split_at_mut(hidden);
+            let one = L::splat(R::ONE);
+            by_lanes!(hidden, |load, store, r| {
+                let (i, f) = (load(&i_gate[r.clone()]), load(&f_gate[r.clone()]));
+                let (g, o) = (load(&g_gate[r.clone()]), load(&o_gate[r.clone()]));
+                let tanh_c = load(&c[r.clone()]).tanh();
+                let dh = load(&dh[r.clone()]);
+                let d_o = dh.mul(tanh_c);
+                let dcell = dh.mul(o).fma(one.sub(tanh_c.mul(tanh_c)), load(&dc[r.clone()]));
+                let slope = |y: L| y.mul(one.sub(y)); // of the sigmoid, from its output
+                store(dcell.mul(g).mul(slope(i)), &mut i_gate[r.clone()]);
+                store(dcell.mul(load(&c0[r.clone()])).mul(slope(f)), &mut f_gate[r.clone()]);
+                store(dcell.mul(i).mul(one.sub(g.mul(g))), &mut g_gate[r.clone()]);
+                store(d_o.mul(slope(o)), &mut o_gate[r.clone()]);
+                store(dcell.mul(f), &mut dc[r]);
+            });
+        }
+    }
+}
+
+vectorised! {
+    /// dx <- dy (1 - y^2), in place in dy: the reverse of tanh from its output.
+    pub fn tanh_backward<R, L>(y: &[R], dy: &mut [R]) {
+        let one = L::splat(R::ONE);
+        by_lanes!(dy.len(), |load, store, i| {
+            let y = load(&y[i.clone()]);
+            store(load(&dy[i.clone()]).mul(one.sub(y.mul(y))), &mut dy[i])
+        })
+    }
+}
+
+/// Coefficients of one optimiser step; see `nn::optim`.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamStep {
+    /// Factor on the gradient: the clip.
+    pub scale: f64,
+    /// L2 decay, added to the gradient.
+    pub decay: f64,
+    /// Decoupled decay: the weight is multiplied by this first.
+    pub shrink: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    /// weight -= rate * m / (sqrt(v) * v_scale + epsilon), or rate * m without `adaptive`.
+    pub rate: f64,
+    pub v_scale: f64,
+    pub epsilon: f64,
+    pub adaptive: bool,
+}
+
+vectorised! {
+    /// One step of the Adam family on weights w with gradients g and moments m, v, all of one length.
+    pub fn adam<R, L>(w: &mut [R], g: &[R], m: &mut [R], v: &mut [R], step: AdamStep) {
+        let s = |x: f64| L::splat(R::from_f64(x));
+        let (scale, decay, shrink) = (s(step.scale), s(step.decay), s(step.shrink));
+        let (b1, b2, a1, a2) = (s(step.beta1), s(step.beta2), s(1.0 - step.beta1), s(1.0 - step.beta2));
+        let (rate, v_scale, epsilon) = (s(step.rate), s(step.v_scale), s(step.epsilon));
+        by_lanes!(w.len(), |load, store, i| {
+            let x = load(&w[i.clone()]);
+            let gradient = x.fma(decay, load(&g[i.clone()]).mul(scale));
+            let m1 = load(&m[i.clone()]).fma(b1, gradient.mul(a1));
+            let v1 = load(&v[i.clone()]).fma(b2, gradient.mul(gradient).mul(a2));
+            let by = if step.adaptive { m1.div(v1.sqrt().fma(v_scale, epsilon)) } else { m1 };
+            store(x.mul(shrink).sub(by.mul(rate)), &mut w[i.clone()]);
+            store(m1, &mut m[i.clone()]);
+            store(v1, &mut v[i]);
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Isa;
+    use super::*;
+
+    /// Distance in representable numbers.
+    fn ulps(a: f32, b: f32) -> i64 {
+        let key = |x: f32| { let b = x.to_bits() as i32; i64::from(if b < 0 { i32::MIN - b } else { b }) };
+        (key(a) - key(b)).abs()
+    }
+
+    /// Largest error against f64, in ulp, over a sweep that includes 0, tiny and saturating arguments.
+    fn worst(function: impl Fn(&mut [f32]), exact: impl Fn(f64) -> f64) -> i64 {
+        let sweep = (-870_000..=870_000).map(|i| i as f32 * 1e-4);
+        let tiny = (1..120).map(|e| 2f32.powi(-e)).flat_map(|x| [x, -x]);
+        let x: Vec<f32> = sweep.chain(tiny).collect();
+        let mut y = x.clone();
+        function(&mut y);
+        let errors = x.iter().zip(&y).map(|(&x, &y)| ulps(y, exact(f64::from(x)) as f32));
+        errors.max().unwrap_or(0)
+    }
+
+    #[test]
+    fn activations_are_within_4_ulp() {
+        for isa in Isa::available() {
+            let t = worst(|x| tanh(isa, x), f64::tanh);
+            let s = worst(|x| sigmoid(isa, x), |x| 1.0 / (1.0 + (-x).exp()));
+            assert!(t <= 4 && s <= 4, "{isa:?} tanh {t} sigmoid {s}");
+        }
+    }
+
+    #[test]
+    fn activations_saturate_and_carry_nan() {
+        for isa in Isa::available() {
+            let mut x = [f32::INFINITY, f32::NEG_INFINITY, 200.0, -200.0];
+            tanh(isa, &mut x);
+            assert_eq!(x, [1.0, -1.0, 1.0, -1.0]);
+            let mut x = [f32::NAN];
+            tanh(isa, &mut x);
+            assert!(x[0].is_nan(), "{isa:?}");
+            let mut x = [f32::NAN];
+            sigmoid(isa, &mut x);
+            assert!(x[0].is_nan(), "{isa:?}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The CPU backend: plain loops that vectorise, one GEMM, own threads.
+//!
+//! It is also the specification of the CUDA kernels: they keep these names and this order.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+pub mod gemm;
+pub mod lanes;
+pub mod math;
+pub mod pool;
+
+pub use gemm::{Packed, gemm};
+pub use lanes::{Isa, Real};
+pub use pool::Pool;
+
+/// Defines a kernel once and compiles it for every instruction set. `R` is the number, `L` its vector.
+macro_rules! vectorised {
+    ($(#[$doc:meta])* pub fn $name:ident<$R:ident, $L:ident>($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        pub fn $name<$R: $crate::backend::cpu::Real>(isa: $crate::backend::cpu::Isa, $($arg: $ty),*) $(-> $out)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn body<$R: $crate::backend::cpu::Real, $L: $crate::backend::cpu::lanes::Lanes<$R>>($($arg: $ty),*) $(-> $out)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx2<$R: $crate::backend::cpu::Real>($($arg: $ty),*) $(-> $out)? {
+                body::<$R, $R::Avx2>($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            if isa.is_avx2() {
+                // SAFETY: such an Isa exists only where avx2 and fma were found.
+                return unsafe { avx2::<$R>($($arg),*) };
+            }
+            let _ = isa;
+            body::<$R, $R::Plain>($($arg),*)
+        }
+    };
+}
+pub(crate) use vectorised;
+
+/// The floating-point state that results are defined for: round to nearest, subnormals kept, no traps.
+/// A new thread inherits its parent's, which a host program may have changed.
+pub fn set_float_state() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        const DEFAULT: u32 = 0x1f80;
+        // SAFETY: loads the control register from a valid address; the value is the processor's default.
+        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &DEFAULT, options(nostack, readonly)) };
+    }
+}

@@ -1,0 +1,170 @@
+//! A few threads that belong to one model: started once, joined on drop. Never a global pool.
+//!
+//! Which thread does which task is left to chance; results must not depend on it, so tasks write to
+//! places of their own and whoever adds them up does so in task order.
+
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// (worker, task): worker is below `Pool::threads()`, and no two calls at one time share it.
+type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    job: Option<&'static Job<'static>>,
+    next: usize,
+    tasks: usize,
+    running: usize,
+    panic: Option<Box<dyn std::any::Any + Send>>,
+    closing: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Jobs run outside the lock, so a poisoned state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes tasks until none is left. Returns with the lock.
+    fn work<'a>(&'a self, worker: usize, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        while let (Some(job), true) = (state.job, state.next < state.tasks) {
+            let task = state.next;
+            state.next += 1;
+            state.running += 1;
+            drop(state);
+            let outcome = catch_unwind(AssertUnwindSafe(|| job(worker, task)));
+            state = self.lock();
+            state.running -= 1;
+            if let Err(panic) = outcome {
+                state.panic.get_or_insert(panic);
+                state.next = state.tasks; // no new tasks after a panic
+            }
+        }
+        state
+    }
+}
+
+impl Pool {
+    /// threads: 0 for one per core. The caller's thread is one of them. If the system refuses threads,
+    /// there are fewer: results are the same.
+    pub fn new(threads: usize) -> Pool {
+        let wanted = match threads {
+            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            n => n,
+        };
+        let shared = Arc::new(Shared::default());
+        let start = |worker| {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name(format!("trajgan-{worker}")).spawn(move || serve(&shared, worker)).ok()
+        };
+        let workers = (1..wanted).map_while(start).collect();
+        Pool { shared, workers }
+    }
+
+    /// How many tasks can run at one time.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Runs job(worker, task) for every task below `tasks` and returns when all are done. One run at a
+    /// time: it takes the pool exclusively. A panic in a task comes out here.
+    pub fn run(&mut self, tasks: usize, job: impl Fn(usize, usize) + Sync) {
+        if self.workers.is_empty() || tasks == 1 {
+            return (0..tasks).for_each(|task| job(0, task));
+        }
+        let job: &Job<'_> = &job;
+        // SAFETY: the reference is taken back below, before this function returns: workers use it only
+        // while `running` counts them, and nobody unwinds out of here before that is 0.
+        let job: &'static Job<'static> = unsafe { std::mem::transmute(job) };
+        let mut state = self.shared.lock();
+        (state.job, state.next, state.tasks) = (Some(job), 0, tasks);
+        self.shared.work.notify_all();
+        state = self.shared.work(0, state);
+        while state.running > 0 {
+            state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.job = None;
+        if let Some(panic) = state.panic.take() {
+            drop(state);
+            resume_unwind(panic);
+        }
+    }
+
+    /// Runs job(task, item) on every item, each alone.
+    pub fn for_each<T: Send>(&mut self, items: &mut [T], job: impl Fn(usize, usize, &mut T) + Sync) {
+        let items: Vec<Mutex<&mut T>> = items.iter_mut().map(Mutex::new).collect();
+        self.run(items.len(), |worker, task| {
+            let mut item = items[task].lock().unwrap_or_else(PoisonError::into_inner);
+            job(worker, task, &mut item);
+        });
+    }
+}
+
+fn serve(shared: &Shared, worker: usize) {
+    super::set_float_state();
+    let mut state = shared.lock();
+    while !state.closing {
+        state = shared.work(worker, state);
+        if state.running == 0 {
+            shared.done.notify_all();
+        }
+        if !state.closing {
+            state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().closing = true;
+        self.shared.work.notify_all();
+        for worker in self.workers.drain(..) {
+            let _ = worker.join(); // a worker's panic was handed to run()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn every_task_runs_once() {
+        for threads in [1, 2, 3, 8] {
+            let mut pool = Pool::new(threads);
+            for tasks in [0, 1, 7, 100] {
+                let mut items = vec![0; tasks];
+                pool.for_each(&mut items, |worker, task, item| {
+                    assert!(worker < threads);
+                    *item += task + 1;
+                });
+                assert_eq!(items, (1..=tasks).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_comes_out_and_the_pool_lives_on() {
+        let mut pool = Pool::new(3);
+        let outcome = catch_unwind(AssertUnwindSafe(|| pool.run(50, |_, task| assert!(task != 20))));
+        assert!(outcome.is_err());
+        let count = AtomicUsize::new(0);
+        pool.run(50, |_, _| drop(count.fetch_add(1, Ordering::Relaxed)));
+        assert_eq!(count.into_inner(), 50);
+    }
+}
