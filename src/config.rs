@@ -427,11 +427,7 @@ mod tests {
         assert_eq!(message(nan), "lambda_gp is NaN, expected 0 or more");
         let hidden = Config { generator_hidden_dims: vec![8, 0], ..Config::default() };
         assert_eq!(message(hidden), "generator_hidden_dims[1] is 0, expected 1 to 4096");
-        let scales = Config {
-            discriminator_type: CriticKind::Multiscale,
-            summary_dim: 3,
-            ..Config::default()
-        };
+        let scales = Config { discriminator_type: CriticKind::Multiscale, summary_dim: 3, ..Config::default() };
         assert_eq!(message(scales), "summary_dim is 3, expected 4 or more, halved 2 times");
     }
 

@@ -40,7 +40,9 @@ pub enum Error {
     Memory { bytes: usize, purpose: &'static str },
 
     /// A loss or gradient is not finite. The model keeps its last finite weights.
-    #[error("stage {stage} diverged at iteration {iteration}: {what} is not finite; lower the learning rates or the gradient clip")]
+    #[error(
+        "stage {stage} diverged at iteration {iteration}: {what} is not finite; lower the learning rates or the gradient clip"
+    )]
     Diverged { stage: u32, iteration: u64, what: &'static str },
 
     /// The progress callback said stop. All finished iterations are kept.
@@ -65,8 +67,7 @@ impl Error {
 /// A zeroed buffer whose size comes from outside: too little memory is an error, not an abort.
 pub(crate) fn try_zeroed<T: Copy + Default>(len: usize, purpose: &'static str) -> Result<Vec<T>> {
     let mut v = Vec::new();
-    v.try_reserve_exact(len)
-        .map_err(|_| Error::Memory { bytes: len.saturating_mul(size_of::<T>()), purpose })?;
+    v.try_reserve_exact(len).map_err(|_| Error::Memory { bytes: len.saturating_mul(size_of::<T>()), purpose })?;
     v.resize(len, T::default());
     Ok(v)
 }

@@ -5,12 +5,20 @@
 //! C condition_dim, H hidden. A comment `x (B,F)` says that x is row-major with those extents.
 
 pub mod backend;
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod model;
+pub mod nn;
 pub mod rng;
+pub mod sample;
+pub mod train;
 
 pub use config::Config;
-pub use data::{Movement, Point};
+pub use data::{Dataset, Movement, Point};
 pub use error::{Error, Result};
+pub use model::{Device, Model};
+pub use sample::SampleOptions;
+pub use train::{Control, Outcome, Progress, Stage, TrainOptions};

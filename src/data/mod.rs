@@ -1,5 +1,23 @@
 //! Recordings in: movements, features, batches. Knows no networks.
 
+pub mod batches;
+pub mod dataset;
+mod export;
+pub mod features;
+pub mod lengths;
+pub mod prepare;
+mod quantiles;
+pub mod readers;
 pub mod recording;
+pub mod scaler;
+pub mod split;
 
+pub use batches::{LengthAware, Stratified, Waste};
+pub use dataset::Dataset;
+pub use features::{FEATURES, features};
+pub use lengths::LengthModel;
+pub use prepare::{PrepareReport, Prepared};
+pub use readers::{CutOptions, ReadOptions, ReadReport, Rejected};
 pub use recording::{Movement, Point};
+pub use scaler::Scaler;
+pub use split::Split;

@@ -55,9 +55,22 @@ impl Isa {
 
 /// f32, and f64 for the tests that compare gradients with finite differences.
 pub trait Real:
-    Copy + Default + Debug + Send + Sync + PartialOrd + Sum + 'static
-    + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
-    + AddAssign + SubAssign + MulAssign
+    Copy
+    + Default
+    + Debug
+    + Send
+    + Sync
+    + PartialOrd
+    + Sum
+    + 'static
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
 {
     const ZERO: Self;
     const ONE: Self;

@@ -1,6 +1,6 @@
 //! Element-wise kernels: activations, LSTM cells, sums.
 
-use super::lanes::{LANES, Lanes, Real};
+use super::lanes::{LANES, Lanes};
 use super::vectorised;
 
 /// Runs a body on 16 elements of every slice, then on the rest. `$i` is the range.
@@ -46,11 +46,31 @@ vectorised! {
 }
 
 vectorised! {
-    /// x (M,N) -> sums (N) added to: the gradient of a bias.
+    /// x (M,N) -> sums (N) added to: the gradient of a bias. Summed apart first: gradients of opposite calls of
+    /// a network then cancel exactly, where they do in exact arithmetic.
     pub fn add_columns<R, L>(x: &[R], sums: &mut [R]) {
-        for row in x.chunks_exact(sums.len()) {
-            by_lanes!(row.len(), |load, store, i| store(load(&row[i.clone()]).add(load(&sums[i.clone()])), &mut sums[i]));
-        }
+        let width = sums.len();
+        by_lanes!(width, |load, store, i| {
+            let mut sum = L::splat(R::ZERO);
+            for row in x.chunks_exact(width) {
+                sum = sum.add(load(&row[i.clone()]));
+            }
+            store(sum.add(load(&sums[i.clone()])), &mut sums[i]);
+        });
+    }
+}
+
+vectorised! {
+    /// x, y (M,N) -> sums (N) += columns of x * y: the gradient of a gain.
+    pub fn add_product_columns<R, L>(x: &[R], y: &[R], sums: &mut [R]) {
+        let width = sums.len();
+        by_lanes!(width, |load, store, i| {
+            let mut sum = L::splat(R::ZERO);
+            for (x, y) in x.chunks_exact(width).zip(y.chunks_exact(width)) {
+                sum = load(&x[i.clone()]).fma(load(&y[i.clone()]), sum);
+            }
+            store(sum.add(load(&sums[i.clone()])), &mut sums[i]);
+        });
     }
 }
 
@@ -173,7 +193,10 @@ mod tests {
 
     /// Distance in representable numbers.
     fn ulps(a: f32, b: f32) -> i64 {
-        let key = |x: f32| { let b = x.to_bits() as i32; i64::from(if b < 0 { i32::MIN - b } else { b }) };
+        let key = |x: f32| {
+            let b = x.to_bits() as i32;
+            i64::from(if b < 0 { i32::MIN - b } else { b })
+        };
         (key(a) - key(b)).abs()
     }
 

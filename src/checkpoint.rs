@@ -1,0 +1,229 @@
+//! A model as one safetensors file.
+//!
+//! Tensors of the networks have the names of the original implementation's `state_dict`; `train.*` are the
+//! moments of the optimisers, absent in an exported model. The metadata key `trajgan` holds the rest as JSON.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::data::{LengthModel, Scaler};
+use crate::error::{Error, Result};
+use crate::files::{FORMAT_KEY, Tensor, TensorFile, Values};
+use crate::model::{DataModel, Device, Model, StageState};
+use crate::nn::optim::Moments;
+
+/// Of this version's files. A file with a higher number is refused.
+const FORMAT: u64 = 1;
+
+/// Everything but the numbers.
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    format: u64,
+    version: String,
+    config: Config,
+    data: Option<DataMetadata>,
+    stages: [StageState; 2],
+    /// Steps that the optimisers of autoencoder, generator and critic have taken.
+    optimizer_steps: [u64; 3],
+}
+
+#[derive(Serialize, Deserialize)]
+struct DataMetadata {
+    scaler: Option<Scaler>,
+    lengths: LengthModel,
+    hash: String,
+}
+
+/// Just enough to tell a newer file from a damaged one.
+#[derive(Deserialize)]
+struct Format {
+    format: u64,
+}
+
+const CONDITIONS: &str = "data.conditions";
+const MOMENTS: [&str; 3] = ["autoencoder", "generator", "discriminator"];
+
+impl Model {
+    /// Writes the model with its training state, whole or not at all: what was at path survives a failure.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        self.file(true)?.write(path, false)
+    }
+
+    /// Writes the model without its training state; `half`: with 16-bit weights.
+    pub fn export(&self, path: &Path, half: bool) -> Result<()> {
+        self.file(false)?.write(path, half)
+    }
+
+    fn file(&self, training: bool) -> Result<TensorFile> {
+        let mut file = TensorFile::default();
+        let layout = &self.networks.layout;
+        for (entries, arena) in [(&layout.entries, &self.weights.params), (&layout.buffers, &self.buffers)] {
+            for entry in entries {
+                put(&mut file, entry.name.clone(), entry.shape.clone(), arena[entry.range()].to_vec());
+            }
+        }
+        if let Some(data) = &self.data {
+            let columns = self.config.condition_dim;
+            put(&mut file, CONDITIONS.into(), vec![data.conditions.len() / columns, columns], data.conditions.clone());
+        }
+        let mut stages = self.stages.clone();
+        if training {
+            for (name, moments) in MOMENTS.iter().zip(&self.moments).filter(|(_, m)| m.steps > 0) {
+                put(&mut file, format!("train.{name}.m"), vec![moments.m.len()], moments.m.clone());
+                put(&mut file, format!("train.{name}.v"), vec![moments.v.len()], moments.v.clone());
+            }
+        } else {
+            stages.iter_mut().for_each(|s| *s = StageState { recent: Vec::new(), schedule: None, ..s.clone() });
+        }
+        let data = self.data.as_ref();
+        let metadata = Metadata {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            config: self.config.clone(),
+            data: data.map(|d| DataMetadata {
+                scaler: d.scaler.clone(),
+                lengths: d.lengths.clone(),
+                hash: d.hash.clone(),
+            }),
+            stages,
+            optimizer_steps: if training { self.moments.each_ref().map(|m| m.steps) } else { [0; 3] },
+        };
+        let json =
+            serde_json::to_string(&metadata).map_err(|e| Error::argument("model", e, "one that JSON can hold"))?;
+        file.metadata.insert(FORMAT_KEY.into(), json);
+        Ok(file)
+    }
+
+    /// Reads a file of [`Model::save`] or [`Model::export`]. The file is not trusted: it is checked whole.
+    ///
+    /// # Errors
+    /// `Io`, `Format` (naming file and field), `Version` for a newer trajgan's, `Device`.
+    pub fn load(path: &Path, device: Device) -> Result<Model> {
+        let file = TensorFile::read(path)?;
+        let fail = |field: &str, problem: String| Error::format(path, field, problem);
+        let json = file.metadata.get(FORMAT_KEY).ok_or_else(|| {
+            fail("metadata.trajgan", "missing: not a trajgan model (a state_dict needs its config: see import)".into())
+        })?;
+        let parse = |e: serde_json::Error| fail("metadata.trajgan", e.to_string());
+        let Format { format } = serde_json::from_str(json).map_err(parse)?;
+        if format > FORMAT {
+            return Err(Error::Version { path: path.to_owned(), got: format, newest: FORMAT });
+        }
+        let metadata: Metadata = serde_json::from_str(json).map_err(parse)?;
+        let mut reader = Reader { path, file };
+        let mut model = reader.model(metadata.config, device)?;
+        if let Some(data) = metadata.data {
+            let conditions = reader.take(CONDITIONS, None)?;
+            model.data = Some(reader.data(&model.config, data, conditions)?);
+        }
+        model.stages = metadata.stages;
+        reader.check_stages(&model)?;
+        let ranges = [&model.networks.autoencoder_range, &model.networks.generator_range, &model.networks.critic_range];
+        for (i, (name, range)) in MOMENTS.iter().zip(ranges).enumerate() {
+            let steps = metadata.optimizer_steps[i];
+            if steps > 0 {
+                let m = reader.take(&format!("train.{name}.m"), Some(&[range.len()]))?;
+                let v = reader.take(&format!("train.{name}.v"), Some(&[range.len()]))?;
+                model.moments[i] = Moments { m, v, steps };
+            }
+        }
+        reader.finish()?;
+        Ok(model)
+    }
+
+    /// Reads the weights of a file with the original implementation's `state_dict` names, as
+    /// `safetensors.torch.save_file(model.state_dict(), ..)` writes it. Such a file says nothing of its architecture
+    /// and its data: config does, and data comes with the first training.
+    pub fn import(path: &Path, config: Config, device: Device) -> Result<Model> {
+        let mut reader = Reader { path, file: TensorFile::read(path)? };
+        let model = reader.model(config, device)?;
+        reader.finish()?;
+        Ok(model)
+    }
+}
+
+fn put(file: &mut TensorFile, name: String, shape: Vec<usize>, values: Vec<f32>) {
+    file.tensors.insert(name, Tensor { shape, values: Values::F32(values) });
+}
+
+/// Takes tensors out of a file; what is left at the end is an error.
+struct Reader<'a> {
+    path: &'a Path,
+    file: TensorFile,
+}
+
+impl Reader<'_> {
+    fn fail<T>(&self, field: &str, problem: impl ToString) -> Result<T> {
+        Err(Error::format(self.path, field, problem))
+    }
+
+    fn take(&mut self, name: &str, shape: Option<&[usize]>) -> Result<Vec<f32>> {
+        let Some(tensor) = self.file.tensors.remove(name) else { return self.fail(name, "missing") };
+        if let Some(shape) = shape.filter(|shape| *shape != tensor.shape) {
+            return self.fail(name, format!("shape {:?}, expected {shape:?}", tensor.shape));
+        }
+        let Values::F32(values) = tensor.values else { return self.fail(name, "expected 16- or 32-bit floats") };
+        match values.iter().position(|x| !x.is_finite()) {
+            Some(i) => self.fail(name, format!("number {i} is {}", values[i])),
+            None => Ok(values),
+        }
+    }
+
+    fn model(&mut self, config: Config, device: Device) -> Result<Model> {
+        let mut model = match Model::new(config, device) {
+            Err(Error::Argument { name, got, expected }) => {
+                return self.fail(&format!("config.{name}"), format!("{got}, expected {expected}"));
+            }
+            other => other?,
+        };
+        let layout = model.networks.layout.clone();
+        let arenas = [(&layout.entries, &mut model.weights.params), (&layout.buffers, &mut model.buffers)];
+        for (entries, arena) in arenas {
+            for entry in entries {
+                arena[entry.range()].copy_from_slice(&self.take(&entry.name, Some(&entry.shape))?);
+            }
+        }
+        model.weights.pack(0..layout.len());
+        Ok(model)
+    }
+
+    fn data(&self, config: &Config, data: DataMetadata, conditions: Vec<f32>) -> Result<DataModel> {
+        if conditions.is_empty() || conditions.len() % config.condition_dim != 0 {
+            let expected = format!("rows of {}", config.condition_dim);
+            return self.fail(CONDITIONS, format!("{} numbers, expected {expected}", conditions.len()));
+        }
+        let checked = data.lengths.check(config.max_seq_len).and_then(|()| match &data.scaler {
+            Some(scaler) if scaler.condition_dim() != config.condition_dim => {
+                let expected = format!("{}", config.condition_dim);
+                Err(Error::argument("scaler.condition_min", scaler.condition_dim(), expected))
+            }
+            Some(scaler) => scaler.check(),
+            None => Ok(()),
+        });
+        match checked {
+            Err(e) => self.fail("metadata.trajgan.data", e),
+            Ok(()) => Ok(DataModel { scaler: data.scaler, lengths: data.lengths, conditions, hash: data.hash }),
+        }
+    }
+
+    /// A model that claims to have trained must know its data.
+    fn check_stages(&self, model: &Model) -> Result<()> {
+        let trained = model.stages.iter().any(|s| s.iteration > 0);
+        if trained && model.data.is_none() {
+            return self.fail("metadata.trajgan.data", "missing in a trained model");
+        }
+        if model.stages.iter().any(|s| s.recent.len() > crate::model::WINDOW) {
+            return self.fail("metadata.trajgan.stages.recent", "longer than the window");
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<()> {
+        match self.file.tensors.keys().next() {
+            Some(name) => self.fail(name, "unexpected: the config has no such tensor"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! From a data set to what training needs: splits, quality filter, scaler, scaled features.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::readers::v4;
+use super::{Dataset, LengthModel, Movement, Scaler, Split, features};
+use crate::config::{ConditionKind, Config};
+use crate::error::{Error, Result};
+use crate::rng::{Rng, Stream};
+
+/// Shares of the movements: training, validation, and the rest for the test.
+const SHARES: [f64; 3] = [0.6, 0.2, 0.2];
+
+/// Everything training needs of a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// At least one movement.
+    pub train: Split,
+    /// May be empty where there are few movements.
+    pub validation: Split,
+    /// May be empty where there are few movements.
+    pub test: Split,
+    /// None for arrays that came without limits.
+    pub scaler: Option<Scaler>,
+    /// Of the training split.
+    pub lengths: LengthModel,
+    pub report: PrepareReport,
+    /// SHA-256 of the training split, in hexadecimal: tells whether a checkpoint goes on with the same data.
+    pub hash: String,
+}
+
+/// How many movements went where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrepareReport {
+    /// In the data set.
+    pub movements: usize,
+    /// Left out of all splits: more points than max_seq_len.
+    pub too_long: usize,
+    /// Left out of the training split: fewer points than quality_min_length.
+    pub too_short: usize,
+    /// Left out of the training split: a mean |feature| more than quality_z deviations from the mean.
+    pub outliers: usize,
+    pub train: usize,
+    pub validation: usize,
+    pub test: usize,
+    /// Sessions that went to splits as a whole; 0 if movements were split one by one.
+    pub sessions: usize,
+}
+
+impl Dataset {
+    /// Splits 60/20/20 (whole sessions where three or more are known; a folder of arrays keeps its splits),
+    /// leaves out what is too long for the model, filters the training split, fits the scaler on it unless one
+    /// is given (that of a model that goes on), and scales. The same for the same data, config and scaler.
+    pub fn prepare(&self, config: &Config, scaler: Option<&Scaler>) -> Result<Prepared> {
+        if self.condition_dim() != config.condition_dim {
+            let expected = format!("{} as in the data set", self.condition_dim());
+            return Err(Error::argument("condition_dim", config.condition_dim, expected));
+        }
+        if self.feature_dim() != config.feature_dim {
+            let expected = format!("{} as in the data set", self.feature_dim());
+            return Err(Error::argument("feature_dim", config.feature_dim, expected));
+        }
+        if let Some(scaler) = scaler {
+            scaler.check()?;
+            if scaler.condition_dim() != config.condition_dim {
+                let expected = format!("{} as condition_dim", config.condition_dim);
+                return Err(Error::argument("scaler conditions", scaler.condition_dim(), expected));
+            }
+        }
+        match &self.arrays {
+            Some(folder) => prepare_arrays(folder, config, scaler),
+            None => prepare_movements(self, config, scaler),
+        }
+    }
+
+    /// Raw condition (C) of movement i.
+    fn condition(&self, i: usize, kind: ConditionKind) -> Vec<f64> {
+        match (&self.conditions, kind) {
+            (Some(own), _) => own[i * self.condition_dim()..][..self.condition_dim()].to_vec(),
+            (None, ConditionKind::Straight) => vec![self.movements[i].straight_distance()],
+            (None, ConditionKind::Path) => vec![self.movements[i].path_length()],
+        }
+    }
+}
+
+fn prepare_movements(data: &Dataset, config: &Config, given: Option<&Scaler>) -> Result<Prepared> {
+    let all = 0..data.len();
+    let kept: Vec<usize> = all.filter(|&i| data.movements[i].points.len() <= config.max_seq_len).collect();
+    let mut report = PrepareReport { movements: data.len(), ..PrepareReport::default() };
+    report.too_long = data.len() - kept.len();
+    let (mut splits, sessions) = split(&data.movements, &kept, config.seed);
+    report.sessions = sessions;
+    let fit = |train: &[usize]| match given {
+        Some(scaler) => Ok(scaler.clone()),
+        None => {
+            let movements: Vec<&Movement> = train.iter().map(|&i| &data.movements[i]).collect();
+            let conditions: Vec<f64> = train.iter().flat_map(|&i| data.condition(i, config.condition)).collect();
+            Scaler::fit(&movements, &conditions, data.condition_dim(), config.augment_mirror)
+        }
+    };
+    let scaled = |split: &[usize], scaler: &Scaler| {
+        let mut out = Split::new(data.feature_dim(), data.condition_dim());
+        for &i in split {
+            let mut condition = scaler.scale_condition(&data.condition(i, config.condition));
+            condition.iter_mut().for_each(|c| *c = c.clamp(-1.0, 1.0));
+            out.push(&scaler.scale(&features(&data.movements[i].points)), &condition);
+            out.movements.push(data.movements[i].clone());
+        }
+        out
+    };
+    // The filter looks at scaled features; the limits are then those of what it lets through, so that one
+    // broken recording does not squeeze all others into a corner of [-1,1].
+    something(splits[0].len(), &report)?;
+    let keep = quality(&scaled(&splits[0], &fit(&splits[0])?), config, &mut report);
+    splits[0] = keep.into_iter().map(|at| splits[0][at]).collect();
+    something(splits[0].len(), &report)?;
+    let scaler = fit(&splits[0])?;
+    let splits = splits.map(|split| scaled(&split, &scaler));
+    finish(splits, Some(scaler), report)
+}
+
+fn prepare_arrays(folder: &v4::Folder, config: &Config, given: Option<&Scaler>) -> Result<Prepared> {
+    let total = folder.splits.iter().map(|rows| rows.lengths.len()).sum();
+    let mut report = PrepareReport { movements: total, ..PrepareReport::default() };
+    let rescale = match (given, &folder.scaler) {
+        (Some(to), Some(from)) if to != from => Some((from, to)),
+        (Some(_), None) => {
+            return Err(Error::argument(
+                "data set",
+                "without its scaler",
+                "one with scaler.json, as the model has one",
+            ));
+        }
+        _ => None,
+    };
+    let mut splits = folder.splits.each_ref().map(|rows| {
+        let mut out = Split::new(folder.feature_dim, folder.condition_dim);
+        let mut at = 0;
+        for (&length, condition) in rows.lengths.iter().zip(rows.conditions.chunks_exact(folder.condition_dim)) {
+            let features = &rows.features[at..][..length * folder.feature_dim];
+            at += features.len();
+            if length > config.max_seq_len {
+                report.too_long += 1;
+            } else if let Some((from, to)) = rescale {
+                let mut condition = to.scale_condition(&from.unscale_condition(condition));
+                condition.iter_mut().for_each(|c| *c = c.clamp(-1.0, 1.0));
+                out.push(&to.scale(&from.unscale(features)), &condition);
+            } else {
+                out.push(features, condition);
+            }
+        }
+        out
+    });
+    if !folder.filtered {
+        let keep = quality(&splits[0], config, &mut report);
+        let mut train = Split::new(folder.feature_dim, folder.condition_dim);
+        keep.into_iter().for_each(|i| train.push(splits[0].features(i), splits[0].condition(i)));
+        splits[0] = train;
+    }
+    something(splits[0].len(), &report)?;
+    finish(splits, given.or(folder.scaler.as_ref()).cloned(), report)
+}
+
+fn something(left: usize, report: &PrepareReport) -> Result<()> {
+    if left > 0 {
+        return Ok(());
+    }
+    let PrepareReport { movements, too_long, too_short, outliers, .. } = report;
+    let expected = format!(
+        "1 or more (of {movements} movements {too_long} are longer than max_seq_len, {too_short} shorter than \
+         quality_min_length, {outliers} beyond quality_z)"
+    );
+    Err(Error::argument("training movements", left, expected))
+}
+
+fn finish(splits: [Split; 3], scaler: Option<Scaler>, mut report: PrepareReport) -> Result<Prepared> {
+    let [train, validation, test] = splits;
+    (report.train, report.validation, report.test) = (train.len(), validation.len(), test.len());
+    let lengths = LengthModel::fit(&train.first_conditions(), &train.lengths())?;
+    let hash = hash(&train);
+    Ok(Prepared { train, validation, test, scaler, lengths, report, hash })
+}
+
+/// Which movements of the training split stay: the seed's filter. The deviation of each mean |feature| is
+/// measured against the movements that are long enough.
+fn quality(train: &Split, config: &Config, report: &mut PrepareReport) -> Vec<usize> {
+    let long: Vec<usize> = (0..train.len()).filter(|&i| train.length(i) >= config.quality_min_length).collect();
+    report.too_short = train.len() - long.len();
+    if config.quality_z == 0.0 || long.is_empty() {
+        return long;
+    }
+    let f = train.feature_dim();
+    let mean_abs = |&i: &usize| {
+        let mut mean = vec![0.0; f];
+        for row in train.features(i).chunks_exact(f) {
+            row.iter().zip(&mut mean).for_each(|(&v, mean)| *mean += f64::from(v).abs() / train.length(i) as f64);
+        }
+        mean
+    };
+    let stats: Vec<Vec<f64>> = long.iter().map(mean_abs).collect();
+    let n = stats.len() as f64;
+    let mean = |k: usize| stats.iter().map(|s| s[k]).sum::<f64>() / n;
+    let means: Vec<f64> = (0..f).map(mean).collect();
+    let deviation = |k: usize| (stats.iter().map(|s| (s[k] - means[k]).powi(2)).sum::<f64>() / n).sqrt();
+    let deviations: Vec<f64> = (0..f).map(deviation).collect();
+    let usual = |s: &[f64]| (0..f).all(|k| (s[k] - means[k]).abs() / (deviations[k] + 1e-8) < config.quality_z);
+    let kept: Vec<usize> = long.iter().zip(&stats).filter(|(_, s)| usual(s)).map(|(&i, _)| i).collect();
+    report.outliers = long.len() - kept.len();
+    kept
+}
+
+/// Splits the kept movements, and how many sessions did so as a whole.
+fn split(movements: &[Movement], kept: &[usize], seed: u64) -> ([Vec<usize>; 3], usize) {
+    let mut rng = Rng::new(seed, Stream::Split, 0);
+    let mut sessions: BTreeMap<(&Option<String>, &String), Vec<usize>> = BTreeMap::new();
+    for &i in kept {
+        if let Some(session) = &movements[i].session {
+            sessions.entry((&movements[i].user, session)).or_default().push(i);
+        }
+    }
+    let named: usize = sessions.values().map(Vec::len).sum();
+    if sessions.len() < 3 || named < kept.len() {
+        let mut order = kept.to_vec();
+        rng.shuffle(&mut order);
+        let n = order.len() as f64;
+        let first = ((n * SHARES[0]) as usize).max(1).min(order.len());
+        let second = (first + (n * SHARES[1]) as usize).min(order.len());
+        return ([order[..first].to_vec(), order[first..second].to_vec(), order[second..].to_vec()], 0);
+    }
+    let mut sessions: Vec<Vec<usize>> = sessions.into_values().collect();
+    rng.shuffle(&mut sessions);
+    let count = sessions.len();
+    // Each session goes where most is missing; then no split is left without.
+    let mut splits: [Vec<Vec<usize>>; 3] = Default::default();
+    let size = |split: &[Vec<usize>]| split.iter().map(Vec::len).sum::<usize>() as f64;
+    for session in sessions {
+        let missing = |k: usize| SHARES[k] * kept.len() as f64 - size(&splits[k]);
+        let most = (0..3).fold(0, |best, k| if missing(k) > missing(best) { k } else { best });
+        splits[most].push(session);
+    }
+    while let Some(empty) = splits.iter().position(Vec::is_empty) {
+        let fullest = (0..3).fold(0, |best, k| if splits[k].len() > splits[best].len() { k } else { best });
+        let smallest = (0..splits[fullest].len()).min_by_key(|&i| splits[fullest][i].len()).unwrap_or(0);
+        let session = splits[fullest].swap_remove(smallest);
+        splits[empty].push(session);
+    }
+    (splits.map(|split| split.concat()), count)
+}
+
+fn hash(train: &Split) -> String {
+    let mut sha = Sha256::new();
+    for n in [train.len(), train.feature_dim, train.condition_dim].iter().chain(&train.starts) {
+        sha.update((*n as u64).to_le_bytes());
+    }
+    for value in train.conditions.iter().chain(&train.features) {
+        sha.update(value.to_le_bytes());
+    }
+    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

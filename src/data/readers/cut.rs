@@ -1,0 +1,152 @@
+//! A continuous recording is cut into point-to-point movements. Rules and numbers: README.md of the Balabit
+//! movements, made from the Balabit Mouse Dynamics Challenge data set (Fulop et al., 2016).
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Movement, Point};
+
+/// What ends a movement and which movements are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CutOptions {
+    /// Rows with a coordinate of so many pixels or more are not positions.
+    pub max_coordinate: f64,
+    /// A pause of more than this plus the session's median dt ends a movement.
+    pub pause_ms: f64,
+    pub min_points: usize,
+    pub max_points: usize,
+    /// Pixels, from start to end in a straight line.
+    pub min_distance: f64,
+    pub min_duration_ms: f64,
+    pub max_duration_ms: f64,
+    /// Path over straight line: above it, the movement went to several targets in turn.
+    pub max_path_ratio: f64,
+    /// Pixels per ms: a faster cursor was warped, not moved.
+    pub max_speed: f64,
+    /// Longest step as a share of the path: above it, the shape was not sampled.
+    pub max_step_share: f64,
+    /// Mean speed of the last two steps over the peak speed: above it, the movement was cut off.
+    pub max_end_speed: f64,
+}
+
+impl Default for CutOptions {
+    fn default() -> Self {
+        CutOptions {
+            max_coordinate: 10_000.0,
+            pause_ms: 200.0,
+            min_points: 8,
+            max_points: 200,
+            min_distance: 20.0,
+            min_duration_ms: 80.0,
+            max_duration_ms: 4000.0,
+            max_path_ratio: 1.5,
+            max_speed: 12.0,
+            max_step_share: 0.5,
+            max_end_speed: 0.5,
+        }
+    }
+}
+
+/// One row of a recording.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Event {
+    pub point: Point,
+    /// The pointer moved with no button down; anything else ends a movement.
+    pub moving: bool,
+    /// Of the file.
+    pub line: usize,
+}
+
+/// A run that was cut out: its points from time 0, and the line it starts at.
+pub(super) struct Run {
+    pub points: Vec<Point>,
+    pub line: usize,
+}
+
+/// Cuts the rows of one session, in order of time, into runs without pauses, presses, stationary ends and
+/// repeated times.
+pub(super) fn runs(events: &[Event], options: &CutOptions) -> Vec<Run> {
+    let mut runs: Vec<Vec<Event>> = Vec::new();
+    let mut open = false;
+    for event in events {
+        if !event.moving {
+            open = false;
+        } else if is_position(event, options) {
+            if !open {
+                runs.push(Vec::new());
+                open = true;
+            }
+            // A run is there: the line above saw to it.
+            if let Some(run) = runs.last_mut() {
+                if run.last().is_some_and(|last| last.point.t_ms == event.point.t_ms) {
+                    run.pop();
+                }
+                run.push(*event);
+            }
+        }
+    }
+    let pause = options.pause_ms + median_dt(&runs);
+    let parts = runs.iter().flat_map(|run| run.chunk_by(|a, b| (0.0..=pause).contains(&(b.point.t_ms - a.point.t_ms))));
+    parts.map(trim).collect()
+}
+
+/// Some recorders report coordinates far outside any screen.
+pub(super) fn is_position(event: &Event, options: &CutOptions) -> bool {
+    event.point.x < options.max_coordinate && event.point.y < options.max_coordinate
+}
+
+/// Of all steps within runs; time that runs backwards is none.
+fn median_dt(runs: &[Vec<Event>]) -> f64 {
+    let steps = runs.iter().flat_map(|run| run.windows(2).map(|e| e[1].point.t_ms - e[0].point.t_ms));
+    let mut steps: Vec<f64> = steps.filter(|&dt| dt > 0.0).collect();
+    steps.sort_unstable_by(f64::total_cmp);
+    match steps.len() {
+        0 => 0.0,
+        n => (steps[(n - 1) / 2] + steps[n / 2]) / 2.0,
+    }
+}
+
+/// Without the stationary points at both ends, time from 0.
+fn trim(events: &[Event]) -> Run {
+    let still = |a: &Event, b: &Event| a.point.x == b.point.x && a.point.y == b.point.y;
+    let mut rest = events;
+    while let [first, second, ..] = rest
+        && still(first, second)
+    {
+        rest = &rest[1..];
+    }
+    while let [.., before, last] = rest
+        && still(before, last)
+    {
+        rest = &rest[..rest.len() - 1];
+    }
+    let start = rest.first().map_or(0.0, |e| e.point.t_ms);
+    let points = rest.iter().map(|e| Point { t_ms: e.point.t_ms - start, ..e.point }).collect();
+    Run { points, line: rest.first().map_or(0, |e| e.line) }
+}
+
+/// Why a movement is not kept: the kind of reason, and the reason with its numbers.
+pub(super) fn fault(movement: &Movement, options: &CutOptions) -> Option<(&'static str, String)> {
+    let points = &movement.points;
+    let (straight, path, duration) = (movement.straight_distance(), movement.path_length(), movement.duration_ms());
+    let steps: Vec<(f64, f64)> =
+        points.windows(2).map(|p| ((p[1].x - p[0].x).hypot(p[1].y - p[0].y), p[1].t_ms - p[0].t_ms)).collect();
+    let longest = steps.iter().fold(0.0, |most, &(d, _)| f64::max(most, d));
+    let speeds: Vec<f64> = steps.iter().map(|&(d, dt)| d / dt).collect();
+    let peak = speeds.iter().copied().fold(0.0, f64::max);
+    let end = speeds.iter().rev().take(2).sum::<f64>() / 2.0;
+    let o = options;
+    let rules = [
+        (points.len() < o.min_points, "too few points", points.len() as f64, o.min_points as f64),
+        (points.len() > o.max_points, "too many points", points.len() as f64, o.max_points as f64),
+        (straight < o.min_distance, "too short a way", straight, o.min_distance),
+        (duration < o.min_duration_ms, "too short a time", duration, o.min_duration_ms),
+        (duration > o.max_duration_ms, "too long a time", duration, o.max_duration_ms),
+        (path > o.max_path_ratio * straight, "not one target", path / straight, o.max_path_ratio),
+        (peak > o.max_speed, "cursor was warped", peak, o.max_speed),
+        (longest > o.max_step_share * path, "shape not sampled", longest / path, o.max_step_share),
+        (end > o.max_end_speed * peak, "cut off at speed", end / peak, o.max_end_speed),
+    ];
+    let broken = rules.into_iter().find(|rule| rule.0);
+    broken.map(|(_, kind, got, limit)| (kind, format!("{kind}: {got:.4}, limit {limit}")))
+}

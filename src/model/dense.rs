@@ -1,0 +1,99 @@
+//! A linear layer with or without spectral norm, as critics have them.
+
+use crate::backend::cpu::{Real, math};
+use crate::nn::params::{Initial, To};
+use crate::nn::spectral::Normed;
+use crate::nn::{Layout, Linear, SpectralLinear, Weights};
+
+#[derive(Clone, Debug)]
+pub enum Dense {
+    Plain(Linear),
+    /// With its place among the norms of a call.
+    Spectral(SpectralLinear, usize),
+}
+
+impl Dense {
+    /// Xavier-uniform weight, zero bias. norms: spectral layers so far; one more if `spectral`.
+    pub fn new(
+        layout: &mut Layout,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        spectral: bool,
+        norms: &mut usize,
+    ) -> Dense {
+        if !spectral {
+            return Dense::Plain(Linear::xavier(layout, name, inputs, outputs));
+        }
+        let weight = Initial::xavier(inputs, outputs);
+        *norms += 1;
+        Dense::Spectral(SpectralLinear::with(layout, name, inputs, outputs, weight, Initial::Zeros), *norms - 1)
+    }
+
+    /// Appends this layer's norm of one call, if it has one.
+    pub fn normalise<R: Real>(&self, params: &[R], buffers: &mut [R], training: bool, norms: &mut Vec<Normed<R>>) {
+        if let Dense::Spectral(linear, place) = self {
+            debug_assert_eq!(*place, norms.len());
+            norms.push(linear.normalise(params, buffers, training));
+        }
+    }
+
+    pub fn outputs(&self) -> usize {
+        match self {
+            Dense::Plain(linear) => linear.weight.outputs,
+            Dense::Spectral(linear, _) => linear.weight.outputs,
+        }
+    }
+
+    /// x (M,I) -> y (M,O)
+    pub fn forward<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], x: &[R], y: &mut [R]) {
+        match self {
+            Dense::Plain(linear) => linear.forward(w, x, y),
+            Dense::Spectral(linear, place) => linear.forward(w, &norms[*place], x, y),
+        }
+    }
+
+    /// tx (M,I) -> ty (M,O): the change of y for a change of x.
+    pub fn tangent<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], tx: &[R], ty: &mut [R]) {
+        match self {
+            Dense::Plain(linear) => linear.weight.forward(w, tx, ty, R::ONE, To::Write),
+            Dense::Spectral(linear, place) => linear.tangent(w, &norms[*place], tx, ty),
+        }
+    }
+
+    /// dy (M,O) -> dx (M,I) written
+    pub fn backward<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], dy: &[R], dx: &mut [R]) {
+        match self {
+            Dense::Plain(linear) => linear.backward(w, dy, dx),
+            Dense::Spectral(linear, place) => linear.backward(w, &norms[*place], dy, dx),
+        }
+    }
+
+    /// Gradients from y = f(x) and, after a tangent sweep, from ty = f'(tx) as well. scratch: any.
+    pub fn gradient<R: Real>(
+        &self,
+        w: &Weights<R>,
+        norms: &[Normed<R>],
+        (dy, x): (&[R], &[R]),
+        tangent: Option<(&[R], &[R])>,
+        scratch: &mut Vec<R>,
+        grads: &mut [R],
+    ) {
+        match self {
+            Dense::Plain(linear) => {
+                linear.gradient(w.isa, dy, x, grads);
+                if let Some((dty, tx)) = tangent {
+                    linear.weight.gradient(w.isa, dty, tx, grads);
+                }
+            }
+            Dense::Spectral(linear, place) => {
+                linear.outer(w.isa, dy, x, scratch, To::Write);
+                if let Some((dty, tx)) = tangent {
+                    linear.outer(w.isa, dty, tx, scratch, To::Add);
+                }
+                linear.finish(&w.params, &norms[*place], scratch, grads);
+                math::add_columns(w.isa, dy, linear.bias.of_mut(grads));
+            }
+        }
+    }
+}

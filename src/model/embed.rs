@@ -1,0 +1,92 @@
+//! Condition (B,C) -> embedding (B,E): linear, LeakyReLU, linear, and LeakyReLU again where asked.
+
+use crate::backend::cpu::Real;
+use crate::nn::linear::{leaky_relu, leaky_relu_backward};
+use crate::nn::{Layout, Linear, Weights, fit};
+
+#[derive(Clone, Debug)]
+pub struct Embed {
+    first: Linear,
+    second: Linear,
+    last_activation: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct EmbedTrace<R> {
+    hidden: Vec<R>,
+    /// (B,E)
+    pub e: Vec<R>,
+    dhidden: Vec<R>,
+    /// (B,C): gradient of the condition.
+    pub dcondition: Vec<R>,
+}
+
+impl Embed {
+    pub fn new(
+        layout: &mut Layout,
+        name: &str,
+        inputs: usize,
+        hidden: usize,
+        outputs: usize,
+        last_activation: bool,
+    ) -> Embed {
+        let first = Linear::xavier(layout, &format!("{name}.0"), inputs, hidden);
+        Embed { first, second: Linear::xavier(layout, &format!("{name}.2"), hidden, outputs), last_activation }
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.second.weight.outputs
+    }
+
+    pub fn forward<R: Real>(&self, w: &Weights<R>, condition: &[R], trace: &mut EmbedTrace<R>) {
+        let rows = condition.len() / self.first.weight.inputs;
+        let hidden = fit(&mut trace.hidden, rows * self.first.weight.outputs);
+        self.first.forward(w, condition, hidden);
+        leaky_relu(hidden);
+        let e = fit(&mut trace.e, rows * self.outputs());
+        self.second.forward(w, hidden, e);
+        if self.last_activation {
+            leaky_relu(e);
+        }
+    }
+
+    /// de (B,E) is used up; trace.dcondition written.
+    pub fn backward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        condition: &[R],
+        de: &mut [R],
+        trace: &mut EmbedTrace<R>,
+        grads: &mut [R],
+    ) {
+        if self.last_activation {
+            leaky_relu_backward(&trace.e, de);
+        }
+        self.second.gradient(w.isa, de, &trace.hidden, grads);
+        let dhidden = fit(&mut trace.dhidden, trace.hidden.len());
+        self.second.backward(w, de, dhidden);
+        leaky_relu_backward(&trace.hidden, dhidden);
+        self.first.gradient(w.isa, dhidden, condition, grads);
+        self.first.backward(w, dhidden, fit(&mut trace.dcondition, condition.len()));
+    }
+}
+
+/// Rows of a (M,A) and b (M,B) side by side: (M,A+B).
+pub fn concatenate<R: Copy>(a: &[R], b: &[R], b_width: usize, into: &mut Vec<R>) {
+    let a_width = a.len() / (b.len() / b_width);
+    into.clear();
+    for (a, b) in a.chunks_exact(a_width).zip(b.chunks_exact(b_width)) {
+        into.extend_from_slice(a);
+        into.extend_from_slice(b);
+    }
+}
+
+/// The reverse of [`concatenate`]: ab (M,A+B) -> a (M,A), b (M,B).
+pub fn split<R: Copy>(ab: &[R], a_width: usize, b_width: usize, a: &mut Vec<R>, b: &mut Vec<R>) {
+    a.clear();
+    b.clear();
+    for row in ab.chunks_exact(a_width + b_width) {
+        a.extend_from_slice(&row[..a_width]);
+        b.extend_from_slice(&row[a_width..]);
+    }
+}

@@ -1,0 +1,387 @@
+//! Summary (B,S) -> latent sequence (N,L) in [-1,1].
+
+use crate::backend::cpu::{Real, math};
+use crate::config::{Config, Expand};
+use crate::nn::dropout::{Site, dropout_backward};
+use crate::nn::linear::{leaky_relu, leaky_relu_backward};
+use crate::nn::lstm::{LayerTrace, Lstm, sum_steps};
+use crate::nn::norm::NormTrace;
+use crate::nn::params::{Initial, Matrix, To, Vector};
+use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights, fit};
+
+/// Width of the mlp kind's positional encoding.
+const POSITIONS: usize = 32;
+/// Five decimals of pi, as trained models expect.
+const PI: f64 = 3.14159;
+
+#[derive(Clone, Debug)]
+pub struct Expander {
+    summary: usize,
+    latent: usize,
+    hidden: usize,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// The previous output and the summary are the input of every step; step 0 sees zeros.
+    Lstm { init_hidden: Linear, init_cell: Linear, lstm: Lstm, output: Linear },
+    /// The summary and an encoding of t / T, through an MLP.
+    Mlp {
+        summary: Matrix,
+        position: Matrix,
+        bias: Vector,
+        norms: [LayerNorm; 2],
+        middle: Linear,
+        last: Linear,
+        dropout: f64,
+    },
+    /// The same at every step.
+    Repeat { first: Linear, norm: LayerNorm, last: Linear },
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ExpanderTrace<R> {
+    /// (N,L)
+    pub y: Vec<R>,
+    layers: Vec<LayerTrace<R>>,
+    /// lstm: states before step 0, layer after layer in a row (B, layers H).
+    init: [Vec<R>; 2],
+    /// lstm: those of one layer (B,H), layer by layer.
+    states: Vec<[Vec<R>; 2]>,
+    constant_gates: Vec<R>,
+    /// mlp and repeat: hidden layers, and what dropout made of the first.
+    hidden: [Vec<R>; 2],
+    dropped: Vec<R>,
+    mask: Vec<R>,
+    norms: [NormTrace<R>; 2],
+    positions: Vec<R>,
+}
+
+impl Expander {
+    pub fn new(layout: &mut Layout, c: &Config) -> Expander {
+        let (s, h, l) = (c.summary_dim, c.expander_hidden_dim, c.latent_dim);
+        let kind = match c.expand_type {
+            Expand::Lstm => {
+                let layers = c.expander_num_layers;
+                Kind::Lstm {
+                    init_hidden: Linear::new(layout, "expander.init_hidden", s, h * layers),
+                    init_cell: Linear::new(layout, "expander.init_cell", s, h * layers),
+                    lstm: Lstm::new(layout, "expander.lstm", l, s, h, layers, c.expander_dropout),
+                    output: Linear::new(layout, "expander.output.0", h, l),
+                }
+            }
+            Expand::Mlp => {
+                let fan = Initial::fan(s + POSITIONS);
+                let [summary, position] = layout.blocks("expander.mlp.0.weight".into(), h, [s, POSITIONS], fan);
+                let bias = layout.vector("expander.mlp.0.bias".into(), h, fan);
+                let first = LayerNorm::new(layout, "expander.mlp.1", h);
+                let middle = Linear::new(layout, "expander.mlp.4", h, h);
+                let norms = [first, LayerNorm::new(layout, "expander.mlp.5", h)];
+                let last = Linear::new(layout, "expander.mlp.7", h, l);
+                Kind::Mlp { summary, position, bias, norms, middle, last, dropout: c.expander_dropout }
+            }
+            Expand::Repeat => Kind::Repeat {
+                first: Linear::new(layout, "expander.transform.0", s, h),
+                norm: LayerNorm::new(layout, "expander.transform.1", h),
+                last: Linear::new(layout, "expander.transform.3", h, l),
+            },
+        };
+        Expander { summary: s, latent: l, hidden: h, kind }
+    }
+
+    /// z (B,S) -> trace.y (N,L). seq_lens (B): the T of each row's positional encoding (mlp).
+    pub fn forward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        seq_lens: &[usize],
+        z: &[R],
+        dropout: Option<(&Dropout, Site)>,
+        trace: &mut ExpanderTrace<R>,
+    ) {
+        match &self.kind {
+            Kind::Lstm { .. } => self.lstm(w, steps, z, dropout, trace),
+            Kind::Mlp { .. } => self.mlp(w, steps, seq_lens, z, dropout, trace),
+            Kind::Repeat { .. } => self.repeat(w, steps, z, trace),
+        }
+    }
+
+    /// dy (N,L) is used up; dz (B,S) written.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        z: &[R],
+        dropped: bool,
+        dy: &mut [R],
+        trace: &mut ExpanderTrace<R>,
+        dz: &mut Vec<R>,
+        grads: &mut [R],
+    ) {
+        let dz = fit(dz, steps.rows() * self.summary);
+        match &self.kind {
+            Kind::Lstm { .. } => self.lstm_backward(w, steps, z, dropped, dy, trace, dz, grads),
+            Kind::Mlp { .. } => self.mlp_backward(w, steps, z, dropped, dy, trace, dz, grads),
+            Kind::Repeat { .. } => self.repeat_backward(w, steps, z, dy, trace, dz, grads),
+        }
+    }
+
+    fn lstm<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        z: &[R],
+        dropout: Option<(&Dropout, Site)>,
+        trace: &mut ExpanderTrace<R>,
+    ) {
+        let Kind::Lstm { init_hidden, init_cell, lstm, output } = &self.kind else { return };
+        let (hidden, l, layers) = (self.hidden, self.latent, lstm.layers.len());
+        let dropout = dropout.filter(|_| lstm.dropout > 0.0);
+        for (linear, init) in [init_hidden, init_cell].into_iter().zip(&mut trace.init) {
+            linear.forward(w, z, fit(init, steps.rows() * hidden * layers));
+        }
+        trace.states.resize_with(layers, Default::default);
+        for (k, state) in trace.states.iter_mut().enumerate() {
+            for (init, state) in trace.init.iter().zip(state) {
+                state.clear();
+                init.chunks(hidden * layers).for_each(|row| state.extend_from_slice(&row[k * hidden..][..hidden]));
+            }
+        }
+        trace.layers.resize_with(layers, LayerTrace::default);
+        for (k, layer) in trace.layers.iter_mut().enumerate() {
+            layer.fit(steps.total(), hidden, dropout.is_some() && k + 1 < layers);
+        }
+        lstm.layers[0].constant_gates(w, z, steps.rows(), &mut trace.constant_gates);
+        let mut biases = vec![Vec::new(); layers];
+        lstm.layers.iter().zip(&mut biases).for_each(|(layer, bias)| layer.bias(w, bias));
+        fit(&mut trace.y, steps.total() * l);
+        for t in 0..steps.len() {
+            let gates_here = steps.step(t, 4 * hidden);
+            for (k, layer) in lstm.layers.iter().enumerate() {
+                let (below, here) = trace.layers.split_at_mut(k);
+                let here = &mut here[0];
+                let gates = &mut here.gates[gates_here.clone()];
+                if k == 0 {
+                    gates.copy_from_slice(&trace.constant_gates[..gates.len()]);
+                    if t > 0 {
+                        layer.input.forward(w, &trace.y[steps.before(t, l)], gates, R::ONE, To::Add);
+                    }
+                } else {
+                    let below = &below[k - 1];
+                    let x = if dropout.is_some() { &below.dropped } else { &below.h };
+                    layer.input.forward(w, &x[steps.step(t, hidden)], gates, R::ONE, To::Write);
+                    math::add_row(w.isa, &biases[k], gates);
+                }
+                let [h0, c0] = &trace.states[k];
+                here.step(layer, w, steps, t, (h0, c0));
+                if let Some((dropout, site)) = dropout.filter(|_| k + 1 < layers) {
+                    here.drop(steps, t, hidden, lstm.dropout, dropout, site + k as Site);
+                }
+            }
+            let y = &mut trace.y[steps.step(t, l)];
+            output.forward(w, &trace.layers[layers - 1].h[steps.step(t, hidden)], y);
+            math::tanh(w.isa, y);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn lstm_backward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        z: &[R],
+        dropped: bool,
+        dy: &mut [R],
+        trace: &mut ExpanderTrace<R>,
+        dz: &mut [R],
+        grads: &mut [R],
+    ) {
+        let Kind::Lstm { init_hidden, init_cell, lstm, output } = &self.kind else { return };
+        let (hidden, l, layers, rows) = (self.hidden, self.latent, lstm.layers.len(), steps.rows());
+        let dropped = dropped && lstm.dropout > 0.0;
+        let mut dh = vec![vec![R::ZERO; rows * hidden]; layers];
+        let mut dc = dh.clone();
+        let mut below = vec![R::ZERO; rows * hidden];
+        for t in (0..steps.len()).rev() {
+            let n = steps.running(t);
+            let (past, here) = dy.split_at_mut(steps.step(t, l).start);
+            let dy = &mut here[..n * l];
+            math::tanh_backward(w.isa, &trace.y[steps.step(t, l)], dy);
+            output.weight.backward(w, dy, &mut dh[layers - 1][..n * hidden], R::ONE, To::Add);
+            for (k, layer) in lstm.layers.iter().enumerate().rev() {
+                trace.layers[k].step_backward(layer, w, steps, t, &trace.states[k][1], &mut dh[k], &mut dc[k]);
+                let dgates = &trace.layers[k].gates[steps.step(t, 4 * hidden)];
+                if k > 0 {
+                    let below = &mut below[..n * hidden];
+                    layer.input.backward(w, dgates, below, R::ONE, To::Write);
+                    if dropped {
+                        dropout_backward(&trace.layers[k - 1].mask[steps.step(t, hidden)], below);
+                    }
+                    math::axpy(w.isa, R::ONE, below, &mut dh[k - 1][..n * hidden]);
+                } else if t > 0 {
+                    layer.input.backward(w, dgates, &mut past[steps.before(t, l)], R::ONE, To::Add);
+                }
+            }
+        }
+        output.gradient(w.isa, dy, &trace.layers[layers - 1].h, grads);
+        let mut before = Vec::new();
+        for (k, layer) in lstm.layers.iter().enumerate() {
+            steps.shift(&trace.layers[k].h, Some(&trace.states[k][0]), hidden, &mut before);
+            layer.gradient(w, &trace.layers[k].gates, &before, grads);
+            let input = match k {
+                0 => {
+                    steps.shift(&trace.y, None, l, &mut before);
+                    &before
+                }
+                _ if dropped => &trace.layers[k - 1].dropped,
+                _ => &trace.layers[k - 1].h,
+            };
+            layer.input.gradient(w.isa, &trace.layers[k].gates, input, grads);
+        }
+        dz.fill(R::ZERO);
+        if let Some(constant) = lstm.layers[0].constant {
+            let sums = sum_steps(w, steps, &trace.layers[0].gates, 4 * hidden);
+            constant.gradient(w.isa, &sums, z, grads);
+            constant.backward(w, &sums, dz, R::ONE, To::Add);
+        }
+        for (linear, dstates) in [(init_hidden, &dh), (init_cell, &dc)] {
+            let layer_rows = (0..rows).flat_map(|b| dstates.iter().map(move |d| &d[b * hidden..(b + 1) * hidden]));
+            let dinit: Vec<R> = layer_rows.flatten().copied().collect();
+            linear.gradient(w.isa, &dinit, z, grads);
+            linear.weight.backward(w, &dinit, dz, R::ONE, To::Add);
+        }
+    }
+
+    fn mlp<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        seq_lens: &[usize],
+        z: &[R],
+        dropout: Option<(&Dropout, Site)>,
+        trace: &mut ExpanderTrace<R>,
+    ) {
+        let Kind::Mlp { summary, position, bias, norms, middle, last, dropout: p } = &self.kind else { return };
+        let hidden = self.hidden;
+        encode_positions(steps, seq_lens, &mut trace.positions);
+        let shared = fit(&mut trace.constant_gates, steps.rows() * hidden);
+        summary.forward(w, z, shared, R::ONE, To::Write);
+        math::add_row(w.isa, bias.of(&w.params), shared);
+        let [first, second] = &mut trace.hidden;
+        let x = fit(first, steps.total() * hidden);
+        position.forward(w, &trace.positions, x, R::ONE, To::Write);
+        for t in 0..steps.len() {
+            let x = &mut x[steps.step(t, hidden)];
+            math::axpy(w.isa, R::ONE, &shared[..x.len()], x);
+        }
+        norms[0].forward(w, x, &mut trace.norms[0]);
+        leaky_relu(x);
+        let mut seen = x.as_ref();
+        if let Some((dropout, site)) = dropout.filter(|_| *p > 0.0) {
+            let (dropped, mask) = (fit(&mut trace.dropped, seen.len()), fit(&mut trace.mask, seen.len()));
+            dropped.copy_from_slice(seen);
+            for t in 0..steps.len() {
+                let here = steps.step(t, hidden);
+                dropout.apply(site, *p, t, hidden, &mut dropped[here.clone()], &mut mask[here]);
+            }
+            seen = dropped;
+        }
+        let x = fit(second, steps.total() * hidden);
+        middle.forward(w, seen, x);
+        norms[1].forward(w, x, &mut trace.norms[1]);
+        leaky_relu(x);
+        let y = fit(&mut trace.y, steps.total() * self.latent);
+        last.forward(w, x, y);
+        math::tanh(w.isa, y);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn mlp_backward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        z: &[R],
+        dropped: bool,
+        dy: &mut [R],
+        trace: &ExpanderTrace<R>,
+        dz: &mut [R],
+        grads: &mut [R],
+    ) {
+        let Kind::Mlp { summary, position, bias, norms, middle, last, dropout: p } = &self.kind else { return };
+        let dropped = dropped && *p > 0.0;
+        math::tanh_backward(w.isa, &trace.y, dy);
+        last.gradient(w.isa, dy, &trace.hidden[1], grads);
+        let mut dx = vec![R::ZERO; trace.hidden[1].len()];
+        last.backward(w, dy, &mut dx);
+        leaky_relu_backward(&trace.hidden[1], &mut dx);
+        norms[1].backward(w, &mut dx, &trace.norms[1], Some(grads));
+        middle.gradient(w.isa, &dx, if dropped { &trace.dropped } else { &trace.hidden[0] }, grads);
+        let mut dfirst = vec![R::ZERO; dx.len()];
+        middle.backward(w, &dx, &mut dfirst);
+        if dropped {
+            dropout_backward(&trace.mask, &mut dfirst);
+        }
+        leaky_relu_backward(&trace.hidden[0], &mut dfirst);
+        norms[0].backward(w, &mut dfirst, &trace.norms[0], Some(grads));
+        position.gradient(w.isa, &dfirst, &trace.positions, grads);
+        let sums = sum_steps(w, steps, &dfirst, self.hidden);
+        summary.gradient(w.isa, &sums, z, grads);
+        math::add_columns(w.isa, &sums, bias.of_mut(grads));
+        summary.backward(w, &sums, dz, R::ONE, To::Write);
+    }
+
+    fn repeat<R: Real>(&self, w: &Weights<R>, steps: &Steps, z: &[R], trace: &mut ExpanderTrace<R>) {
+        let Kind::Repeat { first, norm, last } = &self.kind else { return };
+        let [x, y] = &mut trace.hidden;
+        let x = fit(x, steps.rows() * self.hidden);
+        first.forward(w, z, x);
+        norm.forward(w, x, &mut trace.norms[0]);
+        leaky_relu(x);
+        let y = fit(y, steps.rows() * self.latent);
+        last.forward(w, x, y);
+        math::tanh(w.isa, y);
+        trace.y.clear();
+        for t in 0..steps.len() {
+            trace.y.extend_from_slice(&y[..steps.running(t) * self.latent]);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn repeat_backward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        z: &[R],
+        dy: &[R],
+        trace: &ExpanderTrace<R>,
+        dz: &mut [R],
+        grads: &mut [R],
+    ) {
+        let Kind::Repeat { first, norm, last } = &self.kind else { return };
+        let mut dy = sum_steps(w, steps, dy, self.latent);
+        math::tanh_backward(w.isa, &trace.hidden[1], &mut dy);
+        last.gradient(w.isa, &dy, &trace.hidden[0], grads);
+        let mut dx = vec![R::ZERO; trace.hidden[0].len()];
+        last.backward(w, &dy, &mut dx);
+        leaky_relu_backward(&trace.hidden[0], &mut dx);
+        norm.backward(w, &mut dx, &trace.norms[0], Some(grads));
+        first.gradient(w.isa, &dx, z, grads);
+        first.backward(w, &dx, dz);
+    }
+}
+
+/// (N,POSITIONS): sines, then cosines, of t / T times falling frequencies.
+fn encode_positions<R: Real>(steps: &Steps, seq_lens: &[usize], into: &mut Vec<R>) {
+    let half = POSITIONS / 2;
+    let frequency = |i: usize| 10_000f64.powf(-2.0 * i as f64 / POSITIONS as f64);
+    into.clear();
+    for t in 0..steps.len() {
+        for &seq_len in &seq_lens[..steps.running(t)] {
+            let angle = |i: usize| t as f64 / seq_len as f64 * frequency(i) * 2.0 * PI;
+            into.extend((0..half).map(|i| R::from_f64(angle(i).sin())));
+            into.extend((0..half).map(|i| R::from_f64(angle(i).cos())));
+        }
+    }
+}

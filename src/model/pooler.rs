@@ -1,0 +1,286 @@
+//! Latent sequence (N,L) -> summary (B,S) in [-1,1].
+
+use crate::backend::cpu::{Real, math};
+use crate::config::{Config, Pool};
+use crate::nn::dropout::{Site, dropout_backward};
+use crate::nn::linear::{leaky_relu, leaky_relu_backward};
+use crate::nn::norm::NormTrace;
+use crate::nn::params::To;
+use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights, fit};
+
+#[derive(Clone, Debug)]
+pub struct Pooler {
+    kind: Pool,
+    latent: usize,
+    summary: usize,
+    dropout: f64,
+    /// attention: L -> L/2 -> 1, the score of a step.
+    attention: Option<(Linear, Linear)>,
+    project: Project,
+}
+
+#[derive(Clone, Debug)]
+enum Project {
+    /// mean and last, where S = L.
+    Identity,
+    Linear(Linear),
+    /// hybrid: 3L -> 2L -> S
+    Deep(Linear, LayerNorm, Linear),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct PoolerTrace<R> {
+    /// (B,S)
+    pub z: Vec<R>,
+    /// attention: activations of the first layer (N,L/2), before and after dropout, and the dropout's mask.
+    activation: Vec<R>,
+    dropped: Vec<R>,
+    mask: Vec<R>,
+    /// attention: share of each step (N).
+    share: Vec<R>,
+    /// (B,L), or (B,3L) for hybrid: last, mean, max.
+    pooled: Vec<R>,
+    /// hybrid: step of the largest value (B,L).
+    largest: Vec<usize>,
+    hidden: Vec<R>,
+    norm: NormTrace<R>,
+}
+
+impl Pooler {
+    pub fn new(layout: &mut Layout, c: &Config) -> Pooler {
+        let (latent, summary) = (c.latent_dim, c.summary_dim);
+        let attention = (c.pool_type == Pool::Attention).then(|| {
+            let first = Linear::new(layout, "pooler.attention.0", latent, latent / 2);
+            (first, Linear::new(layout, "pooler.attention.3", latent / 2, 1))
+        });
+        let project = match c.pool_type {
+            Pool::Hybrid => Project::Deep(
+                Linear::new(layout, "pooler.project.0", 3 * latent, 2 * latent),
+                LayerNorm::new(layout, "pooler.project.1", 2 * latent),
+                Linear::new(layout, "pooler.project.3", 2 * latent, summary),
+            ),
+            Pool::Mean | Pool::Last if summary == latent => Project::Identity,
+            _ => Project::Linear(Linear::new(layout, "pooler.project", latent, summary)),
+        };
+        Pooler { kind: c.pool_type, latent, summary, dropout: c.pooler_dropout, attention, project }
+    }
+
+    /// h (N,L) -> trace.z (B,S)
+    pub fn forward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        h: &[R],
+        dropout: Option<(&Dropout, Site)>,
+        trace: &mut PoolerTrace<R>,
+    ) {
+        let rows = steps.rows();
+        match self.kind {
+            Pool::Attention => self.attend(w, steps, h, dropout, trace),
+            Pool::Mean => pool_mean(steps, h, self.latent, fit(&mut trace.pooled, rows * self.latent), self.latent),
+            Pool::Last => pool_last(steps, h, self.latent, fit(&mut trace.pooled, rows * self.latent), self.latent),
+            Pool::Hybrid => {
+                let l = self.latent;
+                let pooled = fit(&mut trace.pooled, rows * 3 * l);
+                pool_last(steps, h, l, pooled, 3 * l);
+                pool_mean(steps, h, l, &mut pooled[l..], 3 * l);
+                pool_max(steps, h, l, &mut pooled[2 * l..], fit(&mut trace.largest, rows * l));
+            }
+        }
+        let z = fit(&mut trace.z, rows * self.summary);
+        match &self.project {
+            Project::Identity => z.copy_from_slice(&trace.pooled),
+            Project::Linear(linear) => linear.forward(w, &trace.pooled, z),
+            Project::Deep(first, norm, last) => {
+                let hidden = fit(&mut trace.hidden, rows * 2 * self.latent);
+                first.forward(w, &trace.pooled, hidden);
+                norm.forward(w, hidden, &mut trace.norm);
+                leaky_relu(hidden);
+                last.forward(w, hidden, z);
+            }
+        }
+        math::tanh(w.isa, z);
+    }
+
+    /// dz (B,S) is used up; dh (N,L) written.
+    pub fn backward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        h: &[R],
+        dropped: bool,
+        dz: &mut [R],
+        trace: &mut PoolerTrace<R>,
+        dh: &mut Vec<R>,
+        grads: &mut [R],
+    ) {
+        math::tanh_backward(w.isa, &trace.z, dz);
+        let mut dpooled = vec![R::ZERO; trace.pooled.len()];
+        match &self.project {
+            Project::Identity => dpooled.copy_from_slice(dz),
+            Project::Linear(linear) => {
+                linear.gradient(w.isa, dz, &trace.pooled, grads);
+                linear.backward(w, dz, &mut dpooled);
+            }
+            Project::Deep(first, norm, last) => {
+                last.gradient(w.isa, dz, &trace.hidden, grads);
+                let mut dhidden = vec![R::ZERO; trace.hidden.len()];
+                last.backward(w, dz, &mut dhidden);
+                leaky_relu_backward(&trace.hidden, &mut dhidden);
+                norm.backward(w, &mut dhidden, &trace.norm, Some(grads));
+                first.gradient(w.isa, &dhidden, &trace.pooled, grads);
+                first.backward(w, &dhidden, &mut dpooled);
+            }
+        }
+        let l = self.latent;
+        let dh = fit(dh, steps.total() * l);
+        dh.fill(R::ZERO);
+        match self.kind {
+            Pool::Attention => self.attend_backward(w, steps, h, dropped, &dpooled, trace, dh, grads),
+            Pool::Mean => pool_mean_backward(steps, &dpooled, l, l, dh),
+            Pool::Last => pool_last_backward(steps, &dpooled, l, l, dh),
+            Pool::Hybrid => {
+                pool_last_backward(steps, &dpooled, l, 3 * l, dh);
+                pool_mean_backward(steps, &dpooled[l..], l, 3 * l, dh);
+                for (b, (largest, dpooled)) in trace.largest.chunks(l).zip(dpooled.chunks(3 * l)).enumerate() {
+                    for (j, (&t, &d)) in largest.iter().zip(&dpooled[2 * l..]).enumerate() {
+                        dh[steps.at(b, t) * l + j] += d;
+                    }
+                }
+            }
+        }
+    }
+
+    /// pooled (B,L) = sum over t of softmax(score(h)) h
+    fn attend<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        h: &[R],
+        dropout: Option<(&Dropout, Site)>,
+        trace: &mut PoolerTrace<R>,
+    ) {
+        let Some((first, second)) = &self.attention else { return };
+        let (l, half) = (self.latent, self.latent / 2);
+        let activation = fit(&mut trace.activation, steps.total() * half);
+        first.forward(w, h, activation);
+        math::tanh(w.isa, activation);
+        let mut seen = activation.as_ref();
+        if let Some((dropout, site)) = dropout.filter(|_| self.dropout > 0.0) {
+            let (dropped, mask) = (fit(&mut trace.dropped, seen.len()), fit(&mut trace.mask, seen.len()));
+            dropped.copy_from_slice(seen);
+            for t in 0..steps.len() {
+                let here = steps.step(t, half);
+                dropout.apply(site, self.dropout, t, half, &mut dropped[here.clone()], &mut mask[here]);
+            }
+            seen = dropped;
+        }
+        let share = fit(&mut trace.share, steps.total());
+        second.forward(w, seen, share);
+        let pooled = fit(&mut trace.pooled, steps.rows() * l);
+        pooled.fill(R::ZERO);
+        for (b, pooled) in pooled.chunks_exact_mut(l).enumerate() {
+            let times = 0..steps.lengths()[b];
+            let most = times.clone().map(|t| share[steps.at(b, t)].to_f64()).fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = times.clone().map(|t| (share[steps.at(b, t)].to_f64() - most).exp()).sum();
+            for i in times.map(|t| steps.at(b, t)) {
+                share[i] = R::from_f64((share[i].to_f64() - most).exp() / sum);
+                math::axpy(w.isa, share[i], &h[i * l..(i + 1) * l], pooled);
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn attend_backward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        h: &[R],
+        dropped: bool,
+        dpooled: &[R],
+        trace: &PoolerTrace<R>,
+        dh: &mut [R],
+        grads: &mut [R],
+    ) {
+        let Some((first, second)) = &self.attention else { return };
+        let l = self.latent;
+        let dropped = dropped && self.dropout > 0.0;
+        let share = &trace.share;
+        let mut dscore = vec![R::ZERO; share.len()];
+        for (b, dpooled) in dpooled.chunks_exact(l).enumerate() {
+            let times = || (0..steps.lengths()[b]).map(|t| steps.at(b, t));
+            let mut mean = R::ZERO;
+            for i in times() {
+                let h = &h[i * l..(i + 1) * l];
+                dscore[i] = h.iter().zip(dpooled).map(|(&h, &d)| h * d).sum();
+                mean += share[i] * dscore[i];
+                math::axpy(w.isa, share[i], dpooled, &mut dh[i * l..(i + 1) * l]);
+            }
+            for i in times() {
+                dscore[i] = share[i] * (dscore[i] - mean);
+            }
+        }
+        let seen = if dropped { &trace.dropped } else { &trace.activation };
+        second.gradient(w.isa, &dscore, seen, grads);
+        let mut dactivation = vec![R::ZERO; seen.len()];
+        second.backward(w, &dscore, &mut dactivation);
+        if dropped {
+            dropout_backward(&trace.mask, &mut dactivation);
+        }
+        math::tanh_backward(w.isa, &trace.activation, &mut dactivation);
+        first.gradient(w.isa, &dactivation, h, grads);
+        first.weight.backward(w, &dactivation, dh, R::ONE, To::Add);
+    }
+}
+
+/// Row b of `pooled` begins at b * stride.
+fn pool_last<R: Real>(steps: &Steps, h: &[R], l: usize, pooled: &mut [R], stride: usize) {
+    for (b, pooled) in pooled.chunks_mut(stride).take(steps.rows()).enumerate() {
+        pooled[..l].copy_from_slice(&h[steps.at(b, steps.lengths()[b] - 1) * l..][..l]);
+    }
+}
+
+fn pool_last_backward<R: Real>(steps: &Steps, dpooled: &[R], l: usize, stride: usize, dh: &mut [R]) {
+    for (b, dpooled) in dpooled.chunks(stride).take(steps.rows()).enumerate() {
+        let dh = &mut dh[steps.at(b, steps.lengths()[b] - 1) * l..][..l];
+        dh.iter_mut().zip(dpooled).for_each(|(dh, &d)| *dh += d);
+    }
+}
+
+fn pool_mean<R: Real>(steps: &Steps, h: &[R], l: usize, pooled: &mut [R], stride: usize) {
+    for (b, pooled) in pooled.chunks_mut(stride).take(steps.rows()).enumerate() {
+        let pooled = &mut pooled[..l];
+        pooled.fill(R::ZERO);
+        for t in 0..steps.lengths()[b] {
+            pooled.iter_mut().zip(&h[steps.at(b, t) * l..]).for_each(|(p, &h)| *p += h);
+        }
+        let n = R::from_f64(steps.lengths()[b] as f64);
+        pooled.iter_mut().for_each(|p| *p = *p / n);
+    }
+}
+
+fn pool_mean_backward<R: Real>(steps: &Steps, dpooled: &[R], l: usize, stride: usize, dh: &mut [R]) {
+    for (b, dpooled) in dpooled.chunks(stride).take(steps.rows()).enumerate() {
+        let n = R::from_f64(steps.lengths()[b] as f64);
+        for t in 0..steps.lengths()[b] {
+            dh[steps.at(b, t) * l..][..l].iter_mut().zip(dpooled).for_each(|(dh, &d)| *dh += d / n);
+        }
+    }
+}
+
+/// hybrid's third part: rows of `pooled` are 3L apart. Of equal values the first counts.
+fn pool_max<R: Real>(steps: &Steps, h: &[R], l: usize, pooled: &mut [R], largest: &mut [usize]) {
+    for (b, (pooled, largest)) in pooled.chunks_mut(3 * l).zip(largest.chunks_mut(l)).enumerate() {
+        let pooled = &mut pooled[..l];
+        pooled.copy_from_slice(&h[steps.at(b, 0) * l..][..l]);
+        largest.fill(0);
+        for t in 1..steps.lengths()[b] {
+            let h = &h[steps.at(b, t) * l..];
+            for ((p, largest), &h) in pooled.iter_mut().zip(&mut *largest).zip(h) {
+                if h > *p {
+                    (*p, *largest) = (h, t);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! A model: configuration, weights, what it knows of its data, and where its training is.
+
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use super::Networks;
+use crate::backend::cpu::Isa;
+use crate::config::Config;
+use crate::data::{LengthModel, Prepared, Scaler};
+use crate::error::{Error, Result};
+use crate::nn::Weights;
+use crate::nn::optim::{Moments, Schedule};
+
+/// Where a model computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The best there is; the CPU always is.
+    Auto,
+    Cpu,
+    Cuda(u32),
+}
+
+impl Device {
+    /// The C API's numbers: -2 auto, -1 CPU, n >= 0 CUDA device n.
+    pub fn from_code(code: i32) -> Result<Device> {
+        match code {
+            -2 => Ok(Device::Auto),
+            -1 => Ok(Device::Cpu),
+            n => match u32::try_from(n) {
+                Ok(n) => Ok(Device::Cuda(n)),
+                Err(_) => Err(Error::argument("device", code, "-2 (auto), -1 (CPU) or a CUDA device from 0")),
+            },
+        }
+    }
+}
+
+/// What a model knows of the data it has learnt from, so that it alone can speak pixels and milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataModel {
+    /// None for arrays that came without limits: such a model speaks features only.
+    pub scaler: Option<Scaler>,
+    pub lengths: LengthModel,
+    /// (n,C) scaled: training conditions to draw from, at most [`MOST_CONDITIONS`].
+    pub conditions: Vec<f32>,
+    /// Of the training split.
+    pub hash: String,
+}
+
+/// More tell nothing new about the distribution.
+pub const MOST_CONDITIONS: usize = 4096;
+
+impl DataModel {
+    pub fn new(data: &Prepared) -> DataModel {
+        let (n, c) = (data.train.len(), data.train.condition_dim());
+        let kept = n.min(MOST_CONDITIONS);
+        let every = (0..kept).map(|i| i * n / kept); // evenly spread
+        let conditions = every.flat_map(|i| data.train.condition(i).to_vec()).collect();
+        debug_assert_eq!(c * kept, Vec::<f32>::len(&conditions));
+        DataModel { scaler: data.scaler.clone(), lengths: data.lengths.clone(), conditions, hash: data.hash.clone() }
+    }
+}
+
+/// Losses at one moment, averaged over the last [`WINDOW`] iterations. Which means what depends on the stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub iteration: u64,
+    /// Stage 1: direct, recon, latent, total. Stage 2: critic, generator, wasserstein, gradient penalty.
+    pub losses: [f64; 4],
+    pub rate: f64,
+    /// Stage 1: direct, recon, latent, total on the validation split.
+    pub validation: Option<[f64; 4]>,
+}
+
+/// Iterations that a moving average spans.
+pub const WINDOW: usize = 100;
+
+/// Records kept for each stage; beyond that every other one is dropped.
+const MOST_RECORDS: usize = 1000;
+
+/// Where a stage is, so that going on equals never having stopped.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageState {
+    /// Iterations done.
+    pub iteration: u64,
+    /// Of the last call.
+    pub seed: u64,
+    /// Losses of the last iterations, oldest first, at most [`WINDOW`].
+    pub recent: Vec<[f64; 4]>,
+    pub history: Vec<Record>,
+    pub early_stop: EarlyStop,
+    pub schedule: Option<Schedule>,
+}
+
+impl StageState {
+    pub fn observe(&mut self, losses: [f64; 4]) {
+        self.iteration += 1;
+        if self.recent.len() == WINDOW {
+            self.recent.remove(0);
+        }
+        self.recent.push(losses);
+    }
+
+    /// Means over the window.
+    pub fn averages(&self) -> [f64; 4] {
+        let n = self.recent.len().max(1) as f64;
+        std::array::from_fn(|k| self.recent.iter().map(|l| l[k]).sum::<f64>() / n)
+    }
+
+    pub fn record(&mut self, record: Record) {
+        self.history.push(record);
+        if self.history.len() > MOST_RECORDS {
+            let mut keep = false;
+            self.history.retain(|_| {
+                keep = !keep;
+                keep
+            });
+        }
+    }
+}
+
+/// Stops stage 1 when the averaged direct loss stays below a threshold without getting better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EarlyStop {
+    best: Option<f64>,
+    waited: u64,
+}
+
+impl EarlyStop {
+    /// An improvement by less than this is none.
+    const IMPROVEMENT: f64 = 0.001;
+
+    pub fn observe(&mut self, loss: f64, threshold: f64) {
+        if loss >= threshold {
+            *self = EarlyStop::default();
+        } else if self.best.is_none_or(|best| loss < best - Self::IMPROVEMENT) {
+            *self = EarlyStop { best: Some(loss), waited: 0 };
+        } else {
+            self.waited += 1;
+        }
+    }
+
+    pub fn converged(&self, patience: u64) -> bool {
+        self.best.is_some() && self.waited >= patience
+    }
+}
+
+/// A model, trained or not.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub(crate) config: Config,
+    pub(crate) networks: Networks,
+    pub(crate) weights: Weights<f32>,
+    /// Spectral norm's u and v.
+    pub(crate) buffers: Vec<f32>,
+    pub(crate) data: Option<DataModel>,
+    pub(crate) stages: [StageState; 2],
+    /// Of autoencoder, generator and critic.
+    pub(crate) moments: [Moments<f32>; 3],
+    /// What sampling needs beside the weights, made on first use.
+    pub(crate) sampler: OnceLock<crate::sample::Sampler>,
+}
+
+/// More parameters than any use of this design needs; a file or config that asks for more is refused.
+const MOST_PARAMETERS: usize = 1 << 28;
+
+impl Model {
+    /// A new model with initial weights from config.seed.
+    ///
+    /// # Errors
+    /// `Argument` for a setting out of range; `Device` for a device that is not there.
+    pub fn new(config: Config, device: Device) -> Result<Model> {
+        config.check()?;
+        if let Device::Cuda(n) = device {
+            let reason = "this build has no CUDA backend".to_string();
+            return Err(Error::Device { device: n as i32, reason });
+        }
+        let networks = Networks::new(&config);
+        let count = networks.layout.len();
+        if count > MOST_PARAMETERS {
+            return Err(Error::argument("parameters", count, format!("up to {MOST_PARAMETERS}")));
+        }
+        let (params, buffers) = networks.layout.initialise(config.seed);
+        let weights = Weights::new(Isa::detect(), &networks.layout, params);
+        Ok(Model {
+            config,
+            networks,
+            weights,
+            buffers,
+            data: None,
+            stages: Default::default(),
+            moments: Default::default(),
+            sampler: OnceLock::new(),
+        })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Number of trained parameters.
+    pub fn parameters(&self) -> usize {
+        self.networks.layout.len()
+    }
+
+    /// What the model knows of its data: nothing before it has trained.
+    pub fn data(&self) -> Option<&DataModel> {
+        self.data.as_ref()
+    }
+
+    /// Where stage 1 and stage 2 are.
+    pub fn stages(&self) -> &[StageState; 2] {
+        &self.stages
+    }
+
+    /// Takes another instruction set that this machine has; results may differ in the last bits.
+    pub fn set_isa(&mut self, isa: Isa) {
+        self.weights.isa = isa;
+        self.sampler = OnceLock::new();
+    }
+
+    /// A parameter or buffer by its name in files, row-major, with its shape.
+    pub fn tensor(&self, name: &str) -> Option<(&[usize], &[f32])> {
+        let of = |entries: &'_ [crate::nn::params::Entry]| entries.iter().position(|e| e.name == name);
+        let layout = &self.networks.layout;
+        if let Some(i) = of(&layout.entries) {
+            let entry = &layout.entries[i];
+            return Some((&entry.shape, &self.weights.params[entry.range()]));
+        }
+        let entry = &layout.buffers[of(&layout.buffers)?];
+        Some((&entry.shape, &self.buffers[entry.range()]))
+    }
+
+    /// What the model is and how far it has trained, for programs to read.
+    pub fn info(&self) -> serde_json::Value {
+        let stage = |s: &StageState| serde_json::json!({ "iterations": s.iteration, "losses": s.averages(), "history": s.history });
+        let data = self.data.as_ref().map(|d| {
+            serde_json::json!({
+                "hash": d.hash,
+                "points": d.scaler.is_some(),
+                "condition_min": d.scaler.as_ref().map(|s| &s.condition_min),
+                "condition_max": d.scaler.as_ref().map(|s| &s.condition_max),
+            })
+        });
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "parameters": self.parameters(),
+            "device": "cpu",
+            "instruction_set": self.weights.isa.name(),
+            "config": self.config,
+            "data": data,
+            "stage1": stage(&self.stages[0]),
+            "stage2": stage(&self.stages[1]),
+        })
+    }
+}

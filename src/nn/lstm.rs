@@ -1,0 +1,293 @@
+//! LSTM stacks over whole sequences. Gate order i f g o, two bias vectors a layer (PyTorch's).
+//!
+//! S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997. The input products of all steps are one
+//! GEMM; only the recurrent product runs step by step. The backward pass turns the stored gates into their
+//! gradients in place, so that all weight gradients are GEMMs over the whole sequence as well.
+
+use super::dropout::{Dropout, Site, dropout_backward};
+use super::params::{Initial, Layout, Matrix, To, Vector, Weights};
+use super::{Steps, fit};
+use crate::backend::cpu::{Real, math};
+
+/// One layer. Tensors `name`.weight_ih_lK (4H,I), .weight_hh_lK (4H,H), .bias_ih_lK, .bias_hh_lK (4H).
+#[derive(Clone, Copy, Debug)]
+pub struct Layer {
+    pub input: Matrix,
+    /// The share of the input that is the same at every step, if the layer has one.
+    pub constant: Option<Matrix>,
+    pub recurrent: Matrix,
+    pub bias_ih: Vector,
+    pub bias_hh: Vector,
+    pub hidden: usize,
+}
+
+impl Layer {
+    fn new(layout: &mut Layout, name: &str, k: usize, inputs: usize, constant: usize, hidden: usize) -> Layer {
+        let initial = Initial::fan(hidden);
+        let tensor = |kind| format!("{name}.{kind}_l{k}");
+        let (input, constant) = match constant {
+            0 => (layout.matrix(tensor("weight_ih"), 4 * hidden, inputs, initial), None),
+            _ => {
+                let [a, b] = layout.blocks(tensor("weight_ih"), 4 * hidden, [inputs, constant], initial);
+                (a, Some(b))
+            }
+        };
+        Layer {
+            input,
+            constant,
+            recurrent: layout.matrix(tensor("weight_hh"), 4 * hidden, hidden, initial),
+            bias_ih: layout.vector(tensor("bias_ih"), 4 * hidden, initial),
+            bias_hh: layout.vector(tensor("bias_hh"), 4 * hidden, initial),
+            hidden,
+        }
+    }
+
+    /// Sum of both bias vectors (4H).
+    pub fn bias<R: Real>(&self, w: &Weights<R>, bias: &mut Vec<R>) {
+        let both = self.bias_ih.of(&w.params).iter().zip(self.bias_hh.of(&w.params));
+        bias.clear();
+        bias.extend(both.map(|(&a, &b)| a + b));
+    }
+
+    /// What every step adds to its gates: constant (B,S) -> gates (B,4H), biases included.
+    pub fn constant_gates<R: Real>(&self, w: &Weights<R>, constant: &[R], rows: usize, gates: &mut Vec<R>) {
+        let mut bias = Vec::new();
+        self.bias(w, &mut bias);
+        let gates = fit(gates, rows * 4 * self.hidden);
+        gates.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(&bias));
+        if let Some(matrix) = self.constant {
+            matrix.forward(w, constant, gates, R::ONE, To::Add);
+        }
+    }
+
+    /// dgates (N,4H) -> gradients of the recurrent weight and both biases. before (N,H): h one step earlier.
+    pub fn gradient<R: Real>(&self, w: &Weights<R>, dgates: &[R], before: &[R], grads: &mut [R]) {
+        self.recurrent.gradient(w.isa, dgates, before, grads);
+        let mut dbias = vec![R::ZERO; 4 * self.hidden];
+        math::add_columns(w.isa, dgates, &mut dbias);
+        math::axpy(w.isa, R::ONE, &dbias, self.bias_ih.of_mut(grads));
+        math::axpy(w.isa, R::ONE, &dbias, self.bias_hh.of_mut(grads));
+    }
+}
+
+/// Gates, cells and outputs of one layer over a sequence.
+#[derive(Clone, Debug, Default)]
+pub struct LayerTrace<R> {
+    /// (N,4H): activated gates; after the backward pass, gradients before activation.
+    pub gates: Vec<R>,
+    pub c: Vec<R>,
+    pub h: Vec<R>,
+    /// h after dropout and the mask, where there is dropout.
+    pub dropped: Vec<R>,
+    pub mask: Vec<R>,
+}
+
+impl<R: Real> LayerTrace<R> {
+    pub fn fit(&mut self, total: usize, hidden: usize, dropout: bool) {
+        fit(&mut self.gates, total * 4 * hidden);
+        fit(&mut self.c, total * hidden);
+        fit(&mut self.h, total * hidden);
+        if dropout {
+            fit(&mut self.dropped, total * hidden);
+            fit(&mut self.mask, total * hidden);
+        }
+    }
+
+    /// Adds the recurrent product to the gates of step t and runs the cell. initial: (h, c) (B,H) before step 0.
+    pub fn step(&mut self, layer: &Layer, w: &Weights<R>, steps: &Steps, t: usize, initial: (&[R], &[R])) {
+        let hidden = layer.hidden;
+        let here = steps.step(t, hidden);
+        let gates = &mut self.gates[steps.step(t, 4 * hidden)];
+        let (h_past, h_rest) = self.h.split_at_mut(here.start);
+        let (c_past, c_rest) = self.c.split_at_mut(here.start);
+        let (h0, c0) = match t {
+            0 => (&initial.0[..here.len()], &initial.1[..here.len()]),
+            _ => (&h_past[steps.before(t, hidden)], &c_past[steps.before(t, hidden)]),
+        };
+        layer.recurrent.forward(w, h0, gates, R::ONE, To::Add);
+        math::lstm_cell(w.isa, gates, c0, &mut c_rest[..here.len()], &mut h_rest[..here.len()], hidden);
+    }
+
+    /// Outputs of step t after dropout, if any.
+    pub fn drop(&mut self, steps: &Steps, t: usize, hidden: usize, p: f64, dropout: &Dropout, site: Site) {
+        let here = steps.step(t, hidden);
+        self.dropped[here.clone()].copy_from_slice(&self.h[here.clone()]);
+        dropout.apply(site, p, t, hidden, &mut self.dropped[here.clone()], &mut self.mask[here]);
+    }
+
+    /// The reverse of [`LayerTrace::step`]: dh (B,H) holds the gradient of step t's output, dc (B,H) that of
+    /// its cell; both become those of the step before. Its gates become their gradients.
+    pub fn step_backward(
+        &mut self,
+        layer: &Layer,
+        w: &Weights<R>,
+        steps: &Steps,
+        t: usize,
+        initial_c: &[R],
+        dh: &mut [R],
+        dc: &mut [R],
+    ) {
+        let hidden = layer.hidden;
+        let here = steps.step(t, hidden);
+        let gates = &mut self.gates[steps.step(t, 4 * hidden)];
+        let n = here.len();
+        let c0 = if t == 0 { &initial_c[..n] } else { &self.c[steps.before(t, hidden)] };
+        math::lstm_cell_backward(w.isa, gates, c0, &self.c[here], &dh[..n], &mut dc[..n], hidden);
+        layer.recurrent.backward(w, gates, &mut dh[..n], R::ONE, To::Write);
+    }
+}
+
+/// A stack of layers; dropout on the outputs of all but the last.
+#[derive(Clone, Debug)]
+pub struct Lstm {
+    pub layers: Vec<Layer>,
+    pub dropout: f64,
+}
+
+/// What the backward pass needs, and buffers of its own that are kept for the next batch.
+#[derive(Clone, Debug, Default)]
+pub struct LstmTrace<R> {
+    pub layers: Vec<LayerTrace<R>>,
+    constant_gates: Vec<R>,
+    zeros: Vec<R>,
+    before: Vec<R>,
+    dh: Vec<R>,
+    dc: Vec<R>,
+    dy: Vec<R>,
+}
+
+impl<R: Real> LstmTrace<R> {
+    /// (N,H): outputs of the last layer.
+    pub fn output(&self) -> &[R] {
+        self.layers.last().map_or(&[], |l| &l.h)
+    }
+}
+
+impl Lstm {
+    /// constant: numbers of the first layer's input that are the same at every step (0: none).
+    pub fn new(
+        layout: &mut Layout,
+        name: &str,
+        inputs: usize,
+        constant: usize,
+        hidden: usize,
+        layers: usize,
+        dropout: f64,
+    ) -> Lstm {
+        let layer = |k| match k {
+            0 => Layer::new(layout, name, 0, inputs, constant, hidden),
+            _ => Layer::new(layout, name, k, hidden, 0, hidden),
+        };
+        Lstm { layers: (0..layers).map(layer).collect(), dropout }
+    }
+
+    pub fn hidden(&self) -> usize {
+        self.layers[0].hidden
+    }
+
+    /// x (N,I), constant (B,S) or empty -> trace.output() (N,H). dropout: of a training step, with the site of
+    /// the first layer; its successors have the next ones.
+    pub fn forward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        x: &[R],
+        constant: &[R],
+        dropout: Option<(&Dropout, Site)>,
+        trace: &mut LstmTrace<R>,
+    ) {
+        let hidden = self.hidden();
+        let dropout = dropout.filter(|_| self.dropout > 0.0);
+        trace.layers.resize_with(self.layers.len(), LayerTrace::default);
+        trace.zeros.clear();
+        trace.zeros.resize(steps.rows() * hidden, R::ZERO);
+        for (k, layer) in self.layers.iter().enumerate() {
+            let drops = dropout.filter(|_| k + 1 < self.layers.len());
+            let (below, here) = trace.layers.split_at_mut(k);
+            let here = &mut here[0];
+            here.fit(steps.total(), hidden, drops.is_some());
+            let x = below.last().map_or(x, |below| if dropout.is_some() { &below.dropped } else { &below.h });
+            layer.input.forward(w, x, &mut here.gates, R::ONE, To::Write);
+            layer.constant_gates(w, constant, steps.rows(), &mut trace.constant_gates);
+            for t in 0..steps.len() {
+                let gates = &mut here.gates[steps.step(t, 4 * hidden)];
+                let shared = &trace.constant_gates[..gates.len()];
+                math::axpy(w.isa, R::ONE, shared, gates);
+                here.step(layer, w, steps, t, (&trace.zeros, &trace.zeros));
+                if let Some((dropout, site)) = drops {
+                    here.drop(steps, t, hidden, self.dropout, dropout, site + k as Site);
+                }
+            }
+        }
+    }
+
+    /// dy (N,H): gradient of the outputs. x and constant as the forward saw them. dx (N,I) and dconstant (B,S)
+    /// are written where wanted. `dropped`: whether the forward had dropout.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        x: &[R],
+        constant: &[R],
+        dropped: bool,
+        dy: &[R],
+        trace: &mut LstmTrace<R>,
+        dx: Option<&mut Vec<R>>,
+        dconstant: Option<&mut Vec<R>>,
+        grads: &mut [R],
+    ) {
+        let hidden = self.hidden();
+        let dropped = dropped && self.dropout > 0.0;
+        let state = steps.rows() * hidden;
+        let LstmTrace { layers, zeros, before, dh, dc, dy: dy_below, .. } = trace;
+        for (k, layer) in self.layers.iter().enumerate().rev() {
+            let (below, here) = layers.split_at_mut(k);
+            let here = &mut here[0];
+            let top = k + 1 == self.layers.len();
+            let dy = if top { dy } else { dy_below.as_slice() };
+            fit(dh, state).fill(R::ZERO);
+            fit(dc, state).fill(R::ZERO);
+            for t in (0..steps.len()).rev() {
+                let dy = &dy[steps.step(t, hidden)];
+                math::axpy(w.isa, R::ONE, dy, &mut dh[..dy.len()]);
+                here.step_backward(layer, w, steps, t, zeros, dh, dc);
+            }
+            steps.shift(&here.h, None, hidden, before);
+            layer.gradient(w, &here.gates, before, grads);
+            match below.last() {
+                Some(below) => {
+                    let input = if dropped { &below.dropped } else { &below.h };
+                    layer.input.gradient(w.isa, &here.gates, input, grads);
+                    fit(dy_below, steps.total() * hidden);
+                    layer.input.backward(w, &here.gates, dy_below, R::ONE, To::Write);
+                    if dropped {
+                        dropout_backward(&below.mask, dy_below);
+                    }
+                }
+                None => layer.input.gradient(w.isa, &here.gates, x, grads),
+            }
+        }
+        let (first, gates) = (&self.layers[0], &layers[0].gates);
+        if let Some(dx) = dx {
+            first.input.backward(w, gates, fit(dx, steps.total() * first.input.inputs), R::ONE, To::Write);
+        }
+        if let Some(matrix) = first.constant {
+            let sums = sum_steps(w, steps, gates, 4 * hidden);
+            matrix.gradient(w.isa, &sums, constant, grads);
+            if let Some(dconstant) = dconstant {
+                matrix.backward(w, &sums, fit(dconstant, steps.rows() * matrix.inputs), R::ONE, To::Write);
+            }
+        }
+    }
+}
+
+/// x (N,width) -> (B,width): sums over the steps of each row.
+pub fn sum_steps<R: Real>(w: &Weights<R>, steps: &Steps, x: &[R], width: usize) -> Vec<R> {
+    let mut sums = vec![R::ZERO; steps.rows() * width];
+    for t in 0..steps.len() {
+        let x = &x[steps.step(t, width)];
+        math::axpy(w.isa, R::ONE, x, &mut sums[..x.len()]);
+    }
+    sums
+}

@@ -1,0 +1,26 @@
+//! Layers: forward and backward side by side, no autograd. Knows no files, clocks or C.
+//!
+//! Gradients of parameters are added to, gradients of activations are written.
+
+pub mod dropout;
+pub mod linear;
+pub mod lstm;
+pub mod norm;
+pub mod optim;
+pub mod params;
+pub mod spectral;
+pub mod steps;
+
+pub use dropout::Dropout;
+pub use linear::Linear;
+pub use lstm::Lstm;
+pub use norm::LayerNorm;
+pub use params::{Initial, Layout, Matrix, Vector, Weights};
+pub use spectral::SpectralLinear;
+pub use steps::Steps;
+
+/// Sets the length of a buffer that is written before it is read: its old contents do not matter.
+pub fn fit<R: Copy + Default>(buffer: &mut Vec<R>, len: usize) -> &mut [R] {
+    buffer.resize(len, R::default());
+    buffer
+}

@@ -1,0 +1,152 @@
+//! Adam and its relatives, the clip of the global norm, and learning-rate schedules, all as PyTorch has them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::cpu::math::{AdamStep, adam};
+use crate::backend::cpu::{Isa, Real};
+use crate::config::{OptimizerKind, ScheduleKind};
+
+const EPSILON: f64 = 1e-8;
+
+/// First and second moments of a range of parameters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moments<R> {
+    pub m: Vec<R>,
+    pub v: Vec<R>,
+    /// Steps taken.
+    pub steps: u64,
+}
+
+/// What stays the same from step to step.
+#[derive(Clone, Copy, Debug)]
+pub struct Optimizer {
+    pub kind: OptimizerKind,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub weight_decay: f64,
+}
+
+impl Optimizer {
+    /// w -= step along g, all (P). scale: factor on g first, for the clip.
+    ///
+    /// Adam: D. P. Kingma, J. Ba, ICLR 2015. AdamW: I. Loshchilov, F. Hutter, ICLR 2019. RAdam: L. Liu et al.,
+    /// ICLR 2020.
+    pub fn step<R: Real>(&self, isa: Isa, w: &mut [R], g: &[R], moments: &mut Moments<R>, rate: f64, scale: f64) {
+        moments.m.resize(w.len(), R::ZERO);
+        moments.v.resize(w.len(), R::ZERO);
+        moments.steps += 1;
+        let t = moments.steps as f64;
+        let (correction1, correction2) = (1.0 - self.beta1.powf(t), 1.0 - self.beta2.powf(t));
+        let decoupled = self.kind == OptimizerKind::AdamW;
+        let mut step = AdamStep {
+            scale,
+            decay: if decoupled { 0.0 } else { self.weight_decay },
+            shrink: if decoupled { 1.0 - rate * self.weight_decay } else { 1.0 },
+            beta1: self.beta1,
+            beta2: self.beta2,
+            rate: rate / correction1,
+            v_scale: 1.0 / correction2.sqrt(),
+            epsilon: EPSILON,
+            adaptive: true,
+        };
+        if self.kind == OptimizerKind::RAdam {
+            match self.rectification(t, correction2) {
+                // PyTorch adds epsilon before the bias correction of v here, after it in Adam.
+                Some(factor) => {
+                    step.rate *= factor * correction2.sqrt();
+                    step.v_scale = 1.0;
+                }
+                None => step.adaptive = false,
+            }
+        }
+        adam(isa, w, g, &mut moments.m, &mut moments.v, step);
+    }
+
+    /// None while the variance of the adaptive rate is not tractable.
+    fn rectification(&self, t: f64, correction2: f64) -> Option<f64> {
+        let longest = 2.0 / (1.0 - self.beta2) - 1.0;
+        let length = longest - 2.0 * t * self.beta2.powf(t) / correction2;
+        let square = (length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length);
+        (length > 5.0).then(|| square.sqrt())
+    }
+}
+
+/// Euclidean norm, summed in f64 and in order.
+pub fn norm<R: Real>(g: &[R]) -> f64 {
+    // Eight chains hide the latency of the additions; their number is fixed, so the sum is too.
+    let mut sums = [0.0; 8];
+    for chunk in g.chunks(8) {
+        sums.iter_mut().zip(chunk).for_each(|(sum, g)| *sum += g.to_f64() * g.to_f64());
+    }
+    sums.iter().sum::<f64>().sqrt()
+}
+
+/// Factor that brings a gradient of this norm to at most `most`.
+pub fn clip_factor(norm: f64, most: f64) -> f64 {
+    (most / (norm + 1e-6)).min(1.0)
+}
+
+/// How the learning rate goes. plateau depends on what it has seen; the others on the iteration alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    pub kind: ScheduleKind,
+    pub base: f64,
+    /// cosine: iterations of a cycle; step: iterations between decays; onecycle: of the whole training.
+    pub period: u64,
+    /// step and plateau: the factor.
+    pub factor: f64,
+    /// plateau: observations without improvement before a decay.
+    pub patience: u64,
+    /// plateau's state.
+    pub plateau: Plateau,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plateau {
+    factor: f64,
+    best: Option<f64>,
+    bad: u64,
+}
+
+impl Default for Plateau {
+    fn default() -> Self {
+        Plateau { factor: 1.0, best: None, bad: 0 }
+    }
+}
+
+impl Schedule {
+    /// Learning rate of an iteration, from 0.
+    pub fn rate(&self, iteration: u64) -> f64 {
+        let cosine = |x: f64| (1.0 + (std::f64::consts::PI * x).cos()) / 2.0;
+        match self.kind {
+            ScheduleKind::None => self.base,
+            // CosineAnnealingWarmRestarts, T_mult = 1
+            ScheduleKind::Cosine => self.base * cosine((iteration % self.period) as f64 / self.period as f64),
+            ScheduleKind::Step => self.base * self.factor.powf((iteration / self.period) as f64),
+            ScheduleKind::Plateau => self.base * self.plateau.factor,
+            // L. N. Smith, 2018: up from 1/25 over the first 30 %, then down to nothing.
+            ScheduleKind::OneCycle => {
+                let (x, up) = ((iteration as f64 / self.period.max(1) as f64).min(1.0), 0.3);
+                let low = self.base / 25.0;
+                if x < up {
+                    self.base + (low - self.base) * cosine(x / up)
+                } else {
+                    (self.base * cosine((x - up) / (1.0 - up))).max(low * 1e-4)
+                }
+            }
+        }
+    }
+
+    /// ReduceLROnPlateau, mode min, relative threshold 1e-4: shows the schedule a loss.
+    pub fn observe(&mut self, loss: f64) {
+        let p = &mut self.plateau;
+        if p.best.is_none_or(|best| loss < best * (1.0 - 1e-4)) {
+            (p.best, p.bad) = (Some(loss), 0);
+        } else {
+            p.bad += 1;
+        }
+        if p.bad > self.patience {
+            (p.factor, p.bad) = (p.factor * self.factor, 0);
+        }
+    }
+}

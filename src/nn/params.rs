@@ -1,0 +1,240 @@
+//! Parameters, gradients and moments live in flat arenas that one name table describes.
+
+use crate::backend::cpu::gemm::{Left, Packed, gemm};
+use crate::backend::cpu::{Isa, Real};
+use crate::rng::{Rng, Stream};
+
+/// How a tensor starts (PyTorch's rules).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initial {
+    Zeros,
+    Ones,
+    /// Uniform in +-bound.
+    Uniform(f64),
+    /// A normal vector of length 1: spectral norm's u and v.
+    UnitVector,
+}
+
+impl Initial {
+    /// Linear and LSTM layers: uniform +-1/sqrt(width).
+    pub fn fan(width: usize) -> Initial {
+        Initial::Uniform(1.0 / (width as f64).sqrt())
+    }
+
+    /// Glorot and Bengio, AISTATS 2010.
+    pub fn xavier(inputs: usize, outputs: usize) -> Initial {
+        Initial::Uniform((6.0 / (inputs + outputs) as f64).sqrt())
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub offset: usize,
+    pub initial: Initial,
+}
+
+impl Entry {
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+}
+
+/// The name table of an arena, and the list of its matrices that kernels want packed.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    /// Trained tensors, one after the other.
+    pub entries: Vec<Entry>,
+    /// Tensors that training moves without a gradient (spectral norm's u and v), in an arena of their own.
+    pub buffers: Vec<Entry>,
+    matrices: Vec<Matrix>,
+}
+
+/// A bias, gain or other row of numbers in an arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Vector {
+    pub offset: usize,
+    pub len: usize,
+}
+
+impl Vector {
+    pub fn of<'a, R>(&self, arena: &'a [R]) -> &'a [R] {
+        &arena[self.offset..self.offset + self.len]
+    }
+
+    pub fn of_mut<'a, R>(&self, arena: &'a mut [R]) -> &'a mut [R] {
+        &mut arena[self.offset..self.offset + self.len]
+    }
+}
+
+/// A weight w (O,I), or a block of columns of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix {
+    pub offset: usize,
+    /// Columns of the tensor that it is a block of.
+    pub stride: usize,
+    pub outputs: usize,
+    pub inputs: usize,
+    index: usize,
+}
+
+impl Layout {
+    pub fn len(&self) -> usize {
+        self.entries.last().map_or(0, |e| e.range().end)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn buffer_len(&self) -> usize {
+        self.buffers.last().map_or(0, |e| e.range().end)
+    }
+
+    fn add(&mut self, name: String, shape: &[usize], initial: Initial) -> usize {
+        let offset = self.len();
+        self.entries.push(Entry { name, shape: shape.to_vec(), offset, initial });
+        offset
+    }
+
+    pub fn vector(&mut self, name: String, len: usize, initial: Initial) -> Vector {
+        Vector { offset: self.add(name, &[len], initial), len }
+    }
+
+    /// A tensor (outputs, inputs).
+    pub fn matrix(&mut self, name: String, outputs: usize, inputs: usize, initial: Initial) -> Matrix {
+        let [whole] = self.blocks(name, outputs, [inputs], initial);
+        whole
+    }
+
+    /// A tensor (outputs, sum of widths) whose blocks of columns are used apart.
+    pub fn blocks<const N: usize>(
+        &mut self,
+        name: String,
+        outputs: usize,
+        widths: [usize; N],
+        initial: Initial,
+    ) -> [Matrix; N] {
+        let stride = widths.iter().sum();
+        let mut offset = self.add(name, &[outputs, stride], initial);
+        widths.map(|inputs| {
+            let block = Matrix { offset, stride, outputs, inputs, index: self.matrices.len() };
+            self.matrices.push(block);
+            offset += inputs;
+            block
+        })
+    }
+
+    pub fn buffer(&mut self, name: String, len: usize, initial: Initial) -> Vector {
+        let offset = self.buffer_len();
+        self.buffers.push(Entry { name, shape: vec![len], offset, initial });
+        Vector { offset, len }
+    }
+
+    /// Initial values: of the trained tensors, and of the buffers.
+    pub fn initialise<R: Real>(&self, seed: u64) -> (Vec<R>, Vec<R>) {
+        let draw = |entries: &[Entry], stream| {
+            let tensors = entries.iter().zip(0u64..);
+            tensors.flat_map(|(entry, i)| initial_values(entry, &mut Rng::new(seed, stream, i))).collect()
+        };
+        (draw(&self.entries, Stream::InitialWeights), draw(&self.buffers, Stream::SpectralVectors))
+    }
+}
+
+fn initial_values<R: Real>(entry: &Entry, rng: &mut Rng) -> Vec<R> {
+    let n = entry.len();
+    match entry.initial {
+        Initial::Zeros => vec![R::ZERO; n],
+        Initial::Ones => vec![R::ONE; n],
+        Initial::Uniform(bound) => (0..n).map(|_| R::from_f64(rng.range(-bound, bound))).collect(),
+        Initial::UnitVector => {
+            let v: Vec<f64> = (0..n).map(|_| rng.normal()).collect();
+            let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
+            v.iter().map(|x| R::from_f64(x / norm)).collect()
+        }
+    }
+}
+
+/// An arena of parameters with its matrices packed both ways for the kernels. Pack again after a change.
+#[derive(Clone, Debug)]
+pub struct Weights<R> {
+    pub isa: Isa,
+    pub params: Vec<R>,
+    packs: Vec<Pack<R>>,
+}
+
+#[derive(Clone, Debug)]
+struct Pack<R> {
+    matrix: Matrix,
+    /// (I,O): y = x w^T
+    forward: Packed<R>,
+    /// (O,I): dx = dy w
+    backward: Packed<R>,
+}
+
+impl<R: Real> Weights<R> {
+    pub fn new(isa: Isa, layout: &Layout, params: Vec<R>) -> Self {
+        assert_eq!(params.len(), layout.len());
+        let empty = |&matrix| Pack { matrix, forward: Packed::default(), backward: Packed::default() };
+        let mut weights = Weights { isa, params, packs: layout.matrices.iter().map(empty).collect() };
+        weights.pack(0..layout.len());
+        weights
+    }
+
+    /// Packs the matrices in a range of the arena, after a change there.
+    pub fn pack(&mut self, range: std::ops::Range<usize>) {
+        let params = &self.params;
+        for pack in self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)) {
+            let m = pack.matrix;
+            let w = &params[m.offset..];
+            pack.forward.pack(m.inputs, m.outputs, w, 1, m.stride);
+            pack.backward.pack(m.outputs, m.inputs, w, m.stride, 1);
+        }
+    }
+}
+
+/// What happens to what a result buffer held.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum To {
+    Write,
+    Add,
+}
+
+impl Matrix {
+    /// x (M,I) -> y (M,O) = alpha x w^T
+    pub fn forward<R: Real>(&self, w: &Weights<R>, x: &[R], y: &mut [R], alpha: R, to: To) {
+        let left = Left::rows(x, x.len() / self.inputs, self.inputs);
+        gemm(w.isa, left, &w.packs[self.index].forward, y, self.outputs, alpha, to == To::Add);
+    }
+
+    /// dy (M,O) -> dx (M,I) = alpha dy w
+    pub fn backward<R: Real>(&self, w: &Weights<R>, dy: &[R], dx: &mut [R], alpha: R, to: To) {
+        let left = Left::rows(dy, dy.len() / self.outputs, self.outputs);
+        gemm(w.isa, left, &w.packs[self.index].backward, dx, self.inputs, alpha, to == To::Add);
+    }
+
+    /// dy (M,O), x (M,I) -> dw (O,I) += dy^T x, in an arena of gradients.
+    pub fn gradient<R: Real>(&self, isa: Isa, dy: &[R], x: &[R], grads: &mut [R]) {
+        outer_product(isa, dy, self.outputs, x, self.inputs, &mut grads[self.offset..], self.stride);
+    }
+}
+
+/// dy (M,O), x (M,I) -> dw (O,I) += dy^T x, with so many numbers between the rows of dw.
+pub fn outer_product<R: Real>(isa: Isa, dy: &[R], outputs: usize, x: &[R], inputs: usize, dw: &mut [R], stride: usize) {
+    /// Rows whose product is summed in registers before it is added to dw.
+    const BLOCK: usize = 256;
+    let mut packed = Packed::default();
+    for (dy, x) in dy.chunks(BLOCK * outputs).zip(x.chunks(BLOCK * inputs)) {
+        packed.pack(x.len() / inputs, inputs, x, inputs, 1);
+        gemm(isa, Left::transposed(dy, outputs), &packed, dw, stride, R::ONE, true);
+    }
+}

@@ -1,0 +1,135 @@
+//! Sequences of different lengths, without padding.
+//!
+//! Rows are ordered by length, longest first, so that those still running at a step are the first ones.
+//! A packed tensor (N,·) holds step 0 of all rows, then step 1 of those that have one, and so on.
+
+/// Which rows run at which step. B rows, T steps, N = sum of the lengths.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steps {
+    /// Where each step begins in a packed tensor; one more at the end.
+    offsets: Vec<usize>,
+    lengths: Vec<usize>,
+}
+
+impl Steps {
+    /// lengths (B): at least 1 each, never rising.
+    pub fn new(lengths: &[usize]) -> Steps {
+        assert!(lengths.iter().all(|&n| n > 0) && lengths.is_sorted_by(|a, b| a >= b), "rows go by length");
+        let mut offsets = vec![0];
+        let mut rows = lengths.len();
+        for t in 0..lengths.first().copied().unwrap_or(0) {
+            while lengths[rows - 1] <= t {
+                rows -= 1;
+            }
+            offsets.push(offsets[t] + rows);
+        }
+        Steps { offsets, lengths: lengths.to_vec() }
+    }
+
+    /// T: steps of the longest row.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// B
+    pub fn rows(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Rows that run at step t: the first ones.
+    pub fn running(&self, t: usize) -> usize {
+        self.offsets[t + 1] - self.offsets[t]
+    }
+
+    /// N
+    pub fn total(&self) -> usize {
+        self.offsets[self.len()]
+    }
+
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Index in packed tensors of a row at a step that it has.
+    pub fn at(&self, row: usize, t: usize) -> usize {
+        debug_assert!(t < self.lengths[row]);
+        self.offsets[t] + row
+    }
+
+    /// Range in a packed tensor of step t, at so many numbers a row.
+    pub fn step(&self, t: usize, width: usize) -> std::ops::Range<usize> {
+        self.offsets[t] * width..self.offsets[t + 1] * width
+    }
+
+    /// The packed range of the rows that run at step t, one step earlier.
+    pub fn before(&self, t: usize, width: usize) -> std::ops::Range<usize> {
+        let start = self.offsets[t - 1];
+        start * width..(start + self.running(t)) * width
+    }
+
+    /// x (B,T',width) row-major, T' >= T -> packed (N,width)
+    pub fn pack<R: Copy>(&self, x: &[R], width: usize, into: &mut Vec<R>) {
+        let row = x.len() / self.rows();
+        into.clear();
+        for t in 0..self.len() {
+            for b in 0..self.running(t) {
+                into.extend_from_slice(&x[b * row + t * width..][..width]);
+            }
+        }
+    }
+
+    /// packed (N,width) -> x (B,T',width), where padding is left as it is
+    pub fn unpack<R: Copy>(&self, packed: &[R], width: usize, x: &mut [R]) {
+        let row = x.len() / self.rows();
+        for t in 0..self.len() {
+            for (b, from) in packed[self.step(t, width)].chunks_exact(width).enumerate() {
+                x[b * row + t * width..][..width].copy_from_slice(from);
+            }
+        }
+    }
+
+    /// h (N,width) and initial (B,width) or nothing for zeros -> (N,width): what each step saw as the one before.
+    pub fn shift<R: Copy + Default>(&self, h: &[R], initial: Option<&[R]>, width: usize, into: &mut Vec<R>) {
+        into.clear();
+        match initial {
+            Some(h0) => into.extend_from_slice(h0),
+            None => into.resize(self.rows() * width, R::default()),
+        }
+        for t in 1..self.len() {
+            into.extend_from_slice(&h[self.before(t, width)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_and_unpacks() {
+        let steps = Steps::new(&[3, 2, 2, 1]);
+        assert_eq!((steps.len(), steps.rows(), steps.total()), (3, 4, 8));
+        assert_eq!([0, 1, 2].map(|t| steps.running(t)), [4, 3, 1]);
+        let x: Vec<i32> = (0..4).flat_map(|b| (0..3).map(move |t| 10 * b + t)).collect();
+        let mut packed = Vec::new();
+        steps.pack(&x, 1, &mut packed);
+        assert_eq!(packed, [0, 10, 20, 30, 1, 11, 21, 2]);
+        assert_eq!(packed[steps.at(2, 1)], 21);
+        let mut back = vec![-1; 12];
+        steps.unpack(&packed, 1, &mut back);
+        assert_eq!(back, [0, 1, 2, 10, 11, -1, 20, 21, -1, 30, -1, -1]);
+        let mut shifted = Vec::new();
+        steps.shift(&packed, Some(&[7, 8, 9, 6]), 1, &mut shifted);
+        assert_eq!(shifted, [7, 8, 9, 6, 0, 10, 20, 1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "rows go by length")]
+    fn refuses_unordered_rows() {
+        Steps::new(&[2, 3]);
+    }
+}

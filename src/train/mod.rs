@@ -1,0 +1,215 @@
+//! Both training stages: the loop around their steps.
+
+pub mod shards;
+pub mod stage1;
+pub mod stage2;
+
+mod autoencoder;
+mod gan;
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::data::{Dataset, Prepared, Waste};
+use crate::error::{Error, Result};
+use crate::model::{DataModel, Model, Record};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Autoencoder = 1,
+    Gan = 2,
+}
+
+impl Stage {
+    pub fn from_code(code: i32) -> Result<Stage> {
+        match code {
+            1 => Ok(Stage::Autoencoder),
+            2 => Ok(Stage::Gan),
+            _ => Err(Error::argument("stage", code, "1 (autoencoder) or 2 (GAN)")),
+        }
+    }
+}
+
+/// What the progress callback says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    Continue,
+    Stop,
+}
+
+/// How one stage is trained.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// Training settings; what is architecture in it must equal the model's. Iterations are of the stage in all:
+    /// a model that has done some of them does the rest.
+    pub config: Config,
+    /// 0: one per core. The result does not depend on it.
+    pub threads: usize,
+    pub seed: u64,
+}
+
+/// Where training is, after every iteration. Losses are averages over the last 100 iterations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    pub stage: Stage,
+    /// Iterations done, and to do in all.
+    pub iteration: u64,
+    pub iterations: u64,
+    /// Early stopping has decided: this is the last iteration.
+    pub converged: bool,
+    /// A log interval ends here.
+    pub log: bool,
+    /// A save interval ends here.
+    pub save: bool,
+    /// Stage 1: total; stage 2: generator.
+    pub loss: f64,
+    /// Stage 1 only.
+    pub direct: f64,
+    pub recon: f64,
+    pub latent: f64,
+    /// Stage 1: direct, recon, latent, total on the validation split, where an eval interval ends here.
+    pub validation: Option<[f64; 4]>,
+    /// Stage 2 only.
+    pub critic: f64,
+    pub wasserstein: f64,
+    pub gradient_penalty: f64,
+    pub learning_rate: f64,
+    /// Since this call began.
+    pub seconds: f64,
+    pub iterations_per_second: f64,
+}
+
+/// The seed's progress line.
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "[Stage {}] Iter {:6}/{} | ", self.stage as u32, self.iteration, self.iterations)?;
+        match self.stage {
+            Stage::Autoencoder => {
+                write!(f, "Direct: {:.4} | Recon: {:.4} | Latent: {:.4}", self.direct, self.recon, self.latent)?;
+            }
+            Stage::Gan => write!(f, "D: {:.4} | G: {:.4} | W: {:.4}", self.critic, self.loss, self.wasserstein)?,
+        }
+        write!(f, " | {:.1} it/s", self.iterations_per_second)
+    }
+}
+
+/// How a call of [`Model::train`] ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Iterations that the stage has done in all.
+    pub iterations: u64,
+    pub converged: bool,
+    /// What padded batches would have cost in stage 1.
+    pub waste: Waste,
+}
+
+/// Called after every iteration with the model as it is then.
+pub type OnProgress<'a> = dyn FnMut(&Model, &Progress) -> Control + 'a;
+
+impl Model {
+    /// Trains one stage, the autoencoder first. Called again, it goes on from where the model is.
+    ///
+    /// # Errors
+    /// `Argument` for settings or data that do not fit the model; `State` for the GAN before the autoencoder;
+    /// `Cancelled` when the callback said stop, with all finished iterations kept; `Diverged` when a loss is not
+    /// finite, with the last finite weights kept.
+    pub fn train(
+        &mut self,
+        data: &Dataset,
+        stage: Stage,
+        options: &TrainOptions,
+        on_progress: &mut OnProgress,
+    ) -> Result<Outcome> {
+        options.config.check()?;
+        self.config.same_architecture(&options.config)?;
+        if stage == Stage::Gan && self.stages[0].iteration == 0 {
+            let problem = "the autoencoder has not been trained: the GAN learns in its latent space".into();
+            return Err(Error::State { call: "train", problem });
+        }
+        let scaler = self.data.as_ref().and_then(|d| d.scaler.as_ref());
+        let data = data.prepare(&options.config, scaler)?;
+        // From here on the model changes.
+        self.config = Config { seed: self.config.seed, ..options.config.clone() };
+        if self.data.is_none() {
+            self.data = Some(DataModel::new(&data));
+        }
+        self.sampler = Default::default();
+        self.stages[stage as usize - 1].seed = options.seed;
+        match stage {
+            Stage::Autoencoder => self.train_autoencoder(&data, options, on_progress),
+            Stage::Gan => self.train_gan(&data, options, on_progress),
+        }
+    }
+
+    /// Books an iteration that is done and asks whether to go on.
+    fn report(&mut self, clock: &Clock, step: Done, on_progress: &mut OnProgress) -> Result<()> {
+        let c = &self.config;
+        let state = &mut self.stages[step.stage as usize - 1];
+        let iteration = state.iteration;
+        let averages = state.averages();
+        let last = iteration == step.iterations || step.converged;
+        let log = iteration.is_multiple_of(c.log_interval) || last;
+        if log || step.validation.is_some() {
+            state.record(Record { iteration, losses: averages, rate: step.rate, validation: step.validation });
+        }
+        let [a, b, third, fourth] = averages;
+        let first_stage = step.stage == Stage::Autoencoder;
+        let only = |wanted: bool, value: f64| if wanted { value } else { 0.0 };
+        let seconds = clock.start.elapsed().as_secs_f64();
+        let progress = Progress {
+            stage: step.stage,
+            iteration,
+            iterations: step.iterations,
+            converged: step.converged,
+            log,
+            save: iteration.is_multiple_of(c.save_interval),
+            loss: if first_stage { fourth } else { b },
+            direct: only(first_stage, a),
+            recon: only(first_stage, b),
+            latent: only(first_stage, third),
+            validation: step.validation,
+            critic: only(!first_stage, a),
+            wasserstein: only(!first_stage, third),
+            gradient_penalty: only(!first_stage, fourth),
+            learning_rate: step.rate,
+            seconds,
+            iterations_per_second: (iteration - clock.first) as f64 / seconds.max(1e-9),
+        };
+        match on_progress(self, &progress) {
+            Control::Continue => Ok(()),
+            Control::Stop => Err(Error::Cancelled { iteration }),
+        }
+    }
+}
+
+/// When a call began, and at which iteration.
+struct Clock {
+    start: Instant,
+    first: u64,
+}
+
+impl Clock {
+    fn new(first: u64) -> Clock {
+        Clock { start: Instant::now(), first }
+    }
+}
+
+/// An iteration that is done.
+struct Done {
+    stage: Stage,
+    iterations: u64,
+    converged: bool,
+    rate: f64,
+    validation: Option<[f64; 4]>,
+}
+
+/// Rows of the validation split that are looked at: more would cost more than they tell.
+const VALIDATION_ROWS: usize = 256;
+
+/// Features of an even choice of validation movements.
+fn validation_rows(data: &Prepared) -> Vec<Vec<f32>> {
+    let n = data.validation.len();
+    let kept = n.min(VALIDATION_ROWS);
+    (0..kept).map(|i| data.validation.features(i * n / kept).to_vec()).collect()
+}

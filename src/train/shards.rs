@@ -1,0 +1,77 @@
+//! A batch in shards of rows: the unit of parallel work.
+//!
+//! A shard goes through forward and backward alone; gradients are added up in shard order. Its size is
+//! fixed, so the result does not depend on the number of threads.
+
+use std::ops::Range;
+
+use crate::backend::cpu::{Isa, Pool, math};
+use crate::nn::Steps;
+
+/// Rows of a shard.
+pub const ROWS: usize = 16;
+
+/// Sequences of a batch, longest first.
+pub struct Batch {
+    pub shards: Vec<SequenceShard>,
+    /// Which of the given rows stands where.
+    pub order: Vec<usize>,
+    /// Valid steps.
+    pub total: usize,
+}
+
+pub struct SequenceShard {
+    pub first_row: usize,
+    pub steps: Steps,
+    /// (N,F) packed
+    pub x: Vec<f32>,
+    /// (B): T of the whole batch, at every row.
+    pub seq_lens: Vec<usize>,
+}
+
+impl Batch {
+    /// rows: features (length * F) each, of any lengths above 0.
+    pub fn new(rows: &[Vec<f32>], width: usize) -> Batch {
+        let length = |i: &usize| rows[*i].len() / width;
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|i| std::cmp::Reverse(length(i))); // stable
+        let longest = order.first().map_or(0, length);
+        let shards = order.chunks(ROWS).enumerate().map(|(s, rows_here)| {
+            let lengths: Vec<usize> = rows_here.iter().map(length).collect();
+            let steps = Steps::new(&lengths);
+            let mut x = Vec::with_capacity(steps.total() * width);
+            for t in 0..steps.len() {
+                for &row in &rows_here[..steps.running(t)] {
+                    x.extend_from_slice(&rows[row][t * width..(t + 1) * width]);
+                }
+            }
+            SequenceShard { first_row: s * ROWS, steps, x, seq_lens: vec![longest; lengths.len()] }
+        });
+        let shards: Vec<_> = shards.collect();
+        let total = shards.iter().map(|s| s.steps.total()).sum();
+        Batch { shards, order, total }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.order.len()
+    }
+}
+
+/// Ranges of rows of a matrix with `rows` rows, one a shard.
+pub fn row_ranges(rows: usize) -> Vec<Range<usize>> {
+    (0..rows).step_by(ROWS).map(|start| start..rows.min(start + ROWS)).collect()
+}
+
+/// sum[range] = gradients of the shards, added in their order.
+pub fn reduce(pool: &mut Pool, isa: Isa, shards: &[&[f32]], range: Range<usize>, sum: &mut [f32]) {
+    const CHUNK: usize = 16_384;
+    let start = range.start;
+    let mut chunks: Vec<&mut [f32]> = sum[range].chunks_mut(CHUNK).collect();
+    pool.for_each(&mut chunks, |_, i, chunk| {
+        let here = start + i * CHUNK..start + i * CHUNK + chunk.len();
+        chunk.copy_from_slice(&shards[0][here.clone()]);
+        for shard in &shards[1..] {
+            math::axpy(isa, 1.0, &shard[here.clone()], chunk);
+        }
+    });
+}

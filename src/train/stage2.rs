@@ -1,0 +1,188 @@
+//! Steps of stage 2: the critic and the generator.
+
+use super::shards::{reduce, row_ranges};
+use crate::backend::cpu::Pool;
+use crate::config::{Config, OptimizerKind};
+use crate::error::{Error, Result};
+use crate::model::Networks;
+use crate::model::gan::{CriticLosses, CriticShard, FeatureMatching, GanTrace};
+use crate::nn::Weights;
+use crate::nn::optim::{Moments, Optimizer, clip_factor, norm};
+
+/// Buffers that live as long as the training.
+#[derive(Default)]
+pub struct Stage2 {
+    shards: Vec<Work>,
+    grads: Vec<f32>,
+}
+
+/// One shard's buffers. Generator steps need them between forward and backward.
+#[derive(Default)]
+struct Work {
+    trace: GanTrace<f32>,
+    grads: Vec<f32>,
+    losses: CriticLosses,
+    score: f64,
+}
+
+/// What the steps change.
+pub struct Learner<'a> {
+    pub networks: &'a Networks,
+    pub weights: &'a mut Weights<f32>,
+    pub buffers: &'a mut Vec<f32>,
+    pub generator: &'a mut Moments<f32>,
+    pub critic: &'a mut Moments<f32>,
+}
+
+/// z_real (B,S), condition (B,C), noise (B,N), alpha (B) in [0,1): only the critic's steps use alpha.
+#[derive(Clone, Debug, Default)]
+pub struct GanBatch {
+    pub z_real: Vec<f32>,
+    pub condition: Vec<f32>,
+    pub noise: Vec<f32>,
+    pub alpha: Vec<f32>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GeneratorLosses {
+    pub adversarial: f64,
+    pub feature_matching: f64,
+    pub total: f64,
+}
+
+impl Stage2 {
+    /// One update of the critic. A loss or gradient that is not finite is an error and changes nothing.
+    pub fn critic_step(
+        &mut self,
+        pool: &mut Pool,
+        learner: &mut Learner,
+        c: &Config,
+        batch: &GanBatch,
+        iteration: u64,
+    ) -> Result<CriticLosses> {
+        let rows = batch.alpha.len();
+        let Learner { networks, weights, .. } = learner;
+        let mut buffers = learner.buffers.clone();
+        // Each call of the critic advances its spectral norms: real, fake, interpolate.
+        let norms = [(); 3].map(|()| networks.critic.normalise(&weights.params, &mut buffers, true));
+        let range = networks.critic_range.clone();
+        let ranges = row_ranges(rows);
+        self.prepare(ranges.len(), networks, range.clone());
+        pool.for_each(&mut self.shards[..ranges.len()], |_, i, work| {
+            let rows_here = ranges[i].clone();
+            let shard = CriticShard {
+                z_real: columns(&batch.z_real, rows, &rows_here),
+                condition: columns(&batch.condition, rows, &rows_here),
+                noise: columns(&batch.noise, rows, &rows_here),
+                alpha: &batch.alpha[rows_here],
+            };
+            work.grads[range.clone()].fill(0.0);
+            work.losses =
+                networks.critic_losses(weights, &norms, shard, rows, c.lambda_gp, &mut work.trace, &mut work.grads);
+        });
+        let mut losses = CriticLosses::default();
+        self.shards[..ranges.len()].iter().for_each(|work| losses += work.losses);
+        if !losses.total(c.lambda_gp).is_finite() {
+            return Err(Error::Diverged { stage: 2, iteration, what: "the critic's loss" });
+        }
+        self.update(pool, weights, c, (range, ranges.len()), learner.critic, c.lr_discriminator, iteration)?;
+        *learner.buffers = buffers;
+        Ok(losses)
+    }
+
+    /// One update of the generator.
+    pub fn generator_step(
+        &mut self,
+        pool: &mut Pool,
+        learner: &mut Learner,
+        c: &Config,
+        batch: &GanBatch,
+        iteration: u64,
+    ) -> Result<GeneratorLosses> {
+        let rows = batch.noise.len() / c.noise_dim;
+        let Learner { networks, weights, .. } = learner;
+        let mut buffers = learner.buffers.clone();
+        let norms = networks.critic.normalise(&weights.params, &mut buffers, true);
+        let range = networks.generator_range.clone();
+        let ranges = row_ranges(rows);
+        self.prepare(ranges.len(), networks, range.clone());
+        let shards = &mut self.shards[..ranges.len()];
+        pool.for_each(shards, |_, i, work| {
+            let noise = columns(&batch.noise, rows, &ranges[i]);
+            let condition = columns(&batch.condition, rows, &ranges[i]);
+            work.score = networks.generator_forward(weights, &norms, noise, condition, &mut work.trace);
+        });
+        let mut losses = GeneratorLosses::default();
+        losses.adversarial = -shards.iter().map(|work| work.score).sum::<f64>() / rows as f64;
+        // The one place where shards meet: the loss is over the statistics of the whole batch.
+        let matching = c.use_feature_matching.then(|| {
+            let fake: Vec<f32> = shards.iter().flat_map(|work| &work.trace.generator.z).copied().collect();
+            FeatureMatching::new(&fake, &batch.z_real, c.summary_dim, c.lambda_fm)
+        });
+        losses.feature_matching = matching.as_ref().map_or(0.0, |m| m.loss);
+        losses.total = losses.adversarial + c.lambda_fm * losses.feature_matching;
+        if !losses.total.is_finite() {
+            return Err(Error::Diverged { stage: 2, iteration, what: "the generator's loss" });
+        }
+        pool.for_each(shards, |_, i, work| {
+            work.grads[range.clone()].fill(0.0);
+            let condition = columns(&batch.condition, rows, &ranges[i]);
+            let (trace, grads) = (&mut work.trace, &mut work.grads);
+            networks.generator_backward(weights, &norms, condition, rows, matching.as_ref(), trace, grads);
+        });
+        self.update(pool, weights, c, (range, ranges.len()), learner.generator, c.lr_generator, iteration)?;
+        *learner.buffers = buffers;
+        Ok(losses)
+    }
+
+    fn prepare(&mut self, shards: usize, networks: &Networks, range: std::ops::Range<usize>) {
+        self.shards.resize_with(shards.max(self.shards.len()), Work::default);
+        // As long as the arena, so that offsets fit; only the range is ever touched.
+        let len = networks.layout.len();
+        for work in &mut self.shards {
+            if work.grads.len() != len {
+                work.grads = vec![0.0; len];
+            }
+        }
+        if self.grads.len() != len {
+            self.grads = vec![0.0; len];
+        }
+        debug_assert!(range.end <= len);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn update(
+        &mut self,
+        pool: &mut Pool,
+        weights: &mut Weights<f32>,
+        c: &Config,
+        (range, shards): (std::ops::Range<usize>, usize),
+        moments: &mut Moments<f32>,
+        rate: f64,
+        iteration: u64,
+    ) -> Result<()> {
+        let shards: Vec<&[f32]> = self.shards[..shards].iter().map(|work| work.grads.as_slice()).collect();
+        reduce(pool, weights.isa, &shards, range.clone(), &mut self.grads);
+        let grads = &self.grads[range.clone()];
+        let norm = norm(grads);
+        if !norm.is_finite() {
+            return Err(Error::Diverged { stage: 2, iteration, what: "the gradient" });
+        }
+        let optimizer = Optimizer {
+            kind: OptimizerKind::Adam,
+            beta1: c.adam_beta1,
+            beta2: c.adam_beta2,
+            weight_decay: c.stage2_weight_decay,
+        };
+        let scale = clip_factor(norm, c.stage2_grad_clip);
+        optimizer.step(weights.isa, &mut weights.params[range.clone()], grads, moments, rate, scale);
+        weights.pack(range);
+        Ok(())
+    }
+}
+
+/// Rows of a matrix that has `rows` of them.
+fn columns<'a>(matrix: &'a [f32], rows: usize, range: &std::ops::Range<usize>) -> &'a [f32] {
+    let width = matrix.len() / rows;
+    &matrix[range.start * width..range.end * width]
+}

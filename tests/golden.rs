@@ -1,0 +1,539 @@
+//! Every stored reference number. See tests/golden/README.md for where they come from.
+//!
+//! Reads each .safetensors file of the folder in TRAJGAN_GOLDEN (default tests/golden, and ../shared/golden
+//! when it is there) and builds the model that its metadata describes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use trajgan::backend::cpu::{Isa, Pool};
+use trajgan::config::{Config, OptimizerKind, ScheduleKind};
+use trajgan::model::Networks;
+use trajgan::model::autoencoder::{AutoencoderTrace, LossWeights, Shard};
+use trajgan::model::critic::CriticTrace;
+use trajgan::model::expander::ExpanderTrace;
+use trajgan::model::gan::{CriticShard, FeatureMatching, GanTrace};
+use trajgan::model::generator::GeneratorTrace;
+use trajgan::model::pooler::PoolerTrace;
+use trajgan::model::sequence::SequenceTrace;
+use trajgan::nn::optim::{Moments, Optimizer, Plateau, Schedule};
+use trajgan::nn::{Steps, Weights};
+use trajgan::train::shards::Batch;
+use trajgan::train::stage1::{self, Stage1};
+use trajgan::train::stage2::{self, GanBatch, Stage2};
+
+/// Of the tensor's largest magnitude. PyTorch itself stays within 6e-5 for weights after training.
+const OUTPUT: f64 = 2e-5;
+const GRADIENT: f64 = 1e-4;
+const WEIGHT: f64 = 2e-4;
+/// Of the case's largest gradient: some are zero in exact arithmetic.
+const GRADIENT_FLOOR: f64 = 1e-6;
+
+struct Tensor {
+    shape: Vec<usize>,
+    data: Vec<f32>,
+}
+
+struct Case {
+    name: String,
+    note: String,
+    config: Config,
+    tensors: BTreeMap<String, Tensor>,
+    isa: Isa,
+    worst: BTreeMap<&'static str, f64>,
+}
+
+impl Case {
+    fn read(path: &Path, isa: Isa) -> Option<Case> {
+        let bytes = std::fs::read(path).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let metadata = header.metadata().clone().unwrap();
+        let config: Config = serde_json::from_str(metadata.get("config")?).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = file.tensors().into_iter().map(|(name, view)| {
+            let words = view.data().chunks_exact(4).map(|w| [w[0], w[1], w[2], w[3]]);
+            let data = match view.dtype() {
+                Dtype::F32 => words.map(f32::from_le_bytes).collect(),
+                Dtype::I32 => words.map(|w| i32::from_le_bytes(w) as f32).collect(),
+                other => panic!("{name} is {other:?}"),
+            };
+            (name, Tensor { shape: view.shape().to_vec(), data })
+        });
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let note = metadata["note"].clone();
+        Some(Case { name, note, config, tensors: tensors.collect(), isa, worst: BTreeMap::new() })
+    }
+
+    fn get(&self, name: &str) -> &[f32] {
+        &self.tensors.get(name).unwrap_or_else(|| panic!("{}: no {name}", self.name)).data
+    }
+
+    fn shape(&self, name: &str) -> &[usize] {
+        &self.tensors[name].shape
+    }
+
+    fn lengths(&self, name: &str) -> Vec<usize> {
+        self.get(name).iter().map(|&n| n as usize).collect()
+    }
+
+    fn group(&self, prefix: &str) -> Vec<(String, Vec<f32>)> {
+        let of_prefix = self.tensors.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?, t)));
+        of_prefix.map(|(name, t)| (name.to_string(), t.data.clone())).collect()
+    }
+
+    /// Networks, with the parameters and buffers that the case brings.
+    fn networks(&self) -> (Networks, Weights<f32>, Vec<f32>) {
+        let networks = Networks::new(&self.config);
+        let (mut params, mut buffers) = networks.layout.initialise::<f32>(1);
+        let mut known = 0;
+        for (entries, arena) in [(&networks.layout.entries, &mut params), (&networks.layout.buffers, &mut buffers)] {
+            for entry in entries {
+                let Some(tensor) = self.tensors.get(&format!("param/{}", entry.name)) else { continue };
+                assert_eq!(tensor.shape, entry.shape, "{}: {}", self.name, entry.name);
+                arena[entry.range()].copy_from_slice(&tensor.data);
+                known += 1;
+            }
+        }
+        assert_eq!(known, self.group("param/").len(), "{}: a tensor that the model lacks", self.name);
+        let weights = Weights::new(self.isa, &networks.layout, params);
+        (networks, weights, buffers)
+    }
+
+    fn check(&mut self, kind: &'static str, what: &str, got: &[f32], expected: &[f32], relative: f64, floor: f64) {
+        assert_eq!(got.len(), expected.len(), "{}: {what}", self.name);
+        let largest = expected.iter().fold(0f64, |m, &x| m.max(f64::from(x.abs())));
+        let error = got.iter().zip(expected).map(|(&a, &b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+        assert!(got.iter().all(|x| x.is_finite()), "{}: {what} is not finite", self.name);
+        assert!(error <= relative * largest + floor, "{}: {what} is off by {error:e} of {largest:e}", self.name);
+        let worst = self.worst.entry(kind).or_default();
+        *worst = worst.max((error - floor).max(0.0) / largest.max(1e-30));
+    }
+
+    fn check_output(&mut self, what: &str, got: &[f32]) {
+        let expected = self.get(what).to_vec();
+        self.check("output", what, got, &expected, OUTPUT, 0.0);
+    }
+
+    fn check_loss(&mut self, what: &str, got: f64) {
+        let expected = self.get(what).to_vec();
+        self.check("loss", what, &[got as f32], &expected, OUTPUT, 1e-7);
+    }
+
+    /// All gradients of the case: by parameter from the arena, by input from the list.
+    fn check_gradients(&mut self, networks: &Networks, grads: &[f32], inputs: &[(&str, &[f32])]) {
+        let expected = self.group("grad/");
+        let largest = expected.iter().flat_map(|(_, g)| g).fold(0f64, |m, &g| m.max(f64::from(g.abs())));
+        for (name, expected) in expected {
+            let got = match networks.layout.entries.iter().find(|e| e.name == name) {
+                Some(entry) => &grads[entry.range()],
+                None => {
+                    inputs.iter().find(|i| i.0 == name).unwrap_or_else(|| panic!("{}: gradient of {name}", self.name)).1
+                }
+            };
+            self.check("gradient", &name, got, &expected, GRADIENT, GRADIENT_FLOOR * largest);
+        }
+    }
+
+    fn check_after(&mut self, networks: &Networks, params: &[f32], buffers: &[f32]) {
+        for (name, expected) in self.group("after/") {
+            let find =
+                |entries: &[trajgan::nn::params::Entry]| entries.iter().find(|e| e.name == name).map(|e| e.range());
+            let got = match (find(&networks.layout.entries), find(&networks.layout.buffers)) {
+                (Some(range), _) => &params[range],
+                (None, Some(range)) => &buffers[range],
+                (None, None) => panic!("{}: no tensor {name}", self.name),
+            };
+            self.check("weight", &name, got, &expected, WEIGHT, 0.0);
+        }
+    }
+}
+
+/// Rows by length, longest first, and their packing.
+struct Packing {
+    order: Vec<usize>,
+    steps: Steps,
+    seq_len: usize,
+}
+
+impl Packing {
+    fn new(lengths: &[usize], seq_len: usize) -> Packing {
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
+        let sorted: Vec<usize> = order.iter().map(|&i| lengths[i]).collect();
+        Packing { order, steps: Steps::new(&sorted), seq_len }
+    }
+
+    fn seq_lens(&self) -> Vec<usize> {
+        vec![self.seq_len; self.order.len()]
+    }
+
+    fn rows<T: Copy>(&self, x: &[T]) -> Vec<T> {
+        let width = x.len() / self.order.len();
+        self.order.iter().flat_map(|&i| &x[i * width..(i + 1) * width]).copied().collect()
+    }
+
+    fn rows_back(&self, x: &[f32]) -> Vec<f32> {
+        let width = x.len() / self.order.len();
+        let mut out = vec![0.0; x.len()];
+        for (from, &i) in x.chunks(width).zip(&self.order) {
+            out[i * width..(i + 1) * width].copy_from_slice(from);
+        }
+        out
+    }
+
+    fn pack(&self, x: &[f32], width: usize) -> Vec<f32> {
+        let mut packed = Vec::new();
+        self.steps.pack(&self.rows(x), width, &mut packed);
+        packed
+    }
+
+    /// Padding gets a row of its own.
+    fn unpack(&self, packed: &[f32], padding: &[f32]) -> Vec<f32> {
+        let mut x = padding.repeat(self.order.len() * self.seq_len);
+        self.steps.unpack(packed, padding.len(), &mut x);
+        self.rows_back(&x)
+    }
+}
+
+fn sequence(case: &mut Case, encoder: bool) {
+    let (networks, w, mut buffers) = case.networks();
+    let training = case.note.contains("train mode");
+    let (map, input) = if encoder { (&networks.encoder, "x") } else { (&networks.decoder, "h") };
+    let name = format!("in/{input}");
+    let (seq_len, width, outputs) = (case.shape(&name)[1], case.shape(&name)[2], map.head.weight.outputs);
+    let packing = Packing::new(&case.lengths("in/lengths"), seq_len);
+    let x = packing.pack(case.get(&name), width);
+    let norm = map.head.normalise(&w.params, &mut buffers, training);
+    let mut trace = SequenceTrace::default();
+    map.forward(&w, &norm, &packing.steps, &x, None, &mut trace);
+    // Padded steps: the LSTM's output is 0 there, so the head makes tanh(bias) of it.
+    let padding: Vec<f32> = map.head.bias.of(&w.params).iter().map(|b| b.tanh()).collect();
+    case.check_output("out/out", &packing.unpack(&trace.y, &padding));
+
+    let mut grads = vec![0.0; networks.layout.len()];
+    let cotangent = packing.rows(case.get("in/cotangent"));
+    for (b, &length) in packing.steps.lengths().iter().enumerate() {
+        for d in cotangent[(b * seq_len + length) * outputs..(b + 1) * seq_len * outputs].chunks(outputs) {
+            let bias = map.head.bias.of_mut(&mut grads);
+            (0..outputs).for_each(|j| bias[j] += d[j] * (1.0 - padding[j] * padding[j]));
+        }
+    }
+    let mut dy = packing.pack(case.get("in/cotangent"), outputs);
+    let mut dx = Vec::new();
+    map.backward(&w, &norm, &packing.steps, &x, false, &mut dy, &mut trace, Some(&mut dx), &mut grads);
+    let dx = packing.unpack(&dx, &vec![0.0; width]);
+    case.check_gradients(&networks, &grads, &[(input, &dx)]);
+    case.check_after(&networks, &w.params, &buffers);
+}
+
+fn pooler(case: &mut Case) {
+    let (networks, w, _) = case.networks();
+    let (seq_len, width) = (case.shape("in/h")[1], case.shape("in/h")[2]);
+    let packing = Packing::new(&case.lengths("in/lengths"), seq_len);
+    let h = packing.pack(case.get("in/h"), width);
+    let mut trace = PoolerTrace::default();
+    networks.pooler.forward(&w, &packing.steps, &h, None, &mut trace);
+    case.check_output("out/out", &packing.rows_back(&trace.z));
+    let (mut grads, mut dh) = (vec![0.0; networks.layout.len()], Vec::new());
+    let mut dz = packing.rows(case.get("in/cotangent"));
+    networks.pooler.backward(&w, &packing.steps, &h, false, &mut dz, &mut trace, &mut dh, &mut grads);
+    let dh = packing.unpack(&dh, &vec![0.0; width]);
+    case.check_gradients(&networks, &grads, &[("h", &dh)]);
+}
+
+fn expander(case: &mut Case) {
+    let (networks, w, _) = case.networks();
+    let [rows, seq_len, width] = case.shape("out/out")[..] else { panic!("{}: shape", case.name) };
+    let packing = Packing::new(&vec![seq_len; rows], seq_len);
+    let z = case.get("in/z").to_vec();
+    let mut trace = ExpanderTrace::default();
+    networks.expander.forward(&w, &packing.steps, &packing.seq_lens(), &z, None, &mut trace);
+    case.check_output("out/out", &packing.unpack(&trace.y, &vec![0.0; width]));
+    let (mut grads, mut dz) = (vec![0.0; networks.layout.len()], Vec::new());
+    let mut dy = packing.pack(case.get("in/cotangent"), width);
+    networks.expander.backward(&w, &packing.steps, &z, false, &mut dy, &mut trace, &mut dz, &mut grads);
+    case.check_gradients(&networks, &grads, &[("z", &dz)]);
+}
+
+fn generator(case: &mut Case) {
+    let (networks, w, _) = case.networks();
+    let (noise, condition) = (case.get("in/noise").to_vec(), case.get("in/condition").to_vec());
+    let mut trace = GeneratorTrace::default();
+    networks.generator.forward(&w, &noise, &condition, &mut trace);
+    case.check_output("out/out", &trace.z);
+    let mut grads = vec![0.0; networks.layout.len()];
+    let mut dz = case.get("in/cotangent").to_vec();
+    networks.generator.backward(&w, &condition, &mut dz, &mut trace, &mut grads);
+    let inputs = [("noise", trace.dnoise.as_slice()), ("condition", trace.dcondition())];
+    case.check_gradients(&networks, &grads, &inputs);
+}
+
+fn critic(case: &mut Case) {
+    let (networks, w, mut buffers) = case.networks();
+    let (z, condition) = (case.get("in/z").to_vec(), case.get("in/condition").to_vec());
+    let norms = networks.critic.normalise(&w.params, &mut buffers, case.note.contains("train mode"));
+    let mut trace = CriticTrace::default();
+    networks.critic.forward(&w, &norms, &z, &condition, &mut trace);
+    case.check_output("out/out", &trace.score.clone());
+    let mut grads = vec![0.0; networks.layout.len()];
+    let cotangent = case.get("in/cotangent").to_vec();
+    networks.critic.backward(&w, &norms, &condition, &cotangent, &mut trace, Some(&mut grads));
+    let mut dcondition = vec![0.0; condition.len()];
+    trace.dconditions().for_each(|d| dcondition.iter_mut().zip(d).for_each(|(sum, d)| *sum += d));
+    case.check_gradients(&networks, &grads, &[("z", &trace.dz), ("condition", &dcondition)]);
+    case.check_after(&networks, &w.params, &buffers);
+}
+
+fn critic_losses(case: &mut Case) {
+    let (networks, w, mut buffers) = case.networks();
+    let norms = [(); 3].map(|()| networks.critic.normalise(&w.params, &mut buffers, true));
+    let mut grads = vec![0.0; networks.layout.len()];
+    let alpha = case.get("in/alpha");
+    let shard = CriticShard {
+        z_real: case.get("in/z_real"),
+        condition: case.get("in/condition"),
+        noise: case.get("in/noise"),
+        alpha,
+    };
+    let (lambda, mut trace) = (case.config.lambda_gp, GanTrace::default());
+    let losses = networks.critic_losses(&w, &norms, shard, alpha.len(), lambda, &mut trace, &mut grads);
+    for (name, got) in [
+        ("d_loss", losses.total(lambda)),
+        ("d_real", losses.d_real),
+        ("d_fake", losses.d_fake),
+        ("gp", losses.gp),
+        ("wasserstein", losses.wasserstein()),
+    ] {
+        case.check_loss(&format!("loss/{name}"), got);
+    }
+    case.check_gradients(&networks, &grads, &[]);
+    case.check_after(&networks, &w.params, &buffers);
+}
+
+fn generator_losses(case: &mut Case) {
+    let (networks, w, mut buffers) = case.networks();
+    let norms = networks.critic.normalise(&w.params, &mut buffers, true);
+    let (z_real, condition) = (case.get("in/z_real").to_vec(), case.get("in/condition").to_vec());
+    let rows = z_real.len() / case.config.summary_dim;
+    let mut trace = GanTrace::default();
+    let adversarial =
+        -networks.generator_forward(&w, &norms, case.get("in/noise"), &condition, &mut trace) / rows as f64;
+    let (width, weight) = (case.config.summary_dim, case.config.lambda_fm);
+    let matching = FeatureMatching::new(&trace.generator.z, &z_real, width, weight);
+    let matching = case.config.use_feature_matching.then_some(matching);
+    let mut grads = vec![0.0; networks.layout.len()];
+    networks.generator_backward(&w, &norms, &condition, rows, matching.as_ref(), &mut trace, &mut grads);
+    let fm = matching.map_or(0.0, |m| m.loss);
+    case.check_loss("loss/g_adv", adversarial);
+    case.check_loss("loss/g_fm", fm);
+    case.check_loss("loss/g_loss", adversarial + weight * fm);
+    case.check_gradients(&networks, &grads, &[]);
+}
+
+fn autoencoder(case: &mut Case) {
+    let (networks, w, mut buffers) = case.networks();
+    let c = case.config.clone();
+    let [_, seq_len, width] = case.shape("in/x")[..] else { panic!("{}: shape", case.name) };
+    let packing = Packing::new(&case.lengths("in/lengths"), seq_len);
+    let x = packing.pack(case.get("in/x"), width);
+    let norms = networks.autoencoder_norms(&w.params, &mut buffers, true);
+    let steps = packing.steps.total();
+    let weights = LossWeights { recon: c.lambda_recon, latent: c.lambda_latent, direct: c.lambda_direct, steps };
+    let shard = Shard { steps: &packing.steps, seq_lens: &packing.seq_lens(), x: &x };
+    let (mut grads, mut trace) = (vec![0.0; networks.layout.len()], AutoencoderTrace::default());
+    let losses = networks.autoencoder_losses(&w, &norms, shard, weights, None, &mut trace, Some(&mut grads));
+    case.check_loss("loss/recon", losses.recon);
+    case.check_loss("loss/latent", losses.latent);
+    case.check_loss("loss/direct", losses.direct);
+    case.check_gradients(&networks, &grads, &[]);
+}
+
+fn generate(case: &mut Case) {
+    let (networks, w, mut buffers) = case.networks();
+    let [rows, seq_len, width] = case.shape("out/x")[..] else { panic!("{}: shape", case.name) };
+    let psi: f32 = case.note.split("truncation_psi=").nth(1).unwrap().trim_end_matches(')').parse().unwrap();
+    let clamp = |x: &f32| if psi < 1.0 { x.clamp(-2.0 * psi, 2.0 * psi) } else { *x };
+    let noise: Vec<f32> = case.get("in/noise").iter().map(clamp).collect();
+    let mut trace = GeneratorTrace::default();
+    networks.generator.forward(&w, &noise, case.get("in/condition"), &mut trace);
+    case.check_output("out/summary", &trace.z);
+    let packing = Packing::new(&vec![seq_len; rows], seq_len);
+    let norm = networks.decoder.head.normalise(&w.params, &mut buffers, false);
+    let mut decoder = AutoencoderTrace::default();
+    let x = networks.decode(&w, &norm, &packing.steps, &trace.z, &mut decoder);
+    case.check_output("out/x", &packing.unpack(x, &vec![0.0; width]));
+}
+
+fn train_stage1(case: &mut Case) {
+    let (networks, mut weights, mut buffers) = case.networks();
+    let (c, mut moments) = (case.config.clone(), Moments::default());
+    let (mut stage, mut pool) = (Stage1::default(), Pool::new(2));
+    let steps = (0..).take_while(|k| case.tensors.contains_key(&format!("in/{k}/x"))).count();
+    assert!(steps > 0);
+    for k in 0..steps {
+        let [_, seq_len, width] = case.shape(&format!("in/{k}/x"))[..] else { panic!("{}: shape", case.name) };
+        let lengths = case.lengths(&format!("in/{k}/lengths"));
+        let rows = case.get(&format!("in/{k}/x")).chunks(seq_len * width).zip(&lengths);
+        let rows: Vec<Vec<f32>> = rows.map(|(x, n)| x[..n * width].to_vec()).collect();
+        let mut learner = stage1::Learner {
+            networks: &networks,
+            weights: &mut weights,
+            buffers: &mut buffers,
+            moments: &mut moments,
+        };
+        let at = (0, k as u64, c.lr_autoencoder);
+        let losses = stage.step(&mut pool, &mut learner, &c, &Batch::new(&rows, width), at).unwrap();
+        for (name, got) in [
+            ("recon", losses.parts.recon),
+            ("latent", losses.parts.latent),
+            ("direct", losses.parts.direct),
+            ("total", losses.total),
+        ] {
+            // Later losses follow from weights that may be off by WEIGHT.
+            let expected = case.get(&format!("loss/{k}/{name}")).to_vec();
+            case.check("loss in training", name, &[got as f32], &expected, WEIGHT, 1e-7);
+        }
+        let expected = case.get(&format!("loss/{k}/grad_norm")).to_vec();
+        case.check("gradient norm", "grad_norm", &[losses.grad_norm as f32], &expected, WEIGHT, 0.0);
+    }
+    case.check_after(&networks, &weights.params, &buffers);
+}
+
+fn train_stage2(case: &mut Case) {
+    let (networks, mut weights, mut buffers) = case.networks();
+    let c = case.config.clone();
+    let (mut generator, mut critic) = (Moments::default(), Moments::default());
+    let (mut stage, mut pool) = (Stage2::default(), Pool::new(2));
+    let steps = (0..).take_while(|k| case.tensors.contains_key(&format!("in/{k}/generator/noise"))).count();
+    assert!(steps > 0);
+    for k in 0..steps {
+        for part in (0..c.n_critic).map(|i| format!("critic{i}")).chain(["generator".to_string()]) {
+            let get =
+                |name: &str| case.tensors.get(&format!("in/{k}/{part}/{name}")).map_or(Vec::new(), |t| t.data.clone());
+            let batch = GanBatch {
+                z_real: get("z_real"),
+                condition: get("condition"),
+                noise: get("noise"),
+                alpha: get("alpha"),
+            };
+            let mut learner = stage2::Learner {
+                networks: &networks,
+                weights: &mut weights,
+                buffers: &mut buffers,
+                generator: &mut generator,
+                critic: &mut critic,
+            };
+            let (name, got) = if part == "generator" {
+                ("g_loss", stage.generator_step(&mut pool, &mut learner, &c, &batch, k as u64).unwrap().total)
+            } else {
+                ("d_loss", stage.critic_step(&mut pool, &mut learner, &c, &batch, k as u64).unwrap().total(c.lambda_gp))
+            };
+            let expected = case.get(&format!("loss/{k}/{part}/{name}")).to_vec();
+            case.check("loss in training", name, &[got as f32], &expected, WEIGHT, 1e-6);
+        }
+    }
+    case.check_after(&networks, &weights.params, &buffers);
+}
+
+fn optimizer(case: &mut Case) {
+    let kind = match case.note.split(['(', ' ']).nth(1) {
+        Some("adam") => OptimizerKind::Adam,
+        Some("adamw") => OptimizerKind::AdamW,
+        Some("radam") => OptimizerKind::RAdam,
+        other => panic!("{}: {other:?}", case.name),
+    };
+    let optimizer = Optimizer { kind, beta1: 0.9, beta2: 0.999, weight_decay: 1e-2 };
+    let (mut p, mut moments) = (case.get("param/p").to_vec(), Moments::default());
+    for k in 0..case.group("after/").len() {
+        optimizer.step(case.isa, &mut p, case.get(&format!("in/grad{k}")), &mut moments, 3e-3, 1.0);
+        let expected = case.get(&format!("after/{k}")).to_vec();
+        case.check("optimizer", &format!("step {k}"), &p, &expected, OUTPUT, 0.0);
+    }
+}
+
+fn schedules(case: &mut Case) {
+    let metric = case.get("in/plateau_metric").to_vec();
+    let all = [
+        (ScheduleKind::Cosine, "cosine", 7, 1.0, 0),
+        (ScheduleKind::Step, "step", 5, 0.3, 0),
+        (ScheduleKind::Plateau, "plateau", 1, 0.5, 5),
+    ];
+    for (kind, name, period, factor, patience) in all {
+        let mut schedule = Schedule { kind, base: 1e-3, period, factor, patience, plateau: Plateau::default() };
+        let rates: Vec<f32> = (0..40)
+            .map(|k| {
+                let rate = schedule.rate(k as u64) as f32;
+                schedule.observe(f64::from(metric[k]));
+                rate
+            })
+            .collect();
+        case.check_output(&format!("out/{name}"), &rates);
+    }
+}
+
+/// Which check a case needs, by what it holds.
+fn run(case: &mut Case) -> bool {
+    let has = |name: &str| case.tensors.contains_key(name);
+    let part = case.note.split(' ').next().unwrap_or("").to_string();
+    match () {
+        () if has("in/0/x") => train_stage1(case),
+        () if has("in/0/generator/noise") => train_stage2(case),
+        () if has("loss/d_loss") => critic_losses(case),
+        () if has("loss/g_loss") => generator_losses(case),
+        () if has("loss/direct") => autoencoder(case),
+        () if has("out/summary") => generate(case),
+        () if has("in/grad0") => optimizer(case),
+        () if has("in/plateau_metric") => schedules(case),
+        () if part == "encoder" => sequence(case, true),
+        () if part == "decoder" => sequence(case, false),
+        () if part == "pooler" => pooler(case),
+        () if part == "expander" => expander(case),
+        () if part == "generator" => generator(case),
+        () if part == "discriminator" => critic(case),
+        () => return false,
+    }
+    true
+}
+
+fn folders() -> Vec<PathBuf> {
+    if let Some(folder) = std::env::var_os("TRAJGAN_GOLDEN") {
+        return vec![folder.into()];
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shared = root.join("../shared/golden");
+    if !shared.is_dir() {
+        println!("skipped: {} is not there", shared.display());
+    }
+    [root.join("tests/golden"), root.join("tests/golden/odd"), shared].into_iter().filter(|f| f.is_dir()).collect()
+}
+
+#[test]
+fn golden() {
+    let mut worst: BTreeMap<&str, (f64, String)> = BTreeMap::new();
+    let mut count = 0;
+    for isa in Isa::available() {
+        for folder in folders() {
+            let files = std::fs::read_dir(&folder).unwrap().map(|f| f.unwrap().path());
+            for path in files.filter(|p| p.extension().is_some_and(|e| e == "safetensors")) {
+                // The data layer's and the evaluation's own tests read these two.
+                let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+                if name == "features" || name == "metrics" {
+                    continue;
+                }
+                let mut case = Case::read(&path, isa).unwrap_or_else(|| panic!("{name}: no config"));
+                assert!(run(&mut case), "{name}: nothing known about '{}'", case.note);
+                count += 1;
+                for (kind, error) in case.worst {
+                    let entry = worst.entry(kind).or_default();
+                    if error > entry.0 {
+                        *entry = (error, format!("{name}, {}", isa.name()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(count >= 30, "only {count} cases");
+    println!("{count} cases; largest errors relative to the tensor's largest magnitude:");
+    worst.iter().for_each(|(kind, (error, name))| println!("  {kind:18} {error:.1e}  ({name})"));
+}
