@@ -228,11 +228,11 @@ typedef struct {
     // Finished iterations of the stage, and how many it is to have.
     uint64_t iteration;
     uint64_t iterations;
-    // 1: early stopping has decided.
+    // 1: early stopping has decided, this is the last iteration.
     uint32_t converged;
     // 1: the validation losses below are of this iteration.
     uint32_t validated;
-    // Stage 1: total; stage 2: generator.
+    // Losses are averages over the last 100 iterations. Stage 1: total; stage 2: generator.
     double loss;
     // Stage 1 only, else 0.
     double direct;
@@ -242,12 +242,15 @@ typedef struct {
     double critic;
     double wasserstein;
     double gradient_penalty;
-    // Stage 1, of the validation split; 0 while nothing was validated.
+    // Stage 1, of the validation split; 0 where validated is 0.
+    double validation_loss;
     double validation_direct;
     double validation_recon;
     double validation_latent;
+    double learning_rate;
     // Since the call began.
     double seconds;
+    double iterations_per_second;
 } tg_progress;
 
 // Called after every iteration, on the thread that called tg_train_stage(). Return 0 to go on, anything else to stop.
@@ -413,7 +416,8 @@ TG_API void tg_model_free(tg_model *model);
 // ---- training ----
 //
 // Fills *out, which has struct_size bytes, for a TG_STAGE_*: with the settings of the model, those of its preset or
-// its file; model NULL: with those of the default preset. [shared] for model.
+// its file and, if it has begun the stage, the seed that going on needs; model NULL: those of the default preset.
+// [shared] for model.
 TG_API tg_status tg_train_options_init(tg_train_options *out, size_t struct_size, int32_t stage, const tg_model *model);
 
 // Trains one stage, the autoencoder first. Called again, it goes on from where the model is. Blocks until done,
@@ -446,14 +450,16 @@ tg_status tg_generate(const tg_model *model,
                       uint32_t *lengths);
 
 // The same movements as the model's own numbers: count x T x feature_dim floats in [-1,1], where T is seq_len, or
-// max_seq_len if that is 0. features has room for capacity floats. [shared]
+// max_seq_len if that is 0; what a movement does not use is 0. features has room for capacity floats. lengths: count
+// numbers of points, or NULL. [shared]
 TG_API
 tg_status tg_generate_features(const tg_model *model,
                                const double *conditions,
                                size_t count,
                                const tg_sample_options *options,
                                float *features,
-                               size_t capacity);
+                               size_t capacity,
+                               uint32_t *lengths);
 
 // Movements to their summaries: count x summary_dim floats, in a buffer with room for capacity. lengths[i] >= 3 and up
 // to max_seq_len; t_ms rising. threads: 0 is one per core. [shared]
@@ -467,7 +473,7 @@ tg_status tg_encode(const tg_model *model,
                     float *summaries,
                     size_t capacity);
 
-// Summaries, count x summary_dim, back to movements of the given lengths, each from x = y = t_ms = 0. lengths[i] is 2 or
+// Summaries, count x summary_dim, back to movements of the given lengths, each from x = y = t_ms = 0. lengths[i] is 1 or
 // more and up to max_seq_len and stride. [shared]
 TG_API
 tg_status tg_decode(const tg_model *model,

@@ -15,9 +15,12 @@ use crate::sample::SampleOptions;
 
 impl tg_sample_options {
     /// What the host asks for; `given` as in `options::read`.
-    unsafe fn get(given: *const tg_sample_options) -> Result<SampleOptions, Failure> {
+    unsafe fn get(given: *const tg_sample_options, count: usize) -> Result<SampleOptions, Failure> {
         // SAFETY: the caller's promise.
         let given = unsafe { options::read(given, tg_sample_options::default())? };
+        if given.first.checked_add(count as u64).is_none() {
+            return Err(Failure::argument("first", given.first, format!("{count} less than 2^64, or smaller")));
+        }
         Ok(SampleOptions {
             seed: given.seed,
             first: given.first,
@@ -32,7 +35,7 @@ impl tg_sample_options {
 /// A batch of movements in the host's memory: count rows of `stride` points, and how many of each are used.
 struct Rows {
     points: Output<tg_point>,
-    lengths: Output<u32>,
+    lengths: Option<Output<u32>>,
     stride: usize,
 }
 
@@ -40,7 +43,7 @@ impl Rows {
     /// `needed`: the longest movement that may come.
     ///
     /// # Safety
-    /// As for `Output::new`; lengths may be NULL if `lengths_needed` is false.
+    /// As for `Output::new`, for count rows and for count lengths, which may be NULL.
     unsafe fn new(
         points: *mut tg_point,
         stride: usize,
@@ -52,15 +55,14 @@ impl Rows {
             return Err(Error::Buffer { name: "a row of points", got: stride, needed }.into());
         }
         let room = product("points", count, stride)?;
-        let known = if lengths.is_null() { 0 } else { count };
         // SAFETY: the caller's promise.
         let (points, lengths) =
-            unsafe { (Output::new("points", points, room, room)?, Output::new("lengths", lengths, known, known)?) };
+            unsafe { (Output::new("points", points, room, room)?, Output::optional("lengths", lengths, count)?) };
         Ok(Rows { points, lengths, stride })
     }
 
     /// What a row has beyond its movement repeats the last point: a pointer that rests.
-    fn put(&mut self, movements: &[Movement], with_lengths: bool) -> Result<(), Failure> {
+    fn put(&mut self, movements: &[Movement]) -> Result<(), Failure> {
         if let Some(long) = movements.iter().find(|m| m.points.len() > self.stride || m.points.is_empty()) {
             return Err(bug(format!("bug in trajgan: a movement of {} points", long.points.len())));
         }
@@ -70,9 +72,9 @@ impl Rows {
             row.clear();
             row.extend((0..self.stride).map(|t| of(points[t.min(last)])));
             self.points.put(i * self.stride, &row);
-            if with_lengths {
-                self.lengths.put(i, &[points.len() as u32]);
-            }
+        }
+        if let Some(lengths) = &mut self.lengths {
+            put_lengths(lengths, movements.iter().map(|m| m.points.len()));
         }
         Ok(())
     }
@@ -119,7 +121,7 @@ pub unsafe extern "C" fn tg_generate(
 ) -> tg_status {
     guard(|| {
         // SAFETY: a handle of ours, and the caller's options.
-        let (model, options) = unsafe { (handle::borrow(model, "model")?, tg_sample_options::get(options)?) };
+        let (model, options) = unsafe { (handle::borrow(model, "model")?, tg_sample_options::get(options, count)?) };
         model.handle.shared("tg_generate", |model| {
             let own_lengths = options.seq_len == 0;
             if own_lengths && lengths.is_null() && count > 0 {
@@ -130,14 +132,14 @@ pub unsafe extern "C" fn tg_generate(
             let (mut rows, conditions) = unsafe {
                 (Rows::new(points, stride, needed, count, lengths)?, wanted(model, conditions, count)?)
             };
-            let movements = model.generate(count, conditions, &options)?;
-            rows.put(&movements, !lengths.is_null())
+            rows.put(&model.generate(count, conditions, &options)?)
         })
     })
 }
 
 /// The same movements as the model's own numbers: count x T x feature_dim floats in [-1,1], where T is seq_len, or
-/// max_seq_len if that is 0. features has room for capacity floats. [shared]
+/// max_seq_len if that is 0; what a movement does not use is 0. features has room for capacity floats. lengths: count
+/// numbers of points, or NULL. [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_generate_features(
     model: *const tg_model,
@@ -146,20 +148,24 @@ pub unsafe extern "C" fn tg_generate_features(
     options: *const tg_sample_options,
     features: *mut f32,
     capacity: usize,
+    lengths: *mut u32,
 ) -> tg_status {
     guard(|| {
         // SAFETY: a handle of ours, and the caller's options.
-        let (model, options) = unsafe { (handle::borrow(model, "model")?, tg_sample_options::get(options)?) };
+        let (model, options) = unsafe { (handle::borrow(model, "model")?, tg_sample_options::get(options, count)?) };
         model.handle.shared("tg_generate_features", |model| {
             let config = model.config();
             let steps = if options.seq_len == 0 { config.max_seq_len } else { options.seq_len };
             let needed = product("features", product("features", count, steps)?, config.feature_dim)?;
             // SAFETY: the buffers are the caller's.
-            let (mut out, conditions) = unsafe {
-                (Output::new("features", features, capacity, needed)?, wanted(model, conditions, count)?)
+            let (mut out, mut used, conditions) = unsafe {
+                let used = Output::optional("lengths", lengths, count)?;
+                (Output::new("features", features, capacity, needed)?, used, wanted(model, conditions, count)?)
             };
-            let drawn = model.generate_features(count, conditions, &options)?;
-            put_array(&mut out, drawn.iter().copied(), drawn.len(), needed)
+            let (drawn, drawn_lengths) = model.generate_features(count, conditions, &options)?;
+            put_array(&mut out, drawn.iter().copied(), drawn.len(), needed)?;
+            used.iter_mut().for_each(|used| put_lengths(used, drawn_lengths.iter().copied()));
+            Ok(())
         })
     })
 }
@@ -202,7 +208,7 @@ pub unsafe extern "C" fn tg_encode(
     })
 }
 
-/// Summaries, count x summary_dim, back to movements of the given lengths, each from x = y = t_ms = 0. lengths[i] is 2 or
+/// Summaries, count x summary_dim, back to movements of the given lengths, each from x = y = t_ms = 0. lengths[i] is 1 or
 /// more and up to max_seq_len and stride. [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_decode(
@@ -229,7 +235,7 @@ pub unsafe extern "C" fn tg_decode(
             // SAFETY: the buffer is the caller's.
             let mut rows = unsafe { Rows::new(points, stride, longest, count, std::ptr::null_mut())? };
             let z = ndarray::ArrayView2::from_shape((count, dim), z).map_err(|e| bug(e.to_string()))?;
-            rows.put(&model.decode(z, &wanted, options::threads(threads)?)?, false)
+            rows.put(&model.decode(z, &wanted, options::threads(threads)?)?)
         })
     })
 }
@@ -260,6 +266,10 @@ pub unsafe extern "C" fn tg_interpolate(
             put_array(&mut out, path.iter().copied(), path.len(), needed)
         })
     })
+}
+
+fn put_lengths(out: &mut Output<u32>, lengths: impl Iterator<Item = usize>) {
+    lengths.enumerate().for_each(|(i, length)| out.put(i, &[length as u32])); // at most max_seq_len
 }
 
 fn put_array(

@@ -49,6 +49,7 @@ impl From<Error> for Failure {
 /// Runs the body of an entry point. A panic becomes TG_ERR_INTERNAL; every failure becomes the thread's last error.
 pub fn guard(body: impl FnOnce() -> Result<(), Failure>) -> tg_status {
     silence_panics();
+    REPORTED.set(false);
     let outcome = {
         let _inside = Inside::enter();
         catch_unwind(AssertUnwindSafe(body))

@@ -39,6 +39,15 @@ impl<T: Copy> Output<T> {
         Ok(Output { to, len: needed })
     }
 
+    /// The same for exactly `len` values that the host may not want: NULL is None.
+    ///
+    /// # Safety
+    /// As for `new`.
+    pub unsafe fn optional(name: &'static str, to: *mut T, len: usize) -> Result<Option<Output<T>>, Failure> {
+        // SAFETY: the caller's promise.
+        (!to.is_null()).then(|| unsafe { Output::new(name, to, len, len) }).transpose()
+    }
+
     /// Values for the places from `at` on.
     pub fn put(&mut self, at: usize, values: &[T]) {
         assert!(at <= self.len && values.len() <= self.len - at, "{} at {at} of {}", values.len(), self.len);

@@ -9,6 +9,7 @@ use super::handle;
 use super::memory;
 use super::model::tg_model;
 use super::options::{self, Options, choose, code, flag};
+use super::settings::preset;
 use super::status::{tg_preset, tg_status};
 use crate::config::{Config, OptimizerKind, ScheduleKind};
 use crate::model::Model;
@@ -25,11 +26,11 @@ pub struct tg_progress {
     /// Finished iterations of the stage, and how many it is to have.
     pub iteration: u64,
     pub iterations: u64,
-    /// 1: early stopping has decided.
+    /// 1: early stopping has decided, this is the last iteration.
     pub converged: u32,
     /// 1: the validation losses below are of this iteration.
     pub validated: u32,
-    /// Stage 1: total; stage 2: generator.
+    /// Losses are averages over the last 100 iterations. Stage 1: total; stage 2: generator.
     pub loss: f64,
     /// Stage 1 only, else 0.
     pub direct: f64,
@@ -39,12 +40,15 @@ pub struct tg_progress {
     pub critic: f64,
     pub wasserstein: f64,
     pub gradient_penalty: f64,
-    /// Stage 1, of the validation split; 0 while nothing was validated.
+    /// Stage 1, of the validation split; 0 where validated is 0.
+    pub validation_loss: f64,
     pub validation_direct: f64,
     pub validation_recon: f64,
     pub validation_latent: f64,
+    pub learning_rate: f64,
     /// Since the call began.
     pub seconds: f64,
+    pub iterations_per_second: f64,
 }
 
 /// Called after every iteration, on the thread that called tg_train_stage(). Return 0 to go on, anything else to stop.
@@ -135,14 +139,6 @@ const OPTIMIZERS: [OptimizerKind; 3] = [OptimizerKind::Adam, OptimizerKind::Adam
 const SCHEDULES: [ScheduleKind; 5] =
     [ScheduleKind::None, ScheduleKind::Cosine, ScheduleKind::Step, ScheduleKind::Plateau, ScheduleKind::OneCycle];
 
-fn stage(value: i32) -> Result<Stage, Failure> {
-    match value {
-        1 => Ok(Stage::Autoencoder),
-        2 => Ok(Stage::Gan),
-        _ => Err(Failure::argument("stage", value, "TG_STAGE_AUTOENCODER (1) or TG_STAGE_GAN (2)")),
-    }
-}
-
 impl tg_train_options {
     fn of(config: &Config, stage: Stage) -> tg_train_options {
         let (iterations, learning_rate, grad_clip, weight_decay) = match stage {
@@ -196,6 +192,15 @@ impl tg_train_options {
         }
     }
 
+    /// Going on needs the seed that the stage began with.
+    fn of_model(model: &Model, stage: Stage) -> tg_train_options {
+        let options = tg_train_options::of(model.config(), stage);
+        match &model.stages()[stage as usize - 1] {
+            begun if begun.iteration > 0 => tg_train_options { seed: begun.seed, ..options },
+            _ => options,
+        }
+    }
+
     /// The model's settings with these in place of its own.
     fn config(&self, stage: Stage, model: &Config) -> Result<Config, Failure> {
         let mut config = Config {
@@ -242,7 +247,6 @@ impl tg_train_options {
                 config.stage2_weight_decay = self.weight_decay;
             }
         }
-        config.check()?;
         Ok(config)
     }
 }
@@ -250,7 +254,8 @@ impl tg_train_options {
 /// ---- training ----
 ///
 /// Fills *out, which has struct_size bytes, for a TG_STAGE_*: with the settings of the model, those of its preset or
-/// its file; model NULL: with those of the default preset. [shared] for model.
+/// its file and, if it has begun the stage, the seed that going on needs; model NULL: those of the default preset.
+/// [shared] for model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_train_options_init(
     out: *mut tg_train_options,
@@ -259,16 +264,16 @@ pub unsafe extern "C" fn tg_train_options_init(
     model: *const tg_model,
 ) -> tg_status {
     guard(|| {
-        let stage = self::stage(stage)?;
-        let config = if model.is_null() {
-            super::settings::preset(tg_preset::TG_PRESET_DEFAULT as i32)?
+        let stage = Stage::from_code(stage)?;
+        let value = if model.is_null() {
+            tg_train_options::of(&preset(tg_preset::TG_PRESET_DEFAULT as i32)?, stage)
         } else {
             // SAFETY: a handle of ours.
             let model = unsafe { handle::borrow(model, "model")? };
-            model.handle.shared("tg_train_options_init", |model| Ok(model.config().clone()))?
+            model.handle.shared("tg_train_options_init", |model| Ok(tg_train_options::of_model(model, stage)))?
         };
         // SAFETY: out is the caller's, with the size it says.
-        unsafe { options::write(out, struct_size, tg_train_options::of(&config, stage)) }
+        unsafe { options::write(out, struct_size, value) }
     })
 }
 
@@ -283,13 +288,13 @@ pub unsafe extern "C" fn tg_train_stage(
     options: *const tg_train_options,
 ) -> tg_status {
     guard(|| {
-        let stage = self::stage(stage)?;
+        let stage = Stage::from_code(stage)?;
         // SAFETY: handles of ours.
         let (owner, data) = unsafe { (handle::borrow(model, "model")?, handle::borrow(data, "data")?) };
         owner.handle.exclusive("tg_train_stage", |model| {
             // SAFETY: options are the caller's, and so is the path in them.
             let (given, checkpoint) = unsafe {
-                let given = options::read(options, tg_train_options::of(model.config(), stage))?;
+                let given = options::read(options, tg_train_options::of_model(model, stage))?;
                 let path = given.checkpoint_path;
                 (given, (!path.is_null()).then(|| memory::path(path)).transpose()?)
             };
@@ -300,7 +305,7 @@ pub unsafe extern "C" fn tg_train_stage(
             };
             let mut failed_save = None;
             let mut on_progress = |model: &Model, progress: &Progress| {
-                if let Err(error) = save_if_due(model, progress, checkpoint, given.save_interval) {
+                if let Err(error) = save_if_due(model, progress, checkpoint) {
                     failed_save = Some(error);
                     return Control::Stop;
                 }
@@ -315,9 +320,9 @@ pub unsafe extern "C" fn tg_train_stage(
     })
 }
 
-fn save_if_due(model: &Model, progress: &Progress, path: Option<&Path>, interval: u64) -> Result<(), Failure> {
+fn save_if_due(model: &Model, progress: &Progress, path: Option<&Path>) -> Result<(), Failure> {
     match path {
-        Some(path) if progress.iteration.is_multiple_of(interval) => Ok(model.save(path)?),
+        Some(path) if progress.save => Ok(model.save(path)?),
         _ => Ok(()),
     }
 }
@@ -325,7 +330,7 @@ fn save_if_due(model: &Model, progress: &Progress, path: Option<&Path>, interval
 /// Tells the host. True: it wants to stop.
 fn report(options: &tg_train_options, progress: &Progress) -> bool {
     let Some(callback) = options.on_progress else { return false };
-    let validation = progress.validation.unwrap_or_default();
+    let [direct, recon, latent, total] = progress.validation.unwrap_or_default();
     let shown = tg_progress {
         struct_size: size_of::<tg_progress>() as u32,
         stage: progress.stage as i32,
@@ -340,10 +345,13 @@ fn report(options: &tg_train_options, progress: &Progress) -> bool {
         critic: progress.critic,
         wasserstein: progress.wasserstein,
         gradient_penalty: progress.gradient_penalty,
-        validation_direct: validation[0],
-        validation_recon: validation[1],
-        validation_latent: validation[2],
+        validation_loss: total,
+        validation_direct: direct,
+        validation_recon: recon,
+        validation_latent: latent,
+        learning_rate: progress.learning_rate,
         seconds: progress.seconds,
+        iterations_per_second: progress.iterations_per_second,
     };
     // SAFETY: the callback and its data are the caller's; `shown` lives until it returns.
     outside(|| unsafe { callback(&raw const shown, options.user_data) }) != 0

@@ -38,7 +38,7 @@ static void null_pointers(void) {
     GIVES(TG_ERR_ARGUMENT, tg_train_stage(NULL, NULL, TG_STAGE_GAN, NULL));
     GIVES(TG_ERR_ARGUMENT, tg_sample_options_init(NULL, 8));
     GIVES(TG_ERR_ARGUMENT, tg_generate(NULL, NULL, 0, NULL, NULL, STEPS, NULL));
-    GIVES(TG_ERR_ARGUMENT, tg_generate_features(NULL, NULL, 0, NULL, NULL, 0));
+    GIVES(TG_ERR_ARGUMENT, tg_generate_features(NULL, NULL, 0, NULL, NULL, 0, NULL));
     GIVES(TG_ERR_ARGUMENT, tg_encode(NULL, NULL, 0, NULL, 0, 1, NULL, 0));
     GIVES(TG_ERR_ARGUMENT, tg_decode(NULL, NULL, NULL, 0, 1, NULL, 0));
     GIVES(TG_ERR_ARGUMENT, tg_interpolate(NULL, NULL, NULL, 2, NULL, 0));
@@ -64,7 +64,7 @@ static void null_beside_a_handle(void) {
     SAYS("points is NULL");
     GIVES(TG_ERR_ARGUMENT, tg_generate(model, NULL, 1, NULL, (tg_point *)z, STEPS, NULL));
     SAYS("lengths is NULL");
-    GIVES(TG_ERR_ARGUMENT, tg_generate_features(model, NULL, 1, NULL, NULL, 100000));
+    GIVES(TG_ERR_ARGUMENT, tg_generate_features(model, NULL, 1, NULL, NULL, 100000, NULL));
     GIVES(TG_ERR_ARGUMENT, tg_encode(model, NULL, STEPS, lengths, 1, 1, z, SUMMARY));
     GIVES(TG_ERR_ARGUMENT, tg_decode(model, NULL, lengths, 1, 1, (tg_point *)z, STEPS));
     GIVES(TG_ERR_ARGUMENT, tg_interpolate(model, z, NULL, 2, z, 2 * SUMMARY));

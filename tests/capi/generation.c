@@ -52,6 +52,12 @@ static void given_lengths(const tg_model *model) {
     o = sample_options(), o.truncation_psi = NAN;
     GIVES(TG_ERR_ARGUMENT, tg_generate(model, conditions, COUNT, &o, points, STEPS, lengths));
     SAYS("truncation_psi is NaN");
+    o = sample_options(), o.first = UINT64_MAX;
+    GIVES(TG_ERR_ARGUMENT, tg_generate(model, conditions, COUNT, &o, points, STEPS, lengths));
+    SAYS("first is");
+    o.threads = 5000;
+    o.first = 0;
+    GIVES(TG_ERR_ARGUMENT, tg_generate(model, conditions, COUNT, &o, points, STEPS, lengths));
     const double bad[2] = {100, NAN};
     o = sample_options();
     GIVES(TG_ERR_ARGUMENT, tg_generate(model, bad, 2, &o, points, STEPS, lengths));
@@ -71,8 +77,8 @@ static void small_buffers(const tg_model *model) {
     GIVES(TG_ERR_ARGUMENT, tg_generate(model, NULL, SIZE_MAX / STEPS / 20, &o, points, STEPS, lengths));
     CHECK(memcmp(again, points, sizeof points) == 0 && lengths[0] == 0x5a5a5a5a);
     memset(features, 0x5a, sizeof features);
-    GIVES(TG_ERR_BUFFER, tg_generate_features(model, NULL, 2, &o, features, 2 * STEPS * 8 - 1));
-    GIVES(TG_ERR_ARGUMENT, tg_generate_features(model, NULL, SIZE_MAX / 2, &o, features, 2 * STEPS * 8));
+    GIVES(TG_ERR_BUFFER, tg_generate_features(model, NULL, 2, &o, features, 2 * STEPS * 8 - 1, NULL));
+    GIVES(TG_ERR_ARGUMENT, tg_generate_features(model, NULL, SIZE_MAX / 2, &o, features, 2 * STEPS * 8, NULL));
     CHECK(memcmp(features, again, sizeof features) == 0);
     uint32_t n = arc(0, again);
     GIVES(TG_ERR_BUFFER, tg_encode(model, again, STEPS, &n, 1, 1, z, SUMMARY - 1));
@@ -84,13 +90,18 @@ static void small_buffers(const tg_model *model) {
 static void features(const tg_model *model) {
     tg_sample_options o = sample_options();
     static float f[COUNT * STEPS * 8], g[COUNT * STEPS * 8];
-    OK(tg_generate_features(model, NULL, COUNT, &o, f, sizeof f / sizeof *f));
+    OK(tg_generate_features(model, NULL, COUNT, &o, f, sizeof f / sizeof *f, lengths));
     for (size_t i = 0; i < sizeof f / sizeof *f; i++) CHECK(f[i] >= -1 && f[i] <= 1);
+    for (size_t i = 0; i < COUNT; i++) {
+        CHECK(lengths[i] >= 2 && lengths[i] <= STEPS);
+        for (size_t k = lengths[i] * 8; k < STEPS * 8; k++) CHECK(f[i * STEPS * 8 + k] == 0);
+    }
     o.threads = 2;
-    OK(tg_generate_features(model, NULL, COUNT, &o, g, sizeof g / sizeof *g));
+    OK(tg_generate_features(model, NULL, COUNT, &o, g, sizeof g / sizeof *g, NULL));
     CHECK(memcmp(f, g, sizeof f) == 0);
     o.seq_len = 7;
-    OK(tg_generate_features(model, NULL, COUNT, &o, f, COUNT * 7 * 8));
+    OK(tg_generate_features(model, NULL, COUNT, &o, f, COUNT * 7 * 8, lengths));
+    for (size_t i = 0; i < COUNT; i++) CHECK(lengths[i] == 7);
 }
 
 static void summaries(const tg_model *model) {

@@ -21,7 +21,7 @@ static void calls_from_inside(watcher *w) {
     arc(0, points);
     GIVES(TG_ERR_STATE, tg_train_stage(w->model, w->data, TG_STAGE_AUTOENCODER, NULL));
     GIVES(TG_ERR_STATE, tg_generate(w->model, NULL, 1, NULL, points, STEPS, &length));
-    GIVES(TG_ERR_STATE, tg_generate_features(w->model, NULL, 0, NULL, NULL, 0));
+    GIVES(TG_ERR_STATE, tg_generate_features(w->model, NULL, 0, NULL, NULL, 0, NULL));
     GIVES(TG_ERR_STATE, tg_encode(w->model, points, STEPS, &length, 1, 1, z, SUMMARY));
     GIVES(TG_ERR_STATE, tg_decode(w->model, z, &length, 1, 1, points, STEPS));
     GIVES(TG_ERR_STATE, tg_interpolate(w->model, z, z, 2, z, 2 * SUMMARY));
