@@ -190,7 +190,7 @@ impl Reader<'_> {
     }
 
     fn data(&self, config: &Config, data: DataMetadata, conditions: Vec<f32>) -> Result<DataModel> {
-        if conditions.is_empty() || conditions.len() % config.condition_dim != 0 {
+        if conditions.is_empty() || !conditions.len().is_multiple_of(config.condition_dim) {
             let expected = format!("rows of {}", config.condition_dim);
             return self.fail(CONDITIONS, format!("{} numbers, expected {expected}", conditions.len()));
         }

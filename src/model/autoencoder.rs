@@ -86,7 +86,6 @@ pub struct Shard<'a, R> {
 
 impl Networks {
     /// Losses of a shard; with grads, their gradients are added to it.
-    #[allow(clippy::too_many_arguments)]
     pub fn autoencoder_losses<R: Real>(
         &self,
         w: &Weights<R>,

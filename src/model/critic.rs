@@ -264,7 +264,6 @@ impl Scale {
     }
 
     /// dscore (M) -> trace.dz
-    #[allow(clippy::too_many_arguments)]
     fn backward<R: Real>(
         &self,
         w: &Weights<R>,
@@ -336,7 +335,6 @@ impl Scale {
 
     /// The reverse of forward and tangent together, for a gradient of `dts` at every row's tangent score
     /// and none at the score itself.
-    #[allow(clippy::too_many_arguments)]
     fn tangent_backward<R: Real>(
         &self,
         w: &Weights<R>,

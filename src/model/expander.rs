@@ -11,8 +11,9 @@ use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights, fit};
 
 /// Width of the mlp kind's positional encoding.
 const POSITIONS: usize = 32;
-/// Five decimals of pi, as trained models expect.
-const PI: f64 = 3.14159;
+/// 2 * 3.14159: five decimals of pi, as trained models expect.
+#[allow(clippy::approx_constant)]
+const TWO_PI: f64 = 6.28318;
 
 #[derive(Clone, Debug)]
 pub struct Expander {
@@ -108,7 +109,6 @@ impl Expander {
     }
 
     /// dy (N,L) is used up; dz (B,S) written.
-    #[allow(clippy::too_many_arguments)]
     pub fn backward<R: Real>(
         &self,
         w: &Weights<R>,
@@ -186,7 +186,6 @@ impl Expander {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn lstm_backward<R: Real>(
         &self,
         w: &Weights<R>,
@@ -278,7 +277,7 @@ impl Expander {
         }
         norms[0].forward(w, x, &mut trace.norms[0]);
         leaky_relu(x);
-        let mut seen = x.as_ref();
+        let mut seen: &[R] = x;
         if let Some((dropout, site)) = dropout.filter(|_| *p > 0.0) {
             let (dropped, mask) = (fit(&mut trace.dropped, seen.len()), fit(&mut trace.mask, seen.len()));
             dropped.copy_from_slice(seen);
@@ -297,7 +296,6 @@ impl Expander {
         math::tanh(w.isa, y);
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn mlp_backward<R: Real>(
         &self,
         w: &Weights<R>,
@@ -348,7 +346,6 @@ impl Expander {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn repeat_backward<R: Real>(
         &self,
         w: &Weights<R>,
@@ -379,7 +376,7 @@ fn encode_positions<R: Real>(steps: &Steps, seq_lens: &[usize], into: &mut Vec<R
     into.clear();
     for t in 0..steps.len() {
         for &seq_len in &seq_lens[..steps.running(t)] {
-            let angle = |i: usize| t as f64 / seq_len as f64 * frequency(i) * 2.0 * PI;
+            let angle = |i: usize| t as f64 / seq_len as f64 * frequency(i) * TWO_PI;
             into.extend((0..half).map(|i| R::from_f64(angle(i).sin())));
             into.extend((0..half).map(|i| R::from_f64(angle(i).cos())));
         }

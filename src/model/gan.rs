@@ -58,7 +58,6 @@ pub struct GanTrace<R> {
 
 impl Networks {
     /// Losses and gradients of the critic, for rows of a batch of `batch` rows. The generator gets none.
-    #[allow(clippy::too_many_arguments)]
     pub fn critic_losses<R: Real>(
         &self,
         w: &Weights<R>,
@@ -121,7 +120,6 @@ impl Networks {
 
     /// After [`Networks::generator_forward`]: gradients of -mean(score) plus those of feature matching, which
     /// come as dz = offset + slope * z for every dimension (S) of the summary.
-    #[allow(clippy::too_many_arguments)]
     pub fn generator_backward<R: Real>(
         &self,
         w: &Weights<R>,

@@ -174,7 +174,6 @@ impl Block {
     }
 
     /// dnext -> dx. de (M,E) is added to.
-    #[allow(clippy::too_many_arguments)]
     fn backward<R: Real>(
         &self,
         w: &Weights<R>,

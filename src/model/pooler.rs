@@ -165,7 +165,7 @@ impl Pooler {
         let activation = fit(&mut trace.activation, steps.total() * half);
         first.forward(w, h, activation);
         math::tanh(w.isa, activation);
-        let mut seen = activation.as_ref();
+        let mut seen: &[R] = activation;
         if let Some((dropout, site)) = dropout.filter(|_| self.dropout > 0.0) {
             let (dropped, mask) = (fit(&mut trace.dropped, seen.len()), fit(&mut trace.mask, seen.len()));
             dropped.copy_from_slice(seen);
@@ -190,7 +190,6 @@ impl Pooler {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn attend_backward<R: Real>(
         &self,
         w: &Weights<R>,

@@ -54,7 +54,6 @@ impl SequenceMap {
     }
 
     /// dy (N,O) is used up. x as the forward saw it; dx (N,I) written where wanted.
-    #[allow(clippy::too_many_arguments)]
     pub fn backward<R: Real>(
         &self,
         w: &Weights<R>,

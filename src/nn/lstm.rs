@@ -223,7 +223,6 @@ impl Lstm {
 
     /// dy (N,H): gradient of the outputs. x and constant as the forward saw them. dx (N,I) and dconstant (B,S)
     /// are written where wanted. `dropped`: whether the forward had dropout.
-    #[allow(clippy::too_many_arguments)]
     pub fn backward<R: Real>(
         &self,
         w: &Weights<R>,

@@ -84,7 +84,6 @@ impl LayerNorm {
     ///
     /// With q = gain * dty / s, m2 = mean(n tx), k = mean(n q), change = (tx - mean(tx) - n m2) / s:
     /// gradient of tx: q - mean(q) - n k; of n: -q m2 - tx k; of s: -sum(gain dty change) / s.
-    #[allow(clippy::too_many_arguments)]
     pub fn tangent_backward<R: Real>(
         &self,
         w: &Weights<R>,

@@ -67,7 +67,7 @@ impl Stage2 {
         let norms = [(); 3].map(|()| networks.critic.normalise(&weights.params, &mut buffers, true));
         let range = networks.critic_range.clone();
         let ranges = row_ranges(rows);
-        self.prepare(ranges.len(), networks, range.clone());
+        self.prepare(ranges.len(), networks);
         pool.for_each(&mut self.shards[..ranges.len()], |_, i, work| {
             let rows_here = ranges[i].clone();
             let shard = CriticShard {
@@ -105,22 +105,22 @@ impl Stage2 {
         let norms = networks.critic.normalise(&weights.params, &mut buffers, true);
         let range = networks.generator_range.clone();
         let ranges = row_ranges(rows);
-        self.prepare(ranges.len(), networks, range.clone());
+        self.prepare(ranges.len(), networks);
         let shards = &mut self.shards[..ranges.len()];
         pool.for_each(shards, |_, i, work| {
             let noise = columns(&batch.noise, rows, &ranges[i]);
             let condition = columns(&batch.condition, rows, &ranges[i]);
             work.score = networks.generator_forward(weights, &norms, noise, condition, &mut work.trace);
         });
-        let mut losses = GeneratorLosses::default();
-        losses.adversarial = -shards.iter().map(|work| work.score).sum::<f64>() / rows as f64;
+        let adversarial = -shards.iter().map(|work| work.score).sum::<f64>() / rows as f64;
         // The one place where shards meet: the loss is over the statistics of the whole batch.
         let matching = c.use_feature_matching.then(|| {
             let fake: Vec<f32> = shards.iter().flat_map(|work| &work.trace.generator.z).copied().collect();
             FeatureMatching::new(&fake, &batch.z_real, c.summary_dim, c.lambda_fm)
         });
-        losses.feature_matching = matching.as_ref().map_or(0.0, |m| m.loss);
-        losses.total = losses.adversarial + c.lambda_fm * losses.feature_matching;
+        let feature_matching = matching.as_ref().map_or(0.0, |m| m.loss);
+        let total = adversarial + c.lambda_fm * feature_matching;
+        let losses = GeneratorLosses { adversarial, feature_matching, total };
         if !losses.total.is_finite() {
             return Err(Error::Diverged { stage: 2, iteration, what: "the generator's loss" });
         }
@@ -135,7 +135,7 @@ impl Stage2 {
         Ok(losses)
     }
 
-    fn prepare(&mut self, shards: usize, networks: &Networks, range: std::ops::Range<usize>) {
+    fn prepare(&mut self, shards: usize, networks: &Networks) {
         self.shards.resize_with(shards.max(self.shards.len()), Work::default);
         // As long as the arena, so that offsets fit; only the range is ever touched.
         let len = networks.layout.len();
@@ -147,10 +147,8 @@ impl Stage2 {
         if self.grads.len() != len {
             self.grads = vec![0.0; len];
         }
-        debug_assert!(range.end <= len);
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn update(
         &mut self,
         pool: &mut Pool,

@@ -95,7 +95,6 @@ vectorised! {
 
 /// M rows of a times one panel: M x width results.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 fn tile_rows<R: Real, L: Lanes<R>, const M: usize>(
     a: &[R],
     (row_stride, column_stride): (usize, usize),

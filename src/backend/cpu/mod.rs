@@ -17,15 +17,12 @@ pub use pool::Pool;
 macro_rules! vectorised {
     ($(#[$doc:meta])* pub fn $name:ident<$R:ident, $L:ident>($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$doc])*
-        #[allow(clippy::too_many_arguments)]
         pub fn $name<$R: $crate::backend::cpu::Real>(isa: $crate::backend::cpu::Isa, $($arg: $ty),*) $(-> $out)? {
             #[inline(always)]
-            #[allow(clippy::too_many_arguments)]
             fn body<$R: $crate::backend::cpu::Real, $L: $crate::backend::cpu::lanes::Lanes<$R>>($($arg: $ty),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            #[allow(clippy::too_many_arguments)]
             fn avx2<$R: $crate::backend::cpu::Real>($($arg: $ty),*) $(-> $out)? {
                 body::<$R, $R::Avx2>($($arg),*)
             }
