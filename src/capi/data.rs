@@ -168,7 +168,8 @@ pub unsafe extern "C" fn tg_dataset_push(
         data.handle.exclusive("tg_dataset_push", |contents| {
             let dim = contents.data.condition_dim();
             // SAFETY: as above.
-            let condition = (!condition.is_null()).then(|| unsafe { input("condition", condition, dim) }).transpose()?;
+            let condition =
+                (!condition.is_null()).then(|| unsafe { input("condition", condition, dim) }).transpose()?;
             contents.data.push(movement(points)?, condition)?;
             data.len.store(contents.data.len(), Ordering::Release);
             Ok(())

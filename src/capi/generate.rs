@@ -129,9 +129,8 @@ pub unsafe extern "C" fn tg_generate(
             }
             let needed = if own_lengths { model.config().max_seq_len } else { options.seq_len };
             // SAFETY: the buffers are the caller's.
-            let (mut rows, conditions) = unsafe {
-                (Rows::new(points, stride, needed, count, lengths)?, wanted(model, conditions, count)?)
-            };
+            let (mut rows, conditions) =
+                unsafe { (Rows::new(points, stride, needed, count, lengths)?, wanted(model, conditions, count)?) };
             rows.put(&model.generate(count, conditions, &options)?)
         })
     })
@@ -200,7 +199,9 @@ pub unsafe extern "C" fn tg_encode(
                 let Some(used) = row.get(..length as usize) else {
                     return Err(Failure::argument(&format!("lengths[{i}]"), length, format!("up to stride, {stride}")));
                 };
-                movements.push(movement(used).map_err(|e| Failure { message: format!("movement {i}: {}", e.message), ..e })?);
+                movements.push(
+                    movement(used).map_err(|e| Failure { message: format!("movement {i}: {}", e.message), ..e })?,
+                );
             }
             let encoded = model.encode(&movements, options::threads(threads)?)?;
             put_array(&mut out, encoded.iter().copied(), encoded.len(), needed)

@@ -58,7 +58,9 @@ impl<T> Handle<T> {
 
     fn usable(&self, call: &'static str) -> Result<(), Failure> {
         if self.process != std::process::id() {
-            return Err(Error::State { call, problem: "the handle was made before this process was forked".into() }.into());
+            return Err(
+                Error::State { call, problem: "the handle was made before this process was forked".into() }.into()
+            );
         }
         if self.broken.load(Ordering::Acquire) {
             return Err(internal(call));
@@ -156,7 +158,11 @@ mod tests {
         for shared in [true, false] {
             let handle = Handle::new(1);
             let status = guard(|| {
-                if shared { handle.shared("first", |_| panic!("x")) } else { handle.exclusive("first", |_| panic!("x")) }
+                if shared {
+                    handle.shared("first", |_| panic!("x"))
+                } else {
+                    handle.exclusive("first", |_| panic!("x"))
+                }
             });
             assert_eq!(status, tg_status::TG_ERR_INTERNAL);
             let refused = handle.shared("second", |_| Ok(())).unwrap_err();

@@ -83,7 +83,8 @@ pub fn check<T>(name: &str, pointer: *const T, len: usize) -> Result<(), Failure
 
 /// a * b values, or an error where that is more than memory can hold.
 pub fn product(name: &str, a: usize, b: usize) -> Result<usize, Failure> {
-    a.checked_mul(b).ok_or_else(|| Failure::argument(&format!("size of {name}"), format!("{a} x {b}"), "what memory can hold"))
+    a.checked_mul(b)
+        .ok_or_else(|| Failure::argument(&format!("size of {name}"), format!("{a} x {b}"), "what memory can hold"))
 }
 
 /// A NUL-terminated UTF-8 path.

@@ -29,7 +29,8 @@ pub unsafe fn read<T: Options>(given: *const T, defaults: T) -> Result<T, Failur
     check_size::<T>(size)?;
     if size > size_of::<T>() {
         // SAFETY: the caller's promise; what is read lies within its struct.
-        let beyond = unsafe { std::slice::from_raw_parts(given.cast::<u8>().add(size_of::<T>()), size - size_of::<T>()) };
+        let beyond =
+            unsafe { std::slice::from_raw_parts(given.cast::<u8>().add(size_of::<T>()), size - size_of::<T>()) };
         if beyond.iter().any(|byte| *byte != 0) {
             let message = format!("{} sets a field that this trajgan does not have", T::NAME);
             return Err(Failure::new(tg_status::TG_ERR_VERSION, message));

@@ -54,8 +54,7 @@ pub struct tg_progress {
 /// Called after every iteration, on the thread that called tg_train_stage(). Return 0 to go on, anything else to stop.
 /// It must return normally (no exception, no longjmp). Calls on the model in training give TG_ERR_STATE; freeing it is
 /// allowed and stops.
-pub type tg_progress_fn =
-    Option<unsafe extern "C" fn(progress: *const tg_progress, user_data: *mut c_void) -> i32>;
+pub type tg_progress_fn = Option<unsafe extern "C" fn(progress: *const tg_progress, user_data: *mut c_void) -> i32>;
 
 /// How one stage is trained. Fields marked 1 or 2 matter to that stage only.
 #[repr(C)]
@@ -142,12 +141,9 @@ const SCHEDULES: [ScheduleKind; 5] =
 impl tg_train_options {
     fn of(config: &Config, stage: Stage) -> tg_train_options {
         let (iterations, learning_rate, grad_clip, weight_decay) = match stage {
-            Stage::Autoencoder => (
-                config.stage1_iterations,
-                config.lr_autoencoder,
-                config.stage1_grad_clip,
-                config.stage1_weight_decay,
-            ),
+            Stage::Autoencoder => {
+                (config.stage1_iterations, config.lr_autoencoder, config.stage1_grad_clip, config.stage1_weight_decay)
+            }
             Stage::Gan => {
                 (config.stage2_iterations, config.lr_generator, config.stage2_grad_clip, config.stage2_weight_decay)
             }

@@ -33,11 +33,10 @@ static int32_t note(const tg_progress *progress, void *user_data) {
 /* Training and drawing under a foreign floating-point state give the same bits and leave it alone. */
 static void float_state(unsigned state) {
     tg_model *model;
-    tg_dataset *data;
+    tg_dataset *data = arcs(60); /* with the host's own numbers as usual */
     _mm_setcsr(state);
     state = _mm_getcsr(); /* valgrind keeps the rounding mode only */
     model = tiny_model();
-    data = arcs(60);
     for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
         tg_train_options o = tiny_training(model, stage, 5);
         o.threads = 2;

@@ -110,7 +110,7 @@ static void summaries(const tg_model *model) {
     OK(tg_encode(model, points, STEPS, lengths, 2, 0, z[0], 2 * SUMMARY));
     OK(tg_encode(model, points + STEPS, STEPS, lengths + 1, 1, 1, one, SUMMARY));
     CHECK(memcmp(z[1], one, sizeof one) == 0);
-    for (int i = 0; i < 2 * SUMMARY; i++) CHECK(isfinite(z[0][i]));
+    for (int i = 0; i < SUMMARY; i++) CHECK(isfinite(z[0][i]) && isfinite(z[1][i]));
 
     OK(tg_interpolate(model, z[0], z[1], 3, path[0], 3 * SUMMARY));
     CHECK(memcmp(path[0], z[0], sizeof z[0]) == 0 && memcmp(path[2], z[1], sizeof z[1]) == 0);

@@ -1,5 +1,6 @@
 /* Many threads on one model: shared calls go together, training goes alone, nobody waits. */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "check.h"
@@ -35,8 +36,7 @@ static int32_t hold(const tg_progress *progress, void *user_data) {
     (void)progress;
     (void)user_data;
     atomic_store(&training, 1);
-    while (!atomic_load(&tried)) {
-    }
+    while (!atomic_load(&tried)) sched_yield();
     return 1;
 }
 
@@ -59,8 +59,7 @@ int main(void) {
     for (size_t i = 0; i < THREADS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
 
     CHECK(pthread_create(&trainer, NULL, train, NULL) == 0);
-    while (!atomic_load(&training)) {
-    }
+    while (!atomic_load(&training)) sched_yield();
     GIVES(TG_ERR_STATE, tg_generate(model, NULL, 1, NULL, points, STEPS, &length));
     GIVES(TG_ERR_STATE, tg_train_stage(model, data, TG_STAGE_GAN, NULL));
     GIVES(TG_ERR_STATE, tg_dataset_push(data, expected, expected_length, NULL));
