@@ -65,7 +65,6 @@ fn quick_takes_half_a_minute_at_most() {
     let Some((report, seconds)) = judged(500, true) else { return };
     assert!(seconds < 30.0, "{seconds} s");
     assert!(report.score("forest_auc").unwrap().value > 0.95);
-    assert!(report.score("discriminative_accuracy").unwrap().value > 0.7);
 }
 
 #[test]
