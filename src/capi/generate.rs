@@ -28,6 +28,7 @@ impl tg_sample_options {
                 .map_err(|_| Failure::argument("seq_len", given.seq_len, "a size"))?,
             truncation_psi: given.truncation_psi,
             threads: options::threads(given.threads)?,
+            ..SampleOptions::default()
         })
     }
 }
