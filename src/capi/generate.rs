@@ -14,7 +14,10 @@ use crate::model::Model;
 use crate::sample::SampleOptions;
 
 impl tg_sample_options {
-    /// What the host asks for; `given` as in `options::read`.
+    /// What the host asks for.
+    ///
+    /// # Safety
+    /// As for `options::read`.
     unsafe fn get(given: *const tg_sample_options, count: usize) -> Result<SampleOptions, Failure> {
         // SAFETY: the caller's promise.
         let given = unsafe { options::read(given, tg_sample_options::default())? };
@@ -86,6 +89,9 @@ fn of(point: Point) -> tg_point {
 }
 
 /// count x condition_dim numbers, or None for NULL.
+///
+/// # Safety
+/// As for `memory::input`.
 unsafe fn wanted<'a>(model: &Model, conditions: *const f64, count: usize) -> Result<Option<&'a [f64]>, Failure> {
     if conditions.is_null() {
         return Ok(None);

@@ -123,6 +123,9 @@ pub unsafe extern "C" fn tg_model_info(
 /// cancelled and the memory goes with the last of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_model_free(model: *mut tg_model) {
-    // SAFETY: a handle of ours, used for the last time.
-    guard(|| Ok(unsafe { handle::free::<tg_model, Model>(model) }));
+    guard(|| {
+        // SAFETY: a handle of ours, used for the last time.
+        unsafe { handle::free::<tg_model, Model>(model) };
+        Ok(())
+    });
 }

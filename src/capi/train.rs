@@ -114,7 +114,8 @@ pub struct tg_train_options {
     pub eval_interval: u64,
     /// Iterations between checkpoints.
     pub save_interval: u64,
-    /// Where checkpoints go, each in place of the one before: a file for tg_model_load(). NULL: nowhere.
+    /// Where checkpoints go, each in place of the one before: a file for tg_model_load(). NULL: nowhere. One that cannot
+    /// be written ends the training with that error.
     pub checkpoint_path: *const c_char,
     /// May be NULL.
     pub on_progress: tg_progress_fn,

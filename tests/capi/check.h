@@ -94,7 +94,7 @@ static inline tg_model *trained_model(void) {
     tg_model *model = tiny_model();
     tg_dataset *data = arcs(60);
     for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
-        tg_train_options o = tiny_training(model, stage, 5);
+        tg_train_options o = tiny_training(model, stage, 2);
         OK(tg_train_stage(model, data, stage, &o));
     }
     tg_dataset_free(data);

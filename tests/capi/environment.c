@@ -38,7 +38,7 @@ static void float_state(unsigned state) {
     state = _mm_getcsr(); /* valgrind keeps the rounding mode only */
     model = tiny_model();
     for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
-        tg_train_options o = tiny_training(model, stage, 5);
+        tg_train_options o = tiny_training(model, stage, 2);
         o.threads = 2;
         o.on_progress = note;
         OK(tg_train_stage(model, data, stage, &o));
@@ -94,7 +94,7 @@ static void forked(tg_model *model) {
 }
 
 static void many_handles(void) {
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 50; i++) {
         tg_dataset *data = arcs(1);
         tg_model *model = tiny_model();
         tg_model_free(model);

@@ -71,10 +71,10 @@ static void order_and_progress(tg_dataset *data) {
     CHECK(w.calls == 0);
     GIVES(TG_ERR_ARGUMENT, tg_train_stage(w.model, data, 0, NULL));
     GIVES(TG_ERR_ARGUMENT, tg_train_stage(w.model, data, 3, NULL));
-    OK(train(&w, TG_STAGE_AUTOENCODER, 20));
-    CHECK(w.calls == 20 && w.validated == 4);
-    OK(train(&w, TG_STAGE_GAN, 20));
-    CHECK(w.calls == 20);
+    OK(train(&w, TG_STAGE_AUTOENCODER, 10));
+    CHECK(w.calls == 10 && w.validated == 2);
+    OK(train(&w, TG_STAGE_GAN, 5));
+    CHECK(w.calls == 5);
     OK(tg_generate(w.model, NULL, 1, NULL, points, STEPS, &length));
     tg_model_free(w.model);
 }
@@ -116,13 +116,13 @@ static void cancel(tg_dataset *data) {
     watcher w = {.model = tiny_model(), .data = data, .stop_at = 1};
     GIVES(TG_ERR_CANCELLED, train(&w, TG_STAGE_AUTOENCODER, 20));
     CHECK(w.calls == 1);
-    w.stop_at = 7;
-    GIVES(TG_ERR_CANCELLED, train(&w, TG_STAGE_AUTOENCODER, 20));
-    CHECK(w.calls == 7);
+    w.stop_at = 4;
+    GIVES(TG_ERR_CANCELLED, train(&w, TG_STAGE_AUTOENCODER, 10));
+    CHECK(w.calls == 4);
     w.stop_at = 0;
-    OK(train(&w, TG_STAGE_AUTOENCODER, 20));
-    CHECK(w.calls == 12); /* cancelled iterations are kept */
-    OK(train(&w, TG_STAGE_AUTOENCODER, 20));
+    OK(train(&w, TG_STAGE_AUTOENCODER, 10));
+    CHECK(w.calls == 5); /* cancelled iterations are kept */
+    OK(train(&w, TG_STAGE_AUTOENCODER, 10));
     CHECK(w.calls == 0);
     tg_model_free(w.model);
 }
