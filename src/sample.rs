@@ -83,6 +83,17 @@ impl Model {
         Ok((out, drawn.lengths))
     }
 
+    /// The conditions that `generate` makes movements for, given or drawn: count x C, scaled.
+    pub fn sample_conditions(
+        &self,
+        count: usize,
+        conditions: Option<&[f64]>,
+        options: &SampleOptions,
+    ) -> Result<Array2<f32>> {
+        let scaled = self.conditions(count, conditions, self.known_data("generate")?, options)?;
+        array2(count, self.config.condition_dim, scaled)
+    }
+
     /// Summaries of movements: n x S in [-1,1].
     pub fn encode(&self, movements: &[Movement], threads: usize) -> Result<Array2<f32>> {
         let scaler = self.scaler("encode")?;
