@@ -33,7 +33,6 @@ impl tg_sample_options {
             step_temperature: given.step_temperature,
             time_temperature: given.time_temperature,
             threads: options::threads(given.threads)?,
-            ..SampleOptions::default()
         })
     }
 }
