@@ -30,8 +30,9 @@ impl tg_sample_options {
             seq_len: usize::try_from(given.seq_len)
                 .map_err(|_| Failure::argument("seq_len", given.seq_len, "a size"))?,
             truncation_psi: given.truncation_psi,
+            step_temperature: given.step_temperature,
+            time_temperature: given.time_temperature,
             threads: options::threads(given.threads)?,
-            ..SampleOptions::default()
         })
     }
 }
@@ -114,7 +115,8 @@ pub unsafe extern "C" fn tg_sample_options_init(out: *mut tg_sample_options, str
 }
 
 /// Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in the units of the
-/// data set; NULL: drawn as they were in training. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its
+/// data set; NULL: drawn as they were in training. The closed loop ends exactly that far off, to the pixel, in the
+/// direction of some training movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its
 /// movement a row repeats the last point. lengths may be NULL if seq_len is not 0. [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_generate(
@@ -217,7 +219,7 @@ pub unsafe extern "C" fn tg_encode(
 }
 
 /// Summaries, count x summary_dim, back to movements of the given lengths, each from x = y = t_ms = 0. lengths[i] is 1 or
-/// more and up to max_seq_len and stride. [shared]
+/// more and up to max_seq_len and stride. TG_ERR_STATE with the closed loop, which needs a target. [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_decode(
     model: *const tg_model,
