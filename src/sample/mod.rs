@@ -107,6 +107,24 @@ impl Model {
         Ok((out, lengths))
     }
 
+    /// The conditions that `generate` makes movements for, given or drawn: count x C, scaled. Those of the closed-loop
+    /// decoder are the distances of its targets.
+    pub fn sample_conditions(
+        &self,
+        count: usize,
+        conditions: Option<&[f64]>,
+        options: &SampleOptions,
+    ) -> Result<Array2<f32>> {
+        if self.config.decoder == DecoderKind::V6 {
+            let scaled = self.conditions(count, conditions, self.known_data("generate")?, options)?;
+            return array2(count, self.config.condition_dim, scaled);
+        }
+        let scaler = self.scaler("generate")?;
+        let distance = |[x, y]: &[i32; 2]| f64::from(*x).hypot(f64::from(*y));
+        let targets = self.targets(count, conditions, options)?;
+        array2(count, 1, targets.iter().flat_map(|t| scaler.scale_condition(&[distance(t)])).collect())
+    }
+
     /// Summaries of movements: n x S in [-1,1].
     pub fn encode(&self, movements: &[Movement], threads: usize) -> Result<Array2<f32>> {
         if let Some(codec) = self.known_data("encode")?.codec.as_ref() {

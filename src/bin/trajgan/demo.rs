@@ -8,10 +8,11 @@ use trajgan::{Config, Dataset, Device, Model, Movement, SampleOptions, Stage};
 
 use crate::console::{self, Console};
 use crate::failure::{Failure, Result};
+use crate::output::Order;
 use crate::run_folder::RunFolder;
 use crate::settings::{Flags, Settings};
+use crate::toy;
 use crate::training::Job;
-use crate::{output, toy};
 
 /// Make toy recordings, train on them briefly, make movements, and say what to look at
 #[derive(clap::Args)]
@@ -91,10 +92,10 @@ pub fn run(args: &Args) -> Result<()> {
     let [model, jsonl, csv] = ["model.safetensors", "movements.jsonl", "movements.csv"].map(|name| args.out.join(name));
     job.model.save(&model)?;
     let options = SampleOptions { seed: args.seed, threads: args.threads, ..SampleOptions::default() };
-    for path in [&jsonl, &csv] {
-        output::write(&job.model, path, args.count, None, &options, false)?;
-    }
     let made = job.model.generate(args.count, None, &options)?;
+    let order = Order { model: &job.model, count: args.count, conditions: None, options, features: false };
+    order.write(&jsonl)?;
+    order.write(&csv)?;
     tell(console, &model, &csv, [&movements, &made]);
     if args.json {
         (summary["recordings"], summary["model"]) = (json!(recordings), json!(model));

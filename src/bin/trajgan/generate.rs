@@ -41,12 +41,15 @@ pub struct Args {
     /// Index of the first movement, to share the work of one seed between many calls
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Points of every movement, 0 for lengths as in the training data
+    /// v6 decoder: points of every movement, 0 for lengths as in the training data
     #[arg(long, default_value_t = 0)]
     seq_len: usize,
     /// Below 1: closer to the average movement [default: truncation_psi of the model]
     #[arg(long)]
     psi: Option<f64>,
+    /// closed-loop decoder: below 1, the likelier steps and times; 1 as learnt
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
     /// Scaled features rather than points
     #[arg(long)]
     features: bool,
@@ -61,7 +64,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     output::Format::of(&args.out)?;
     let (path, model) = run_folder::load(&args.model)?;
-    let dim = model.config().condition_dim;
+    let dim = output::condition_dim(&model);
     let mut count = args.count.unwrap_or(100);
     let conditions = match (&args.conditions, args.distance) {
         (Some(file), _) => {
@@ -80,9 +83,12 @@ pub fn run(args: &Args) -> Result<()> {
         first: args.first,
         seq_len: args.seq_len,
         truncation_psi: args.psi.unwrap_or(model.config().truncation_psi),
+        step_temperature: args.temperature,
+        time_temperature: args.temperature,
         threads: args.threads,
     };
-    output::write(&model, &args.out, count, conditions.as_deref(), &options, args.features)?;
+    let conditions = conditions.as_deref();
+    output::Order { model: &model, count, conditions, options, features: args.features }.write(&args.out)?;
     if args.json {
         console::say_json(&json!({ "model": path, "out": args.out, "count": count, "seed": args.seed }));
     }

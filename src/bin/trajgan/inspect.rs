@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use trajgan::config::{DecoderKind, Expand};
+use trajgan::data::steps::INPUTS;
 use trajgan::files::TensorFile;
 use trajgan::model::StageState;
 use trajgan::{Config, Model};
@@ -33,7 +35,7 @@ pub fn run(args: &Args) -> Result<()> {
         say_json(&info);
         return Ok(());
     }
-    say(&format!("{} ({:.1} MB)", path.display(), bytes as f64 / 1e6));
+    say(&format!("{} ({:.1} MB), {} decoder", path.display(), bytes as f64 / 1e6, model.config().decoder.name()));
     say("");
     say(&format!("{:14} {:>10}  architecture", "network", "parameters"));
     for (name, what) in architecture(model.config()) {
@@ -43,7 +45,11 @@ pub fn run(args: &Args) -> Result<()> {
     say("");
     let [first, second] = model.stages();
     let c = model.config();
-    say(&stage("stage 1", first, c.stage1_iterations, ["direct", "recon", "latent", "total"]));
+    let first_losses = match c.decoder {
+        DecoderKind::V6 => ["direct", "recon", "latent", "total"],
+        DecoderKind::ClosedLoop => ["steps", "ticks", "stop", "nats"],
+    };
+    say(&stage("stage 1", first, c.stage1_iterations, first_losses));
     say(&stage("stage 2", second, c.stage2_iterations, ["critic", "generator", "wasserstein", "penalty"]));
     say("");
     data(&model);
@@ -63,25 +69,36 @@ fn networks(path: &Path) -> Result<BTreeMap<String, usize>> {
     Ok(sums)
 }
 
-fn architecture(c: &Config) -> [(&'static str, String); 6] {
+/// Networks by the first part of their tensors' names, and what they are.
+fn architecture(c: &Config) -> Vec<(&'static str, String)> {
     let residual = if c.generator_use_residual { ", residual" } else { "" };
     let spectral = if c.discriminator_use_spectral_norm { ", spectral norm" } else { "" };
-    let lstm = |layers, hidden, from, to| format!("LSTM {layers} x {hidden}, {from} -> {to}");
+    let lstm = |layers, hidden, from: &str, to: &str| format!("LSTM {layers} x {hidden}, {from} -> {to}");
     let (layers, hidden) = (c.encoder_num_layers, c.encoder_hidden_dim);
-    let expander = match c.expand_type.name() {
-        "lstm" => lstm(c.expander_num_layers, c.expander_hidden_dim, c.summary_dim, c.latent_dim),
-        kind => format!("{kind}, {} -> {}", c.summary_dim, c.latent_dim),
-    };
-    let (noise, condition, summary) = (c.noise_dim, c.condition_dim, c.summary_dim);
+    let (latent, summary, condition) = (c.latent_dim.to_string(), c.summary_dim, c.condition_inputs());
     let (generator, critic) = (&c.generator_hidden_dims, &c.discriminator_hidden_dims);
-    [
-        ("encoder", lstm(layers, hidden, c.feature_dim, c.latent_dim)),
-        ("pooler", format!("{}, {} -> {summary}", c.pool_type.name(), c.latent_dim)),
-        ("expander", expander),
-        ("decoder", lstm(c.decoder_num_layers, c.decoder_hidden_dim, c.latent_dim, c.feature_dim)),
-        ("generator", format!("{}{residual} {generator:?}, {noise}+{condition} -> {summary}", c.generator_type.name())),
-        ("discriminator", format!("{}{spectral} {critic:?}, {summary} -> 1", c.discriminator_type.name())),
-    ]
+    let inputs = if c.decoder == DecoderKind::V6 { c.feature_dim } else { INPUTS };
+    let expander = match c.expand_type {
+        Expand::Lstm => lstm(c.expander_num_layers, c.expander_hidden_dim, &summary.to_string(), &latent),
+        kind => format!("{}, {summary} -> {latent}", kind.name()),
+    };
+    let decoder = lstm(c.decoder_num_layers, c.decoder_hidden_dim, &latent, &c.feature_dim.to_string());
+    let (hidden_walker, layers_walker) = (c.expander_hidden_dim, c.expander_num_layers);
+    let classes = format!("{} step and {} tick classes", 2 * c.step_magnitudes - 1, c.tick_classes);
+    let mut rows = vec![
+        ("encoder", lstm(layers, hidden, &inputs.to_string(), &latent)),
+        ("pooler", format!("{}, {latent} -> {summary}", c.pool_type.name())),
+    ];
+    match c.decoder {
+        DecoderKind::V6 => rows.extend([("expander", expander), ("decoder", decoder)]),
+        DecoderKind::ClosedLoop => {
+            rows.push(("walker", lstm(layers_walker, hidden_walker, &format!("{INPUTS}+{summary}"), &classes)));
+        }
+    }
+    let kind = c.generator_type.name();
+    rows.push(("generator", format!("{kind}{residual} {generator:?}, {}+{condition} -> {summary}", c.noise_dim)));
+    rows.push(("discriminator", format!("{}{spectral} {critic:?}, {summary} -> 1", c.discriminator_type.name())));
+    rows
 }
 
 fn stage(name: &str, state: &StageState, iterations: u64, losses: [&str; 4]) -> String {

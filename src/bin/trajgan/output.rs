@@ -1,13 +1,14 @@
 //! Movements into files: .npz, .csv or .jsonl by the name, written whole or not at all.
 
-use std::fmt::Write as _;
 use std::io::{self, Cursor};
+use std::ops::Range;
 use std::path::Path;
 
-use ndarray::{Array1, Array2, Array3, Axis};
+use ndarray::{Array1, Array3};
 use ndarray_npy::NpzWriter;
 use serde_json::json;
-use trajgan::data::{FEATURES, Scaler};
+use trajgan::config::DecoderKind;
+use trajgan::data::FEATURES;
 use trajgan::files::write_whole;
 use trajgan::{Error, Model, Point, SampleOptions};
 
@@ -31,146 +32,138 @@ impl Format {
     }
 }
 
-/// Samples as drawn: one batch.
-struct Batch {
-    /// (n,T,F) scaled, 0 beyond the length.
-    features: Array3<f32>,
-    lengths: Vec<usize>,
-    /// (n,C) scaled.
-    conditions: Array2<f32>,
+/// Condition numbers that a caller gives for each movement.
+pub fn condition_dim(model: &Model) -> usize {
+    match model.config().decoder {
+        DecoderKind::V6 => model.config().condition_dim,
+        DecoderKind::ClosedLoop => 1,
+    }
 }
 
-/// Draws movements into a file. `only_features`: scaled features instead of points.
-pub fn write(
-    model: &Model,
-    path: &Path,
-    count: usize,
-    conditions: Option<&[f64]>,
-    options: &SampleOptions,
-    only_features: bool,
-) -> Result<()> {
-    let format = Format::of(path)?;
-    let scaler = model.data().and_then(|d| d.scaler.as_ref()).filter(|_| !only_features);
-    if scaler.is_none() && !only_features && format != Format::Npz {
-        let problem = "the model has learnt from arrays without limits: it has no points, ask for --features";
-        return Err(Failure::Work(problem.into()));
-    }
-    if format == Format::Npz {
-        let bytes = npz(&draw(model, count, conditions, options)?, scaler)?;
-        return Ok(write_whole(path, |out| out.write_all(&bytes))?);
-    }
-    // In pieces, since text of many movements would not fit in memory: sample i is the same in any piece.
-    let mut failed = None;
-    let written = write_whole(path, |out| {
-        if format == Format::Csv {
-            let columns = if scaler.is_some() { "t_ms,x,y".to_owned() } else { columns(model) };
-            writeln!(out, "movement,{columns}")?;
+/// What to draw.
+pub struct Order<'a> {
+    pub model: &'a Model,
+    pub count: usize,
+    /// count x `condition_dim`, or drawn from the training data.
+    pub conditions: Option<&'a [f64]>,
+    pub options: SampleOptions,
+    /// Scaled features instead of points.
+    pub features: bool,
+}
+
+impl Order<'_> {
+    /// Draws the movements into a file.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let format = Format::of(path)?;
+        let pixels = self.model.data().is_some_and(|d| d.scaler.is_some());
+        if format == Format::Npz {
+            let bytes = self.npz(pixels && !self.features)?;
+            return Ok(write_whole(path, |out| out.write_all(&bytes))?);
         }
-        let dim = model.config().condition_dim;
-        for start in (0..count).step_by(PIECE) {
-            let n = PIECE.min(count - start);
-            let conditions = conditions.map(|c| &c[start * dim..(start + n) * dim]);
-            let options = SampleOptions { first: options.first + start as u64, ..options.clone() };
-            let batch = draw(model, n, conditions, &options).map_err(|error| {
-                failed = Some(error);
-                io::Error::other("sampling failed")
-            })?;
-            for i in 0..n {
-                let text = match format {
-                    Format::Csv => csv(&batch, i, start + i, scaler),
-                    _ => json_line(&batch, i, scaler),
-                };
+        let mut failed = None;
+        let written = write_whole(path, |out| {
+            if format == Format::Csv {
+                writeln!(out, "movement,{}", if self.features { columns(self.model) } else { "t_ms,x,y".into() })?;
+            }
+            // In pieces, since text of many movements would not fit in memory: sample i is the same in any piece.
+            for start in (0..self.count).step_by(PIECE) {
+                let text = self.piece(start..self.count.min(start + PIECE)).text(format, start).map_err(|error| {
+                    failed = Some(error);
+                    io::Error::other("sampling failed")
+                })?;
                 out.write_all(text.as_bytes())?;
             }
+            Ok(())
+        });
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(written?),
         }
-        Ok(())
-    });
-    match failed {
-        Some(error) => Err(error.into()),
-        None => Ok(written?),
+    }
+
+    fn piece(&self, range: Range<usize>) -> Order<'_> {
+        let dim = condition_dim(self.model);
+        let first = self.options.first.wrapping_add(range.start as u64);
+        let conditions = self.conditions.map(|c| &c[range.start * dim..range.end * dim]);
+        Order { count: range.len(), conditions, options: SampleOptions { first, ..self.options.clone() }, ..*self }
+    }
+
+    /// Movements as text; `number`: of the first of them.
+    fn text(&self, format: Format, number: usize) -> trajgan::Result<String> {
+        let Order { model, count, conditions, options, .. } = self;
+        let wanted = model.sample_conditions(*count, *conditions, options)?;
+        let scaler = model.data().and_then(|d| d.scaler.as_ref());
+        let wanted = |i: usize| match scaler {
+            Some(scaler) => scaler.unscale_condition(&wanted.row(i).to_vec()).into_iter().map(thousandth).collect(),
+            None => wanted.row(i).iter().map(|&c| f64::from(c)).collect::<Vec<_>>(),
+        };
+        if self.features {
+            let (x, lengths) = model.generate_features(*count, *conditions, options)?;
+            let rows = x.outer_iter().zip(lengths).enumerate();
+            return Ok(rows
+                .map(|(i, (x, length))| {
+                    let rows: Vec<Vec<f32>> = x.outer_iter().take(length).map(|row| row.to_vec()).collect();
+                    match format {
+                        Format::Csv => rows.iter().map(|row| csv_line(number + i, row)).collect(),
+                        _ => format!("{}\n", json!({ "features": rows, "wanted": wanted(i) })),
+                    }
+                })
+                .collect());
+        }
+        let movements = model.generate(*count, *conditions, options)?;
+        let text = movements.iter().enumerate().map(|(i, m)| match format {
+            Format::Csv => {
+                let line = |p: &Point| csv_line(number + i, &[p.t_ms, p.x, p.y].map(thousandth));
+                m.points.iter().map(line).collect()
+            }
+            _ => {
+                let column = |of: fn(&Point) -> f64| m.points.iter().map(|p| thousandth(of(p))).collect::<Vec<_>>();
+                let (x, y, t) = (column(|p| p.x), column(|p| p.y), column(|p| p.t_ms));
+                format!("{}\n", json!({ "x": x, "y": y, "t": t, "wanted": wanted(i) }))
+            }
+        });
+        Ok(text.collect())
+    }
+
+    /// Arrays as in the V4 layout: X (n,T,F) and C (n) or (n,C) scaled, L (n); and points (n,T,3) of x, y in pixels and
+    /// t in ms, 0 beyond the length.
+    fn npz(&self, with_points: bool) -> Result<Vec<u8>> {
+        let Order { model, count, conditions, options, .. } = self;
+        let fail = |e: ndarray_npy::WriteNpzError| Failure::Work(format!("npz: {e}"));
+        let mut npz = NpzWriter::new(Cursor::new(Vec::new()));
+        let (x, lengths) = model.generate_features(*count, *conditions, options)?;
+        npz.add_array("X", &x).map_err(fail)?;
+        let wanted = model.sample_conditions(*count, *conditions, options)?;
+        match wanted.dim().1 {
+            1 => npz.add_array("C", &wanted.column(0).to_owned()).map_err(fail)?,
+            _ => npz.add_array("C", &wanted).map_err(fail)?,
+        }
+        let lengths: Array1<i32> = lengths.iter().map(|&l| l as i32).collect();
+        npz.add_array("L", &lengths).map_err(fail)?;
+        if with_points {
+            let mut points = Array3::<f64>::zeros((*count, x.dim().1, 3));
+            let movements = model.generate(*count, *conditions, options)?;
+            for (m, mut rows) in movements.iter().zip(points.outer_iter_mut()) {
+                for (p, mut row) in m.points.iter().zip(rows.outer_iter_mut()) {
+                    row.iter_mut().zip([p.x, p.y, p.t_ms]).for_each(|(out, v)| *out = v);
+                }
+            }
+            npz.add_array("points", &points).map_err(fail)?;
+        }
+        Ok(npz.finish().map_err(fail)?.into_inner())
     }
 }
 
 const PIECE: usize = 4096;
-
-fn draw(model: &Model, count: usize, conditions: Option<&[f64]>, options: &SampleOptions) -> trajgan::Result<Batch> {
-    let (features, lengths) = model.generate_features(count, conditions, options)?;
-    Ok(Batch { features, lengths, conditions: model.sample_conditions(count, conditions, options)? })
-}
-
-impl Batch {
-    /// Scaled features (length,F) of sample i.
-    fn row(&self, i: usize) -> Vec<f32> {
-        let f = self.features.dim().2;
-        self.features.index_axis(Axis(0), i).iter().take(self.lengths[i] * f).copied().collect()
-    }
-}
-
-/// Arrays as in the V4 layout: X (n,T,F), C (n) or (n,C), L (n); and points (n,T,3) of x, y in pixels and t in ms.
-fn npz(batch: &Batch, scaler: Option<&Scaler>) -> Result<Vec<u8>> {
-    let fail = |e: ndarray_npy::WriteNpzError| Failure::Work(format!("npz: {e}"));
-    let mut npz = NpzWriter::new(Cursor::new(Vec::new()));
-    npz.add_array("X", &batch.features).map_err(fail)?;
-    match batch.conditions.dim().1 {
-        1 => npz.add_array("C", &batch.conditions.column(0).to_owned()).map_err(fail)?,
-        _ => npz.add_array("C", &batch.conditions).map_err(fail)?,
-    }
-    let lengths: Array1<i32> = batch.lengths.iter().map(|&l| l as i32).collect();
-    npz.add_array("L", &lengths).map_err(fail)?;
-    if let Some(scaler) = scaler {
-        let (n, steps, _) = batch.features.dim();
-        let mut points = Array3::<f64>::zeros((n, steps, 3));
-        for (i, mut movement) in points.outer_iter_mut().enumerate() {
-            for (p, mut out) in scaler.points(&batch.row(i)).iter().zip(movement.outer_iter_mut()) {
-                out.iter_mut().zip([p.x, p.y, p.t_ms]).for_each(|(out, v)| *out = v);
-            }
-        }
-        npz.add_array("points", &points).map_err(fail)?;
-    }
-    Ok(npz.finish().map_err(fail)?.into_inner())
-}
 
 fn columns(model: &Model) -> String {
     let f = model.config().feature_dim;
     if f == FEATURES.len() { FEATURES.join(",") } else { (0..f).map(|k| format!("f{k}")).collect::<Vec<_>>().join(",") }
 }
 
-fn csv(batch: &Batch, i: usize, number: usize, scaler: Option<&Scaler>) -> String {
-    let (row, mut text) = (batch.row(i), String::new());
-    // Writing to a string does not fail.
-    match scaler {
-        Some(scaler) => {
-            for p in scaler.points(&row) {
-                let _ = writeln!(text, "{number},{:.3},{:.3},{:.3}", p.t_ms, p.x, p.y);
-            }
-        }
-        None => {
-            for step in row.chunks_exact(batch.features.dim().2) {
-                let numbers: Vec<String> = step.iter().map(f32::to_string).collect();
-                let _ = writeln!(text, "{number},{}", numbers.join(","));
-            }
-        }
-    }
-    text
-}
-
-/// `wanted` is the condition, in the units of the data where they are known.
-fn json_line(batch: &Batch, i: usize, scaler: Option<&Scaler>) -> String {
-    let condition: Vec<f32> = batch.conditions.row(i).to_vec();
-    let row = batch.row(i);
-    let line = match scaler {
-        Some(scaler) => {
-            let points = scaler.points(&row);
-            let column = |of: fn(&Point) -> f64| points.iter().map(|p| thousandth(of(p))).collect::<Vec<_>>();
-            let wanted: Vec<f64> = scaler.unscale_condition(&condition).into_iter().map(thousandth).collect();
-            json!({ "x": column(|p| p.x), "y": column(|p| p.y), "t": column(|p| p.t_ms), "wanted": wanted })
-        }
-        None => {
-            let steps: Vec<&[f32]> = row.chunks_exact(batch.features.dim().2).collect();
-            json!({ "features": steps, "wanted": condition })
-        }
-    };
-    format!("{line}\n")
+fn csv_line<T: ToString>(number: usize, row: &[T]) -> String {
+    let numbers: Vec<String> = row.iter().map(T::to_string).collect();
+    format!("{number},{}\n", numbers.join(","))
 }
 
 /// More digits of a pixel or millisecond tell nothing.

@@ -94,18 +94,18 @@ impl Log {
             "iterations_per_second": p.iterations_per_second,
             "loss": p.loss,
         });
-        match p.stage {
-            Stage::Autoencoder => {
-                (line["direct"], line["recon"], line["latent"]) = (p.direct.into(), p.recon.into(), p.latent.into());
+        // The parts of the loss, as the stage and the decoder have them.
+        let (names, parts) = match (p.stage, p.nats) {
+            (Stage::Autoencoder, None) => (["direct", "recon", "latent"], [p.direct, p.recon, p.latent]),
+            (Stage::Autoencoder, Some(nats)) => (["steps", "ticks", "stop"], nats),
+            (Stage::Gan, _) => {
+                (["critic", "wasserstein", "gradient_penalty"], [p.critic, p.wasserstein, p.gradient_penalty])
             }
-            Stage::Gan => {
-                line["critic"] = p.critic.into();
-                line["wasserstein"] = p.wasserstein.into();
-                line["gradient_penalty"] = p.gradient_penalty.into();
-            }
-        }
-        if let Some([direct, recon, latent, total]) = p.validation {
-            line["validation"] = json!({ "direct": direct, "recon": recon, "latent": latent, "loss": total });
+        };
+        names.iter().zip(parts).for_each(|(name, loss)| line[*name] = loss.into());
+        if let Some([first, second, third, total]) = p.validation {
+            let [a, b, c] = names;
+            line["validation"] = json!({ a: first, b: second, c: third, "loss": total });
         }
         writeln!(self.file, "{line}")
     }

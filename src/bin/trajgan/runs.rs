@@ -8,6 +8,7 @@ use trajgan::Model;
 use crate::console::{say, say_json};
 use crate::failure::{Failure, Result};
 use crate::run_folder;
+use crate::training::watched;
 
 /// List and compare run folders
 #[derive(clap::Subcommand)]
@@ -59,14 +60,11 @@ fn list(folder: &Path, json: bool) -> Result<()> {
         say_json(&Value::Array(rows));
         return Ok(());
     }
-    say(&format!(
-        "{:28} {:>5} {:>9} {:>8} {:>9} {:>11}",
-        "run", "files", "stage 1", "direct", "stage 2", "wasserstein"
-    ));
+    say(&format!("{:28} {:>5} {:>9} {:>8} {:>9} {:>11}", "run", "files", "stage 1", "loss", "stage 2", "wasserstein"));
     for row in &rows {
         let name = row["run"].as_str().and_then(|run| Path::new(run).file_name()).unwrap_or_default();
         let number = |v: &Value| v.as_f64().map_or_else(|| "-".into(), |v| format!("{v:.4}"));
-        let columns = [number(&row["direct"]), number(&row["wasserstein"])];
+        let columns = [number(&row["stage1_loss"]), number(&row["wasserstein"])];
         say(&format!(
             "{:28} {:>5} {:>9} {:>8} {:>9} {:>11}",
             name.display().to_string(),
@@ -88,8 +86,7 @@ fn row(path: &Path, files: usize, model: Option<&Model>) -> Value {
         "run": path,
         "files": files,
         "stage1_iterations": iterations(0),
-        "direct": loss(0, 0),
-        "recon": loss(0, 1),
+        "stage1_loss": model.and_then(|m| loss(0, watched(m.config()).1)),
         "stage2_iterations": iterations(1),
         "wasserstein": loss(1, 2),
     })
@@ -106,7 +103,7 @@ fn compare(runs: &[PathBuf], json: bool) -> Result<()> {
         }
     }
     let facts: Vec<Value> = runs.iter().zip(&loaded).map(|(path, (_, model))| row(path, 0, Some(model))).collect();
-    for name in ["stage1_iterations", "direct", "recon", "stage2_iterations", "wasserstein"] {
+    for name in ["stage1_iterations", "stage1_loss", "stage2_iterations", "wasserstein"] {
         // Done, where a setting of that name is what was to be done.
         let name_here = if name.ends_with("iterations") { format!("{name} done") } else { name.to_owned() };
         rows.push((name_here, facts.iter().map(|fact| fact[name].clone()).collect()));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trajgan::config::Preset;
+use trajgan::config::{DecoderKind, Preset};
 use trajgan::data::ReadOptions;
 use trajgan::{Config, Dataset};
 
@@ -19,6 +19,10 @@ pub struct Flags {
     /// File of settings, one `name = value` a line (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Which decoder: closed-loop (whole pixels and clock ticks, exact ends) or v6 (the original's scaled features)
+    /// [default: closed-loop for recordings, v6 for arrays]
+    #[arg(long, value_name = "NAME")]
+    decoder: Option<DecoderKind>,
     /// Settings to start from: default, fast, large or recommended
     #[arg(long, value_name = "NAME")]
     preset: Option<Preset>,
@@ -34,6 +38,24 @@ pub struct Flags {
     /// Any other setting; `trajgan train --show-settings` lists them
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
+}
+
+impl Flags {
+    /// The decoder that flags or file ask for: presets depend on it.
+    fn decoder_or(&self, file: &serde_json::Map<String, Value>) -> Result<Option<DecoderKind>> {
+        let set = self.set.iter().filter_map(|pair| pair.split_once('=')).rfind(|(name, _)| name.trim() == "decoder");
+        let word = set.map(|(_, word)| word.trim().trim_matches('"')).or_else(|| file.get("decoder")?.as_str());
+        match self.decoder {
+            Some(decoder) => Ok(Some(decoder)),
+            None => Ok(word.map(str::parse).transpose()?),
+        }
+    }
+
+    /// The same flags for data that is arrays of features: the closed-loop decoder is not for those.
+    pub fn for_arrays(&self) -> Result<Flags> {
+        let file = self.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
+        Ok(Flags { decoder: self.decoder_or(&file)?.or(Some(DecoderKind::V6)), ..self.clone() })
+    }
 }
 
 /// What only the program needs to know.
@@ -61,7 +83,10 @@ impl Settings {
         let file = flags.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
         let named = file.get("config_preset").and_then(Value::as_str).map(str::parse::<Preset>).transpose()?;
         let preset = flags.preset.or(named).unwrap_or(Preset::Default);
-        let config = model.cloned().unwrap_or_else(|| Config::preset(preset));
+        let config = model.cloned().unwrap_or(match flags.decoder_or(&file)? {
+            Some(DecoderKind::V6) => Config::preset(preset),
+            Some(DecoderKind::ClosedLoop) | None => Config::closed_loop(preset),
+        });
         let (read, program) = (ReadOptions::default(), Program::default());
         let settings = Settings { config, read, program, given: BTreeSet::new() };
         settings.with(flags, file, model.is_some())
@@ -81,6 +106,9 @@ impl Settings {
         let origin = flags.config.as_deref().unwrap_or(Path::new("")).display().to_string();
         for (name, value) in file {
             self.put(&name, value, &origin)?;
+        }
+        if let Some(decoder) = flags.decoder {
+            self.put("decoder", decoder.name().into(), "--decoder")?;
         }
         self.put_flags(flags)?;
         self.config.check()?;

@@ -62,6 +62,9 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Failure::Usage("--stage 2 learns on top of stage 1: name its model with --from".into()));
     }
     let path = settings.data(args.data.as_deref())?;
+    if path.join("X_train.npy").is_file() && from.is_none() {
+        settings = Settings::new(&args.settings.for_arrays()?, None)?;
+    }
     let (data, _) = recordings::open(&path, &mut settings, console)?;
     let model = match from {
         Some(model) => model,

@@ -1,11 +1,12 @@
 //! The training that `train`, `resume` and `demo` share: stages with progress, checkpoints, log and Ctrl-C.
 
 use serde_json::{Value, json};
+use trajgan::config::DecoderKind;
 use trajgan::{Config, Control, Dataset, Error, Model, Outcome, Progress, SampleOptions, Stage, TrainOptions};
 
 use crate::console::{self, Console};
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::output::Order;
 use crate::run_folder::{Log, RunFolder};
 
 /// Samples that a finished run leaves behind, as the original's n_samples.
@@ -47,7 +48,8 @@ impl Job<'_> {
             self.model.save(&path)?;
             let samples = self.folder.samples();
             let options = SampleOptions { threads: self.threads, ..SampleOptions::default() };
-            output::write(&self.model, &samples, SAMPLES, None, &options, false)?;
+            let order = Order { model: &self.model, count: SAMPLES, conditions: None, options, features: false };
+            order.write(&samples)?;
             self.console.line(&format!("Model: {}", path.display()));
             self.console.line(&format!("Samples: {}", samples.display()));
             (summary["model"], summary["samples"]) = (json!(path), json!(samples));
@@ -88,15 +90,24 @@ impl Job<'_> {
         if outcome.converged {
             self.console.line(&format!("Converged at iteration {}!", outcome.iterations));
         }
-        let history = &self.model.stages()[stage as usize - 1].history;
         if stage == Stage::Autoencoder {
-            let best = history.iter().map(|r| r.losses[0]).fold(f64::INFINITY, f64::min);
-            self.console.line(&format!("Best direct reconstruction loss: {best:.4}"));
+            let (name, which) = watched(&self.config);
+            let history = self.model.stages()[0].history.iter();
+            let best = history.map(|record| record.losses[which]).fold(f64::INFINITY, f64::min);
+            self.console.line(&format!("Best {name}: {best:.4}"));
         }
         if outcome.waste.padded_steps > 0 {
             let share = 100.0 * outcome.waste.share();
             self.console.line(&format!("Padding that was not computed: {share:.1} % of all steps"));
         }
+    }
+}
+
+/// The loss that tells how well stage 1 does: its name, and where it stands in a record.
+pub fn watched(config: &Config) -> (&'static str, usize) {
+    match config.decoder {
+        DecoderKind::V6 => ("direct reconstruction loss", 0),
+        DecoderKind::ClosedLoop => ("loss in nats an event", 3),
     }
 }
 
