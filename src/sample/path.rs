@@ -255,7 +255,8 @@ impl PathOptions {
             return Err(Error::argument("polling_hz", self.polling_hz, "60 to 8000, or 0 for off"));
         }
         let (low, high) = (self.min_duration_ms, self.max_duration_ms);
-        if !(low >= 0.0 && low.is_finite()) || !(high >= 0.0 && high.is_finite()) || (high > 0.0 && high < low) {
+        let finite = [low, high].iter().all(|d| *d >= 0.0 && d.is_finite());
+        if !finite || (high > 0.0 && high < low) {
             let expected = "0 or more, the longest not below the shortest";
             return Err(Error::argument("min_duration_ms, max_duration_ms", format!("{low}, {high}"), expected));
         }
