@@ -69,6 +69,7 @@ fn recordings(folder: &Path) -> &'static str {
 
 /// A model that learns next to nothing in next to no time.
 const SMALL: &str = "
+decoder = \"v6\"
 encoder_hidden_dim = 8
 encoder_num_layers = 1
 decoder_hidden_dim = 8
@@ -163,7 +164,7 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
         let out = good(folder.path(), &[&["train", "--show-settings"], args].concat());
         out.parse::<toml::Table>().unwrap()
     };
-    let preset = show(&["--preset", "fast"]);
+    let preset = show(&["--preset", "fast", "--decoder", "v6"]);
     assert_eq!((preset["latent_dim"].as_integer(), preset["batch_size"].as_integer()), (Some(32), Some(32)));
     let file = show(&["--preset", "fast", "--config", "small.toml"]);
     assert_eq!((file["latent_dim"].as_integer(), file["batch_size"].as_integer()), (Some(6), Some(16)));
@@ -175,7 +176,7 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
     let lists = show(&["--set", "generator_hidden_dims=[3,4]", "--set", "min_distance=12.5"]);
     assert_eq!(lists["generator_hidden_dims"].as_array().unwrap().len(), 2);
     assert_eq!(lists["min_distance"].as_float(), Some(12.5));
-    fs::write(folder.path().join("named.toml"), "config_preset = \"large\"\n").unwrap();
+    fs::write(folder.path().join("named.toml"), "config_preset = \"large\"\ndecoder = \"v6\"\n").unwrap();
     assert_eq!(show(&["--config", "named.toml"])["noise_dim"].as_integer(), Some(256));
     // What is shown is a settings file.
     fs::write(folder.path().join("shown.toml"), toml::to_string(&flags).unwrap()).unwrap();
@@ -201,7 +202,7 @@ fn generate_writes_all_forms() {
     // The same movements as text, and the later half of them by itself.
     good(folder, &["generate", "--model", &model, "--count", "7", "-o", "a.csv", "--seed", "3", "--threads", "3"]);
     let csv = fs::read_to_string(folder.join("a.csv")).unwrap();
-    assert!(csv.starts_with("movement,t_ms,x,y\n0,0.000,0.000,0.000\n"), "{csv}");
+    assert!(csv.starts_with("movement,t_ms,x,y\n0,0,0,0\n"), "{csv}");
     let xs = |k: usize| -> Vec<f64> {
         let rows = csv.lines().skip(1).map(|line| line.split(',').map(|w| w.parse().unwrap()).collect::<Vec<f64>>());
         rows.filter(|row| row[0] == k as f64).map(|row| row[2]).collect()
@@ -230,6 +231,36 @@ fn generate_writes_all_forms() {
     let wanted: Vec<Value> = made.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).collect();
     let first = |v: &Value| v["wanted"][0].as_f64().unwrap();
     assert!((first(&wanted[1]) - 250.5).abs() < 0.01 && wanted.len() == 3 && numbers(&wanted[0]["x"]).len() == 20);
+}
+
+#[test]
+fn the_closed_loop_decoder_ends_at_the_distance_asked_for() {
+    let folder = workplace();
+    let folder = folder.path();
+    let run = train(folder, &["--decoder", "closed-loop", "--iterations", "15"]);
+    let model = run["model"].as_str().unwrap();
+    let log = fs::read_to_string(folder.join(path(&run["run"])).join("logs/progress.jsonl")).unwrap();
+    assert!(log.lines().next().unwrap().contains("\"ticks\":"), "{log}");
+    assert!(good(folder, &["inspect", model]).contains("walker"));
+    good(folder, &["generate", "--model", model, "--count", "9", "--distance", "120", "-o", "a.jsonl"]);
+    for line in fs::read_to_string(folder.join("a.jsonl")).unwrap().lines() {
+        let m: Value = serde_json::from_str(line).unwrap();
+        let last = |name: &str| m[name].as_array().unwrap().last().unwrap().as_f64().unwrap();
+        let distance = last("x").hypot(last("y"));
+        assert!((distance - 120.0).abs() < 1.0 && (m["wanted"][0].as_f64().unwrap() - distance).abs() < 0.01, "{line}");
+    }
+    good(folder, &["generate", "--model", model, "--count", "9", "-o", "a.npz"]);
+    let mut npz = ndarray_npy::NpzReader::new(fs::File::open(folder.join("a.npz")).unwrap()).unwrap();
+    assert_eq!(npz.by_name::<ndarray::OwnedRepr<f64>, ndarray::Ix3>("points.npy").unwrap().dim(), (9, 48, 3));
+    assert!(
+        refused(folder, &["generate", "--model", model, "-o", "b.csv", "--seq-len", "20"], 2).contains("closed-loop")
+    );
+    // Arrays have no pixels to walk in.
+    good(folder, &["prepare", "recordings.jsonl", "-o", "prepared", "--config", "small.toml"]);
+    let shown = good(folder, &["train", "prepared", "--iterations", "1", "--set", "encoder_hidden_dim=4"]);
+    assert!(shown.contains("Direct: "), "{shown}");
+    let line = refused(folder, &["train", "prepared", "--decoder", "closed-loop", "--set", "max_seq_len=48"], 2);
+    assert!(line.contains("arrays of features"), "{line}");
 }
 
 fn check_npz(folder: &Path, model: &str, movements: &[Value]) {
@@ -310,7 +341,9 @@ fn prepare_reports_what_it_left_out_and_train_reads_what_it_wrote() {
     assert_eq!(fs::read_dir(folder).unwrap().count(), 3, "something was left beside the folder");
     let checked = json(folder, &["validate", "prepared"]);
     assert_eq!(checked["usable"], true);
-    assert!(checked["files"][0]["facts"]["X_shape"].as_str().unwrap().ends_with(", 8)"));
+    let shape = |letter: &str| checked["files"][0]["facts"][format!("{letter}_shape")].clone();
+    let n = report["prepared"]["train"].as_u64().unwrap();
+    assert_eq!((shape("X"), shape("C")), (serde_json::json!([n, 36, 8]), serde_json::json!([n])));
     let run = json(folder, &["train", "prepared", "--config", "small.toml", "--iterations", "5"]);
     assert_eq!(run["stage2"]["iterations"], 5);
     // Neither another's folder nor a damaged one is replaced.
@@ -343,7 +376,7 @@ fn validate_names_the_bad_files() {
     let bad = |file: &&Value| file["unusable"].is_array();
     let bad: Vec<&Value> = report["files"].as_array().unwrap().iter().filter(bad).collect();
     assert!(report["usable"] == false && bad.len() == 2, "{report}");
-    assert!(bad[1]["unusable"].to_string().contains("t_ms is 8"), "{report}");
+    assert!(bad[1]["unusable"].to_string().contains("t_ms: is 8"), "{report}");
     let shown = trajgan(folder, &["validate", "set"]);
     assert!(text(&shown.stdout).contains("NOT USABLE") && text(&shown.stderr).lines().count() == 1);
 }
