@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
-use crate::data::{LengthModel, Scaler};
+use crate::config::{Config, DecoderKind};
+use crate::data::{LengthModel, Scaler, StepCodec};
 use crate::error::{Error, Result};
 use crate::files::{FORMAT_KEY, Tensor, TensorFile, Values};
 use crate::model::{DataModel, Device, Model, StageState};
@@ -33,6 +33,7 @@ struct Metadata {
 struct DataMetadata {
     scaler: Option<Scaler>,
     lengths: LengthModel,
+    codec: Option<StepCodec>,
     hash: String,
 }
 
@@ -43,6 +44,7 @@ struct Format {
 }
 
 const CONDITIONS: &str = "data.conditions";
+const AVERAGE: &str = "train.generator.average";
 const MOMENTS: [&str; 3] = ["autoencoder", "generator", "discriminator"];
 
 impl Model {
@@ -59,17 +61,24 @@ impl Model {
     fn file(&self, training: bool) -> Result<TensorFile> {
         let mut file = TensorFile::default();
         let layout = &self.networks.layout;
-        for (entries, arena) in [(&layout.entries, &self.weights.params), (&layout.buffers, &self.buffers)] {
+        let mut params = self.weights.params.clone();
+        if !training && !self.average.is_empty() {
+            params[self.networks.generator_range.clone()].copy_from_slice(&self.average);
+        }
+        for (entries, arena) in [(&layout.entries, &params), (&layout.buffers, &self.buffers)] {
             for entry in entries {
                 put(&mut file, entry.name.clone(), entry.shape.clone(), arena[entry.range()].to_vec());
             }
         }
         if let Some(data) = &self.data {
-            let columns = self.config.condition_dim;
+            let columns = DataModel::condition_columns(&self.config);
             put(&mut file, CONDITIONS.into(), vec![data.conditions.len() / columns, columns], data.conditions.clone());
         }
         let mut stages = self.stages.clone();
         if training {
+            if !self.average.is_empty() {
+                put(&mut file, AVERAGE.into(), vec![self.average.len()], self.average.clone());
+            }
             for (name, moments) in MOMENTS.iter().zip(&self.moments).filter(|(_, m)| m.steps > 0) {
                 put(&mut file, format!("train.{name}.m"), vec![moments.m.len()], moments.m.clone());
                 put(&mut file, format!("train.{name}.v"), vec![moments.v.len()], moments.v.clone());
@@ -77,16 +86,17 @@ impl Model {
         } else {
             stages.iter_mut().for_each(|s| *s = StageState { recent: Vec::new(), schedule: None, ..s.clone() });
         }
-        let data = self.data.as_ref();
+        let data = self.data.as_ref().map(|d| DataMetadata {
+            scaler: d.scaler.clone(),
+            lengths: d.lengths.clone(),
+            codec: d.codec.clone(),
+            hash: d.hash.clone(),
+        });
         let metadata = Metadata {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             config: self.config.clone(),
-            data: data.map(|d| DataMetadata {
-                scaler: d.scaler.clone(),
-                lengths: d.lengths.clone(),
-                hash: d.hash.clone(),
-            }),
+            data,
             stages,
             optimizer_steps: if training { self.moments.each_ref().map(|m| m.steps) } else { [0; 3] },
         };
@@ -129,6 +139,9 @@ impl Model {
                 model.moments[i] = Moments { m, v, steps };
             }
         }
+        if reader.file.tensors.contains_key(AVERAGE) {
+            model.average = reader.take(AVERAGE, Some(&[model.networks.generator_range.len()]))?;
+        }
         reader.finish()?;
         Ok(model)
     }
@@ -146,6 +159,23 @@ impl Model {
 
 fn put(file: &mut TensorFile, name: String, shape: Vec<usize>, values: Vec<f32>) {
     file.tensors.insert(name, Tensor { shape, values: Values::F32(values) });
+}
+
+/// A closed-loop model has a codec with as many classes as its heads; a v6 model has none.
+fn check_codec(config: &Config, codec: Option<&StepCodec>) -> Result<()> {
+    match (config.decoder, codec) {
+        (DecoderKind::V6, None) => Ok(()),
+        (DecoderKind::ClosedLoop, Some(codec)) => {
+            codec.check()?;
+            let (got, expected) =
+                ([codec.step_classes(), codec.tick_classes()], [2 * config.step_magnitudes - 1, config.tick_classes]);
+            if got == expected {
+                return Ok(());
+            }
+            Err(Error::argument("codec", format!("{got:?} classes"), format!("{expected:?}")))
+        }
+        (kind, _) => Err(Error::argument("codec", codec.is_some(), format!("what decoder {} has", kind.name()))),
+    }
 }
 
 /// Takes tensors out of a file; what is left at the end is an error.
@@ -190,8 +220,9 @@ impl Reader<'_> {
     }
 
     fn data(&self, config: &Config, data: DataMetadata, conditions: Vec<f32>) -> Result<DataModel> {
-        if conditions.is_empty() || !conditions.len().is_multiple_of(config.condition_dim) {
-            let expected = format!("rows of {}", config.condition_dim);
+        let columns = DataModel::condition_columns(config);
+        if conditions.is_empty() || !conditions.len().is_multiple_of(columns) {
+            let expected = format!("rows of {columns}");
             return self.fail(CONDITIONS, format!("{} numbers, expected {expected}", conditions.len()));
         }
         let checked = data.lengths.check(config.max_seq_len).and_then(|()| match &data.scaler {
@@ -202,9 +233,16 @@ impl Reader<'_> {
             Some(scaler) => scaler.check(),
             None => Ok(()),
         });
+        let checked = checked.and_then(|()| check_codec(config, data.codec.as_ref()));
         match checked {
             Err(e) => self.fail("metadata.trajgan.data", e),
-            Ok(()) => Ok(DataModel { scaler: data.scaler, lengths: data.lengths, conditions, hash: data.hash }),
+            Ok(()) => Ok(DataModel {
+                scaler: data.scaler,
+                lengths: data.lengths,
+                codec: data.codec,
+                conditions,
+                hash: data.hash,
+            }),
         }
     }
 

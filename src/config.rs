@@ -50,6 +50,10 @@ choice!(
 choice!(
     /// Learning rate of stage 1. See `nn::optim::Schedule`.
     ScheduleKind { None = "none", Cosine = "cosine", Step = "step", Plateau = "plateau", OneCycle = "onecycle" });
+choice!(
+    /// How a summary becomes a movement. v6: the seed's, eight scaled features. closed-loop: ours, whole pixels and
+    /// clock ticks, walking to its target.
+    DecoderKind { V6 = "v6", ClosedLoop = "closed-loop" });
 choice!(Preset { Default = "default", Fast = "fast", Large = "large", Recommended = "recommended" });
 choice!(
     /// What a movement is conditioned on, where the data set does not bring its own numbers.
@@ -60,6 +64,7 @@ choice!(
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     // Architecture: fixed for a model's life. Letters as in the shapes: F T L S N C.
+    pub decoder: DecoderKind,
     pub feature_dim: usize,
     pub max_seq_len: usize,
     pub encoder_hidden_dim: usize,
@@ -76,6 +81,9 @@ pub struct Config {
     pub expander_hidden_dim: usize,
     pub expander_num_layers: usize,
     pub expander_dropout: f64,
+    /// closed-loop: classes of a step's pixels along an axis, without its sign, and of its ticks.
+    pub step_magnitudes: usize,
+    pub tick_classes: usize,
     pub noise_dim: usize,
     pub condition_dim: usize,
     pub generator_type: GeneratorKind,
@@ -100,6 +108,9 @@ pub struct Config {
     pub stage1_patience: u64,
     pub stage1_grad_clip: f64,
     pub stage1_weight_decay: f64,
+    /// closed-loop: standard deviation of the noise on summaries, while it trains and while it samples, so that it
+    /// tolerates the generator's errors.
+    pub summary_noise: f64,
     pub optimizer: OptimizerKind,
     pub lr_schedule: ScheduleKind,
     /// cosine: iterations between warm restarts.
@@ -123,6 +134,11 @@ pub struct Config {
     pub adam_beta2: f64,
     pub stage2_grad_clip: f64,
     pub stage2_weight_decay: f64,
+    /// Samples come from the average of the generator's weights: average <- this x average + (1 - this) x weights after
+    /// every iteration. 0: from the weights as they are.
+    pub generator_average: f64,
+    /// Rows of a stage-2 batch; 0: batch_size.
+    pub stage2_batch_size: usize,
 
     // Both stages.
     pub batch_size: usize,
@@ -149,6 +165,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
+            decoder: DecoderKind::V6,
             feature_dim: 8,
             max_seq_len: 200,
             encoder_hidden_dim: 64,
@@ -164,6 +181,8 @@ impl Default for Config {
             expander_hidden_dim: 128,
             expander_num_layers: 2,
             expander_dropout: 0.1,
+            step_magnitudes: 28,
+            tick_classes: 12,
             noise_dim: 128,
             condition_dim: 1,
             generator_type: GeneratorKind::Standard,
@@ -183,6 +202,7 @@ impl Default for Config {
             stage1_patience: 1000,
             stage1_grad_clip: 1.0,
             stage1_weight_decay: 1e-5,
+            summary_noise: 0.3,
             optimizer: OptimizerKind::Adam,
             lr_schedule: ScheduleKind::None,
             lr_cosine_period: 5000,
@@ -201,6 +221,8 @@ impl Default for Config {
             adam_beta2: 0.9,
             stage2_grad_clip: 1.0,
             stage2_weight_decay: 0.0,
+            generator_average: 0.0,
+            stage2_batch_size: 0,
             batch_size: 64,
             log_interval: 100,
             eval_interval: 1000,
@@ -257,6 +279,54 @@ impl Config {
         }
     }
 
+    /// A preset for the closed-loop decoder. Its loss is a likelihood in nats, its data pixels and ticks, so it has
+    /// settings of its own; the presets differ in width and in how long they train.
+    pub fn closed_loop(preset: Preset) -> Config {
+        let base = Config {
+            decoder: DecoderKind::ClosedLoop,
+            encoder_hidden_dim: 96,
+            encoder_num_layers: 2,
+            lstm_dropout: 0.1,
+            summary_dim: 32,
+            pool_type: Pool::Hybrid,
+            lr_autoencoder: 4e-3,
+            stage1_iterations: 12_000,
+            stage1_weight_decay: 1e-4,
+            optimizer: OptimizerKind::AdamW,
+            lr_schedule: ScheduleKind::OneCycle,
+            lr_generator: 2e-4,
+            lr_discriminator: 2e-4,
+            generator_average: 0.998,
+            stage2_iterations: 5000,
+            stage2_batch_size: 128,
+            ..Config::default()
+        };
+        match preset {
+            Preset::Default | Preset::Recommended => base,
+            Preset::Fast => Config {
+                encoder_hidden_dim: 64,
+                expander_hidden_dim: 64,
+                generator_hidden_dims: vec![128, 128],
+                discriminator_hidden_dims: vec![128, 128],
+                noise_dim: 64,
+                stage1_iterations: 4000,
+                stage2_iterations: 2000,
+                ..base
+            },
+            Preset::Large => {
+                Config { expander_hidden_dim: 256, stage1_iterations: 20_000, stage2_iterations: 10_000, ..base }
+            }
+        }
+    }
+
+    /// Numbers that generator and critic see of a condition. closed-loop: log distance, direction cosine and sine.
+    pub fn condition_inputs(&self) -> usize {
+        match self.decoder {
+            DecoderKind::V6 => self.condition_dim,
+            DecoderKind::ClosedLoop => 3,
+        }
+    }
+
     /// Names the first setting that is out of range.
     pub fn check(&self) -> Result<()> {
         let sizes = [
@@ -277,6 +347,7 @@ impl Config {
             ("discriminator_n_scales", self.discriminator_n_scales, MAX_LAYERS),
             ("batch_size", self.batch_size, MAX_BATCH),
             ("n_critic", self.n_critic as usize, 1000),
+            ("tick_classes", self.tick_classes, 128),
         ];
         for (name, value, most) in sizes {
             if !(1..=most).contains(&value) {
@@ -305,6 +376,7 @@ impl Config {
             ("expander_dropout", self.expander_dropout),
             ("adam_beta1", self.adam_beta1),
             ("adam_beta2", self.adam_beta2),
+            ("generator_average", self.generator_average),
         ];
         for (name, value) in below_one {
             if !(0.0..1.0).contains(&value) {
@@ -312,9 +384,6 @@ impl Config {
             }
         }
         let positive = [
-            ("lr_autoencoder", self.lr_autoencoder),
-            ("lr_generator", self.lr_generator),
-            ("lr_discriminator", self.lr_discriminator),
             ("stage1_grad_clip", self.stage1_grad_clip),
             ("stage2_grad_clip", self.stage2_grad_clip),
             ("truncation_psi", self.truncation_psi),
@@ -322,6 +391,17 @@ impl Config {
         for (name, value) in positive {
             if !(value > 0.0 && value.is_finite()) {
                 return Err(Error::argument(name, value, "a number above 0"));
+            }
+        }
+        let rates = [
+            ("lr_autoencoder", self.lr_autoencoder),
+            ("lr_generator", self.lr_generator),
+            ("lr_discriminator", self.lr_discriminator),
+        ];
+        for (name, value) in rates {
+            // A step moves a weight by about the rate: beyond this finite gradients could make infinite weights.
+            if !(value > 0.0 && value <= 10.0) {
+                return Err(Error::argument(name, value, "above 0, up to 10"));
             }
         }
         let not_negative = [
@@ -332,6 +412,7 @@ impl Config {
             ("lambda_fm", self.lambda_fm),
             ("stage1_threshold", self.stage1_threshold),
             ("stage1_weight_decay", self.stage1_weight_decay),
+            ("summary_noise", self.summary_noise),
             ("stage2_weight_decay", self.stage2_weight_decay),
             ("lr_step_gamma", self.lr_step_gamma),
             ("lr_plateau_factor", self.lr_plateau_factor),
@@ -359,6 +440,19 @@ impl Config {
     }
 
     fn check_combinations(&self) -> Result<()> {
+        if !(2..=128).contains(&self.step_magnitudes) {
+            return Err(Error::argument("step_magnitudes", self.step_magnitudes, "2 to 128"));
+        }
+        if self.stage2_batch_size > MAX_BATCH {
+            return Err(Error::argument("stage2_batch_size", self.stage2_batch_size, format!("0 to {MAX_BATCH}")));
+        }
+        if self.decoder == DecoderKind::ClosedLoop && self.condition_dim != 1 {
+            return Err(Error::argument(
+                "condition_dim",
+                self.condition_dim,
+                "1 with the closed-loop decoder: the distance",
+            ));
+        }
         if self.pool_type == Pool::Attention && self.latent_dim < 2 {
             return Err(Error::argument("latent_dim", self.latent_dim, "2 or more with attention pooling"));
         }
@@ -385,6 +479,7 @@ impl Config {
 
 /// The settings that cannot change once a model exists.
 const ARCHITECTURE: &[&str] = &[
+    "decoder",
     "feature_dim",
     "max_seq_len",
     "encoder_hidden_dim",
@@ -397,6 +492,8 @@ const ARCHITECTURE: &[&str] = &[
     "expand_type",
     "expander_hidden_dim",
     "expander_num_layers",
+    "step_magnitudes",
+    "tick_classes",
     "noise_dim",
     "condition_dim",
     "generator_type",
@@ -416,6 +513,7 @@ mod tests {
     fn presets_pass_their_own_check() {
         for &preset in Preset::ALL {
             Config::preset(preset).check().unwrap();
+            Config::closed_loop(preset).check().unwrap();
         }
     }
 

@@ -11,6 +11,7 @@ pub mod readers;
 pub mod recording;
 pub mod scaler;
 pub mod split;
+pub mod steps;
 
 pub use batches::{LengthAware, Stratified, Waste};
 pub use dataset::Dataset;
@@ -21,3 +22,4 @@ pub use readers::{CutOptions, ReadOptions, ReadReport, Rejected};
 pub use recording::{Movement, Point};
 pub use scaler::Scaler;
 pub use split::Split;
+pub use steps::StepCodec;

@@ -37,6 +37,14 @@ impl Movement {
         }
     }
 
+    /// From the first point to the last, in whole pixels.
+    pub fn target(&self) -> [f64; 2] {
+        match (self.points.first(), self.points.last()) {
+            (Some(a), Some(b)) => [(b.x - a.x).round(), (b.y - a.y).round()],
+            _ => [0.0; 2],
+        }
+    }
+
     /// Pixels along the way.
     pub fn path_length(&self) -> f64 {
         self.points.windows(2).map(|p| (p[1].x - p[0].x).hypot(p[1].y - p[0].y)).sum()

@@ -223,7 +223,8 @@ impl Scale {
     ) -> Scale {
         let projection = c.discriminator_type == CriticKind::Projection;
         let (middle, outputs) = if projection { (64, hidden[hidden.len() - 1]) } else { (32, 64) };
-        let embed = Embed::new(layout, &format!("{name}.cond_embed"), c.condition_dim, middle, outputs, !projection);
+        let embed =
+            Embed::new(layout, &format!("{name}.cond_embed"), c.condition_inputs(), middle, outputs, !projection);
         let mut width = summary + if projection { 0 } else { outputs };
         let mut layers = Vec::new();
         for (i, &h) in hidden.iter().enumerate() {

@@ -70,7 +70,7 @@ impl<R> GeneratorTrace<R> {
 impl Generator {
     pub fn new(layout: &mut Layout, c: &Config) -> Generator {
         let film = c.generator_type == GeneratorKind::Film;
-        let embed = Embed::new(layout, "generator.cond_embed", c.condition_dim, 32, EMBED, !film);
+        let embed = Embed::new(layout, "generator.cond_embed", c.condition_inputs(), 32, EMBED, !film);
         let mut width = c.noise_dim + if film { 0 } else { EMBED };
         let mut blocks = Vec::new();
         for (i, &hidden) in c.generator_hidden_dims.iter().enumerate() {

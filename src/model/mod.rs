@@ -1,6 +1,6 @@
 //! The networks, and the model that they make. Knows no files, clocks or C.
 
-pub mod autoencoder;
+pub mod closed_loop;
 pub mod critic;
 pub mod dense;
 pub mod embed;
@@ -10,26 +10,24 @@ pub mod generator;
 pub mod pooler;
 pub mod sequence;
 mod state;
+pub mod v6;
+pub mod walker;
 
 use std::ops::Range;
 
-use crate::config::Config;
+use crate::config::{Config, DecoderKind};
 use crate::nn::Layout;
+use closed_loop::ClosedLoop;
 use critic::Critic;
-use expander::Expander;
 use generator::Generator;
-use pooler::Pooler;
-use sequence::SequenceMap;
 pub use state::{DataModel, Device, EarlyStop, Model, Record, StageState, WINDOW};
+use v6::V6;
 
 /// All networks of a configuration and the name table of their tensors.
 #[derive(Clone, Debug)]
 pub struct Networks {
     pub layout: Layout,
-    pub encoder: SequenceMap,
-    pub decoder: SequenceMap,
-    pub pooler: Pooler,
-    pub expander: Expander,
+    pub autoencoder: Autoencoder,
     pub generator: Generator,
     pub critic: Critic,
     /// Ranges of the arena that an optimiser owns.
@@ -38,32 +36,41 @@ pub struct Networks {
     pub critic_range: Range<usize>,
 }
 
+/// What stage 1 trains.
+#[derive(Clone, Debug)]
+pub enum Autoencoder {
+    V6(V6),
+    ClosedLoop(ClosedLoop),
+}
+
 impl Networks {
     pub fn new(c: &Config) -> Networks {
         let mut layout = Layout::default();
-        let l = &mut layout;
-        let (hidden, layers, p) = (c.encoder_hidden_dim, c.encoder_num_layers, c.lstm_dropout);
-        let encoder = SequenceMap::new(l, "encoder", c.feature_dim, hidden, c.latent_dim, layers, p);
-        let (hidden, layers) = (c.decoder_hidden_dim, c.decoder_num_layers);
-        let decoder = SequenceMap::new(l, "decoder", c.latent_dim, hidden, c.feature_dim, layers, p);
-        let pooler = Pooler::new(l, c);
-        let expander = Expander::new(l, c);
-        let autoencoder_range = 0..l.len();
-        let generator = Generator::new(l, c);
-        let generator_range = autoencoder_range.end..l.len();
-        let critic = Critic::new(l, c);
-        let critic_range = generator_range.end..l.len();
-        Networks {
-            encoder,
-            decoder,
-            pooler,
-            expander,
-            generator,
-            critic,
-            autoencoder_range,
-            generator_range,
-            critic_range,
-            layout,
+        let autoencoder = match c.decoder {
+            DecoderKind::V6 => Autoencoder::V6(V6::new(&mut layout, c)),
+            DecoderKind::ClosedLoop => Autoencoder::ClosedLoop(ClosedLoop::new(&mut layout, c)),
+        };
+        let autoencoder_range = 0..layout.len();
+        let generator = Generator::new(&mut layout, c);
+        let generator_range = autoencoder_range.end..layout.len();
+        let critic = Critic::new(&mut layout, c);
+        let critic_range = generator_range.end..layout.len();
+        Networks { layout, autoencoder, generator, critic, autoencoder_range, generator_range, critic_range }
+    }
+
+    /// The seed's autoencoder, if the model has that.
+    pub fn v6(&self) -> Option<&V6> {
+        match &self.autoencoder {
+            Autoencoder::V6(v6) => Some(v6),
+            Autoencoder::ClosedLoop(_) => None,
+        }
+    }
+
+    /// The closed-loop autoencoder, if the model has that.
+    pub fn closed_loop(&self) -> Option<&ClosedLoop> {
+        match &self.autoencoder {
+            Autoencoder::V6(_) => None,
+            Autoencoder::ClosedLoop(closed_loop) => Some(closed_loop),
         }
     }
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Networks;
 use crate::backend::cpu::Isa;
-use crate::config::Config;
-use crate::data::{LengthModel, Prepared, Scaler};
+use crate::config::{Config, DecoderKind};
+use crate::data::{LengthModel, Movement, Prepared, Scaler, StepCodec};
 use crate::error::{Error, Result};
 use crate::nn::Weights;
 use crate::nn::optim::{Moments, Schedule};
@@ -41,7 +41,10 @@ pub struct DataModel {
     /// None for arrays that came without limits: such a model speaks features only.
     pub scaler: Option<Scaler>,
     pub lengths: LengthModel,
-    /// (n,C) scaled: training conditions to draw from, at most [`MOST_CONDITIONS`].
+    /// closed-loop only.
+    pub codec: Option<StepCodec>,
+    /// What samples without a condition draw from, at most [`MOST_CONDITIONS`] rows. v6: (n,C) scaled conditions;
+    /// closed-loop: (n,2) targets in pixels.
     pub conditions: Vec<f32>,
     /// Of the training split.
     pub hash: String,
@@ -51,13 +54,29 @@ pub struct DataModel {
 pub const MOST_CONDITIONS: usize = 4096;
 
 impl DataModel {
-    pub fn new(data: &Prepared) -> DataModel {
-        let (n, c) = (data.train.len(), data.train.condition_dim());
+    pub fn new(data: &Prepared, config: &Config) -> Result<DataModel> {
+        let n = data.train.len();
         let kept = n.min(MOST_CONDITIONS);
         let every = (0..kept).map(|i| i * n / kept); // evenly spread
-        let conditions = every.flat_map(|i| data.train.condition(i).to_vec()).collect();
-        debug_assert_eq!(c * kept, Vec::<f32>::len(&conditions));
-        DataModel { scaler: data.scaler.clone(), lengths: data.lengths.clone(), conditions, hash: data.hash.clone() }
+        let movements = || (0..n).filter_map(|i| data.train.movement(i));
+        let (codec, conditions) = match config.decoder {
+            DecoderKind::V6 => (None, every.flat_map(|i| data.train.condition(i).to_vec()).collect()),
+            DecoderKind::ClosedLoop => {
+                let all: Vec<&Movement> = movements().collect();
+                let codec = StepCodec::fit(&all, config.step_magnitudes, config.tick_classes)?;
+                (Some(codec), every.filter_map(|i| all.get(i)).flat_map(|m| m.target().map(|x| x as f32)).collect())
+            }
+        };
+        let (scaler, lengths, hash) = (data.scaler.clone(), data.lengths.clone(), data.hash.clone());
+        Ok(DataModel { scaler, lengths, codec, conditions, hash })
+    }
+
+    /// Numbers in a row of `conditions`.
+    pub fn condition_columns(config: &Config) -> usize {
+        match config.decoder {
+            DecoderKind::V6 => config.condition_dim,
+            DecoderKind::ClosedLoop => 2,
+        }
     }
 }
 
@@ -155,6 +174,8 @@ pub struct Model {
     pub(crate) buffers: Vec<f32>,
     pub(crate) data: Option<DataModel>,
     pub(crate) stages: [StageState; 2],
+    /// Running average of the generator's weights, or empty.
+    pub(crate) average: Vec<f32>,
     /// Of autoencoder, generator and critic.
     pub(crate) moments: [Moments<f32>; 3],
     /// What sampling needs beside the weights, made on first use.
@@ -189,6 +210,7 @@ impl Model {
             buffers,
             data: None,
             stages: Default::default(),
+            average: Vec::new(),
             moments: Default::default(),
             sampler: OnceLock::new(),
         })

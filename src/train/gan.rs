@@ -1,13 +1,15 @@
 //! The loop of stage 2. The frozen encoder runs once, in evaluation mode, over the whole training set.
 
+use super::shards::Batch;
 use super::stage2::{GanBatch, Learner, Stage2};
 use super::{Clock, Done, OnProgress, Outcome, Stage, TrainOptions};
 use crate::backend::cpu::Pool;
 use crate::config::Config;
-use crate::data::{Prepared, Split, Stratified, Waste};
+use crate::data::steps::condition;
+use crate::data::{Prepared, StepCodec, Stratified, Waste};
 use crate::error::Result;
 use crate::model::Model;
-use crate::rng::{Rng, Stream};
+use crate::rng::{Rng, Stream, unit_f32};
 
 impl Model {
     pub(super) fn train_gan(
@@ -16,13 +18,22 @@ impl Model {
         options: &TrainOptions,
         on_progress: &mut OnProgress,
     ) -> Result<Outcome> {
-        let c = self.config.clone();
+        let mut c = self.config.clone();
+        if c.stage2_batch_size > 0 {
+            c.batch_size = c.stage2_batch_size;
+        }
         let mut pool = Pool::new(options.threads);
-        let rows: Vec<&[f32]> = (0..data.train.len()).map(|i| data.train.features(i)).collect();
-        let summaries = self.encode_rows(&rows, &mut pool);
-        let mut batches = Stratified::new(&data.train.first_conditions(), c.batch_size, options.seed);
+        let latents = match self.data.as_ref().and_then(|d| d.codec.clone()) {
+            Some(codec) => self.walk_latents(data, &codec, &mut pool),
+            None => self.feature_latents(data, &mut pool),
+        };
+        let mut batches = Stratified::new(&latents.first_conditions(), c.batch_size, options.seed);
         let mut stage = Stage2::default();
         let clock = Clock::new(self.stages[1].iteration);
+        let generator_range = self.networks.generator_range.clone();
+        if c.generator_average > 0.0 && self.average.is_empty() {
+            self.average = self.weights.params[generator_range.clone()].to_vec();
+        }
         while self.stages[1].iteration < c.stage2_iterations {
             let iteration = self.stages[1].iteration;
             let [_, generator, critic] = &mut self.moments;
@@ -33,48 +44,78 @@ impl Model {
                 generator,
                 critic,
             };
-            let mut batch = |draw: u32| {
-                let chosen = batches.batch(iteration, draw);
-                gan_batch(&summaries, &data.train, &c, &chosen, options.seed, (iteration, draw))
-            };
+            let mut batch =
+                |draw: u32| latents.batch(&c, &batches.batch(iteration, draw), options.seed, (iteration, draw));
             let mut critic = Default::default();
             for draw in 0..c.n_critic {
                 critic = stage.critic_step(&mut pool, &mut learner, &c, &batch(draw), iteration)?;
             }
             let generator = stage.generator_step(&mut pool, &mut learner, &c, &batch(c.n_critic), iteration)?;
+            if c.generator_average > 0.0 {
+                let keep = c.generator_average as f32;
+                let weights = &self.weights.params[generator_range.clone()];
+                self.average.iter_mut().zip(weights).for_each(|(a, w)| *a = keep * *a + (1.0 - keep) * w);
+            }
             let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
             self.stages[1].observe(losses);
-            let done = Done {
-                stage: Stage::Gan,
-                iterations: c.stage2_iterations,
-                converged: false,
-                rate: c.lr_generator,
-                validation: None,
-            };
+            let (iterations, rate) = (c.stage2_iterations, c.lr_generator);
+            let done = Done { stage: Stage::Gan, iterations, converged: false, rate, validation: None };
             self.report(&clock, done, on_progress)?;
         }
         Ok(Outcome { iterations: self.stages[1].iteration, converged: false, waste: Waste::default() })
     }
+
+    fn feature_latents(&self, data: &Prepared, pool: &mut Pool) -> Latents {
+        let rows: Vec<Vec<f32>> = (0..data.train.len()).map(|i| data.train.features(i).to_vec()).collect();
+        let summaries = self.encode_batch(&Batch::new(&rows, self.config.feature_dim), pool);
+        Latents { summaries, conditions: data.train.conditions().to_vec(), columns: self.config.condition_dim }
+    }
+
+    /// With mirrors, each movement in its four images.
+    fn walk_latents(&self, data: &Prepared, codec: &StepCodec, pool: &mut Pool) -> Latents {
+        let mut latents = Latents { columns: self.config.condition_inputs(), ..Latents::default() };
+        let images = if self.config.augment_mirror { 4 } else { 1 };
+        for image in 0..images {
+            let mut walks = Vec::new();
+            for movement in (0..data.train.len()).filter_map(|i| data.train.movement(i)) {
+                let movement = movement.mirrored(image & 1 != 0, image & 2 != 0);
+                latents.conditions.extend(condition(movement.target()));
+                walks.push(codec.encode(&movement.points));
+            }
+            latents.summaries.extend(self.encode_batch(&Batch::of_walks(&walks), pool));
+        }
+        latents
+    }
 }
 
-/// Summaries and conditions of the chosen movements, with fresh noise and alpha. draw: n_critic is the generator's.
-fn gan_batch(
-    summaries: &[f32],
-    train: &Split,
-    c: &Config,
-    chosen: &[usize],
-    seed: u64,
-    (iteration, draw): (u64, u32),
-) -> GanBatch {
-    let s = c.summary_dim;
-    let step = iteration << 16 | u64::from(draw);
-    let stream = if draw == c.n_critic { Stream::GeneratorNoise } else { Stream::CriticNoise };
-    let mut noise = Rng::new(seed, stream, step);
-    let mut alpha = Rng::new(seed, Stream::CriticAlpha, step);
-    GanBatch {
-        z_real: chosen.iter().flat_map(|&i| &summaries[i * s..(i + 1) * s]).copied().collect(),
-        condition: chosen.iter().flat_map(|&i| train.condition(i)).copied().collect(),
-        noise: (0..chosen.len() * c.noise_dim).map(|_| noise.normal() as f32).collect(),
-        alpha: (0..chosen.len()).map(|_| crate::rng::unit_f32(alpha.word())).collect(),
+/// What the GAN learns from: summaries (n,S) of real movements and their conditions (n,columns).
+#[derive(Default)]
+struct Latents {
+    summaries: Vec<f32>,
+    conditions: Vec<f32>,
+    columns: usize,
+}
+
+impl Latents {
+    fn first_conditions(&self) -> Vec<f32> {
+        self.conditions.iter().step_by(self.columns).copied().collect()
     }
+
+    /// The chosen ones, with fresh noise and alpha. draw: n_critic is the generator's.
+    fn batch(&self, c: &Config, chosen: &[usize], seed: u64, (iteration, draw): (u64, u32)) -> GanBatch {
+        let step = iteration << 16 | u64::from(draw);
+        let stream = if draw == c.n_critic { Stream::GeneratorNoise } else { Stream::CriticNoise };
+        let mut noise = Rng::new(seed, stream, step);
+        let mut alpha = Rng::new(seed, Stream::CriticAlpha, step);
+        GanBatch {
+            z_real: gather(&self.summaries, c.summary_dim, chosen),
+            condition: gather(&self.conditions, self.columns, chosen),
+            noise: (0..chosen.len() * c.noise_dim).map(|_| noise.normal() as f32).collect(),
+            alpha: (0..chosen.len()).map(|_| unit_f32(alpha.word())).collect(),
+        }
+    }
+}
+
+fn gather(rows: &[f32], width: usize, chosen: &[usize]) -> Vec<f32> {
+    chosen.iter().flat_map(|&i| &rows[i * width..(i + 1) * width]).copied().collect()
 }

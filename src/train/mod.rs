@@ -3,6 +3,7 @@
 pub mod shards;
 pub mod stage1;
 pub mod stage2;
+pub mod update;
 
 mod autoencoder;
 mod gan;
@@ -10,10 +11,11 @@ mod gan;
 use std::fmt;
 use std::time::Instant;
 
-use crate::config::Config;
-use crate::data::{Dataset, Prepared, Waste};
+use crate::config::{Config, DecoderKind};
+use crate::data::{Dataset, Waste};
 use crate::error::{Error, Result};
 use crate::model::{DataModel, Model, Record};
+pub use stage1::Losses;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -64,11 +66,13 @@ pub struct Progress {
     pub save: bool,
     /// Stage 1: total; stage 2: generator.
     pub loss: f64,
-    /// Stage 1 only.
+    /// Stage 1 of the v6 decoder only.
     pub direct: f64,
     pub recon: f64,
     pub latent: f64,
-    /// Stage 1: direct, recon, latent, total on the validation split, where an eval interval ends here.
+    /// Stage 1 of the closed-loop decoder: nats an event for steps, ticks and the stop.
+    pub nats: Option<[f64; 3]>,
+    /// Stage 1: the losses in the order of [`stage1::Losses`] on the validation split, where an eval interval ends here.
     pub validation: Option<[f64; 4]>,
     /// Stage 2 only.
     pub critic: f64,
@@ -85,6 +89,9 @@ impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "[Stage {}] Iter {:6}/{} | ", self.stage as u32, self.iteration, self.iterations)?;
         match self.stage {
+            Stage::Autoencoder if let Some([steps, ticks, stop]) = self.nats => {
+                write!(f, "Nats: {:.4} | Steps: {steps:.4} | Ticks: {ticks:.4} | Stop: {stop:.4}", self.loss)?;
+            }
             Stage::Autoencoder => {
                 write!(f, "Direct: {:.4} | Recon: {:.4} | Latent: {:.4}", self.direct, self.recon, self.latent)?;
             }
@@ -129,11 +136,16 @@ impl Model {
         }
         let scaler = self.data.as_ref().and_then(|d| d.scaler.as_ref());
         let data = data.prepare(&options.config, scaler)?;
+        let closed_loop = self.config.decoder == DecoderKind::ClosedLoop;
+        if closed_loop && (0..data.train.len()).any(|i| data.train.movement(i).is_none()) {
+            let expected = "recordings in pixels and milliseconds: the closed-loop decoder walks in those";
+            return Err(Error::argument("data set", "arrays of features", expected));
+        }
+        if self.data.is_none() {
+            self.data = Some(DataModel::new(&data, &options.config)?);
+        }
         // From here on the model changes.
         self.config = Config { seed: self.config.seed, ..options.config.clone() };
-        if self.data.is_none() {
-            self.data = Some(DataModel::new(&data));
-        }
         self.sampler = Default::default();
         self.stages[stage as usize - 1].seed = options.seed;
         match stage {
@@ -155,6 +167,7 @@ impl Model {
         }
         let [a, b, third, fourth] = averages;
         let first_stage = step.stage == Stage::Autoencoder;
+        let v6 = first_stage && c.decoder == DecoderKind::V6;
         let only = |wanted: bool, value: f64| if wanted { value } else { 0.0 };
         let seconds = clock.start.elapsed().as_secs_f64();
         let progress = Progress {
@@ -165,9 +178,10 @@ impl Model {
             log,
             save: iteration.is_multiple_of(c.save_interval),
             loss: if first_stage { fourth } else { b },
-            direct: only(first_stage, a),
-            recon: only(first_stage, b),
-            latent: only(first_stage, third),
+            direct: only(v6, a),
+            recon: only(v6, b),
+            latent: only(v6, third),
+            nats: (first_stage && !v6).then_some([a, b, third]),
             validation: step.validation,
             critic: only(!first_stage, a),
             wasserstein: only(!first_stage, third),
@@ -202,14 +216,4 @@ struct Done {
     converged: bool,
     rate: f64,
     validation: Option<[f64; 4]>,
-}
-
-/// Rows of the validation split that are looked at: more would cost more than they tell.
-const VALIDATION_ROWS: usize = 256;
-
-/// Features of an even choice of validation movements.
-fn validation_rows(data: &Prepared) -> Vec<Vec<f32>> {
-    let n = data.validation.len();
-    let kept = n.min(VALIDATION_ROWS);
-    (0..kept).map(|i| data.validation.features(i * n / kept).to_vec()).collect()
 }

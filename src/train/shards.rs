@@ -6,12 +6,13 @@
 use std::ops::Range;
 
 use crate::backend::cpu::{Isa, Pool, math};
+use crate::data::steps::{Classes, INPUTS, Walk};
 use crate::nn::Steps;
 
 /// Rows of a shard.
 pub const ROWS: usize = 16;
 
-/// Sequences of a batch, longest first.
+/// Sequences of a batch, longest first: features of the v6 autoencoder, or events of the closed-loop one.
 pub struct Batch {
     pub shards: Vec<SequenceShard>,
     /// Which of the given rows stands where.
@@ -23,8 +24,10 @@ pub struct Batch {
 pub struct SequenceShard {
     pub first_row: usize,
     pub steps: Steps,
-    /// (N,F) packed
+    /// (N,F) or (N,INPUTS) packed
     pub x: Vec<f32>,
+    /// (N) packed; none for features.
+    pub classes: Vec<Classes>,
     /// (B): T of the whole batch, at every row.
     pub seq_lens: Vec<usize>,
 }
@@ -32,7 +35,18 @@ pub struct SequenceShard {
 impl Batch {
     /// rows: features (length * F) each, of any lengths above 0.
     pub fn new(rows: &[Vec<f32>], width: usize) -> Batch {
-        let length = |i: &usize| rows[*i].len() / width;
+        let rows: Vec<(&[f32], &[Classes])> = rows.iter().map(|row| (row.as_slice(), [].as_slice())).collect();
+        Batch::sorted(&rows, width)
+    }
+
+    pub fn of_walks(walks: &[Walk]) -> Batch {
+        let rows: Vec<_> = walks.iter().map(|walk| (walk.inputs.as_slice(), walk.events.as_slice())).collect();
+        Batch::sorted(&rows, INPUTS)
+    }
+
+    /// Where a walk's classes end before its inputs do, the last step gets classes that nobody looks at.
+    fn sorted(rows: &[(&[f32], &[Classes])], width: usize) -> Batch {
+        let length = |i: &usize| rows[*i].0.len() / width;
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|i| std::cmp::Reverse(length(i))); // stable
         let longest = order.first().map_or(0, length);
@@ -40,12 +54,16 @@ impl Batch {
             let lengths: Vec<usize> = rows_here.iter().map(length).collect();
             let steps = Steps::new(&lengths);
             let mut x = Vec::with_capacity(steps.total() * width);
+            let mut classes = Vec::new();
             for t in 0..steps.len() {
-                for &row in &rows_here[..steps.running(t)] {
-                    x.extend_from_slice(&rows[row][t * width..(t + 1) * width]);
+                for (inputs, events) in rows_here[..steps.running(t)].iter().map(|&row| rows[row]) {
+                    x.extend_from_slice(&inputs[t * width..(t + 1) * width]);
+                    if !events.is_empty() {
+                        classes.push(events.get(t).copied().unwrap_or_default());
+                    }
                 }
             }
-            SequenceShard { first_row: s * ROWS, steps, x, seq_lens: vec![longest; lengths.len()] }
+            SequenceShard { first_row: s * ROWS, steps, x, classes, seq_lens: vec![longest; lengths.len()] }
         });
         let shards: Vec<_> = shards.collect();
         let total = shards.iter().map(|s| s.steps.total()).sum();

@@ -1,22 +1,33 @@
-//! One step of stage 1: the autoencoder.
+//! One step of stage 1: an autoencoder.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::shards::{Batch, reduce};
+use super::shards::Batch;
+use super::update::Update;
 use crate::backend::cpu::Pool;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::model::Networks;
-use crate::model::autoencoder::{AutoencoderLosses, AutoencoderTrace, LossWeights, Shard};
-use crate::nn::optim::{Moments, Optimizer, clip_factor, norm};
+use crate::model::{Autoencoder, Networks, closed_loop, v6};
+use crate::nn::optim::{Moments, Optimizer};
 use crate::nn::{Dropout, Weights};
+use crate::rng::{Rng, Stream};
+
+/// v6: direct, recon, latent, total. closed-loop: nats of steps, ticks and stop, and their sum.
+pub type Losses = [f64; 4];
 
 /// Buffers that live as long as the training.
 #[derive(Default)]
 pub struct Stage1 {
-    traces: Vec<Mutex<AutoencoderTrace<f32>>>,
+    workers: Vec<Mutex<Traces>>,
     shard_grads: Vec<Vec<f32>>,
     grads: Vec<f32>,
+}
+
+/// Of one worker; a model uses one of them.
+#[derive(Default)]
+struct Traces {
+    v6: v6::Trace<f32>,
+    closed_loop: closed_loop::Trace<f32>,
 }
 
 /// What a step changes.
@@ -27,102 +38,116 @@ pub struct Learner<'a> {
     pub moments: &'a mut Moments<f32>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Stage1Losses {
-    pub parts: AutoencoderLosses,
-    pub total: f64,
-    /// Of the gradient before the clip.
-    pub grad_norm: f64,
+/// Where the random numbers of a step come from, and its learning rate.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    pub seed: u64,
+    pub iteration: u64,
+    pub rate: f64,
 }
 
 impl Stage1 {
-    /// One update. A loss or gradient that is not finite is an error and changes nothing.
+    /// One update; returns the losses and the norm of the gradient before the clip. A loss or gradient that is not
+    /// finite is an error and changes nothing.
     pub fn step(
         &mut self,
         pool: &mut Pool,
         learner: &mut Learner,
         c: &Config,
         batch: &Batch,
-        (seed, iteration, rate): (u64, u64, f64),
-    ) -> Result<Stage1Losses> {
+        at: At,
+    ) -> Result<(Losses, f64)> {
         let Learner { networks, weights, .. } = learner;
         let mut buffers = learner.buffers.clone();
-        let norms = networks.autoencoder_norms(&weights.params, &mut buffers, true);
+        let losses = self.losses(pool, (networks, weights, &mut buffers), c, batch, Some(at));
+        if !losses[3].is_finite() {
+            return Err(Error::Diverged { stage: 1, iteration: at.iteration, what: "the loss" });
+        }
         let range = networks.autoencoder_range.clone();
-        self.traces.resize_with(pool.threads(), Mutex::default);
-        self.shard_grads.resize_with(batch.shards.len(), || vec![0.0; range.len()]);
-        let loss_weights = loss_weights(c, batch.total);
-
-        let mut work: Vec<_> =
-            batch.shards.iter().zip(&mut self.shard_grads).map(|s| (s, AutoencoderLosses::default())).collect();
-        pool.for_each(&mut work, |worker, _, ((shard, grads), losses)| {
-            let first_row = shard.first_row as u32;
-            let dropout = Dropout { seed, step: iteration, first_row, batch_rows: batch.rows() as u32 };
-            let mut trace = self.traces[worker].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            grads.fill(0.0);
-            let rows = Shard { steps: &shard.steps, seq_lens: &shard.seq_lens, x: &shard.x };
-            *losses = networks.autoencoder_losses(
-                weights,
-                &norms,
-                rows,
-                loss_weights,
-                Some(&dropout),
-                &mut trace,
-                Some(grads),
-            );
-        });
-        let mut losses = Stage1Losses::default();
-        work.into_iter().for_each(|(_, part)| losses.parts += part);
-        losses.total = total(c, &losses.parts);
-        if !losses.total.is_finite() {
-            return Err(Error::Diverged { stage: 1, iteration, what: "the loss" });
-        }
-
-        self.grads.resize(range.len(), 0.0);
-        let shards: Vec<&[f32]> = self.shard_grads[..batch.shards.len()].iter().map(Vec::as_slice).collect();
-        reduce(pool, weights.isa, &shards, range.clone(), &mut self.grads);
-        losses.grad_norm = norm(&self.grads);
-        if !losses.grad_norm.is_finite() {
-            return Err(Error::Diverged { stage: 1, iteration, what: "the gradient" });
-        }
+        self.grads.resize(range.end, 0.0);
         let optimizer = Optimizer { kind: c.optimizer, beta1: 0.9, beta2: 0.999, weight_decay: c.stage1_weight_decay };
-        let scale = clip_factor(losses.grad_norm, c.stage1_grad_clip);
-        optimizer.step(weights.isa, &mut weights.params[range.clone()], &self.grads, learner.moments, rate, scale);
-        weights.pack(range);
+        let update =
+            Update { range, optimizer, rate: at.rate, clip: c.stage1_grad_clip, stage: 1, iteration: at.iteration };
+        let shards: Vec<&[f32]> = self.shard_grads[..batch.shards.len()].iter().map(Vec::as_slice).collect();
+        let norm = update.apply(pool, weights, learner.moments, &shards, &mut self.grads)?;
         *learner.buffers = buffers;
-        Ok(losses)
+        Ok((losses, norm))
     }
 
     /// Losses of a batch in evaluation mode; nothing moves.
-    pub fn evaluate(&mut self, pool: &mut Pool, learner: &Learner, c: &Config, batch: &Batch) -> Stage1Losses {
-        let Learner { networks, weights, buffers, .. } = learner;
-        let norms = networks.autoencoder_norms(&weights.params, &mut buffers.to_vec(), false);
-        self.traces.resize_with(pool.threads(), Mutex::default);
-        let mut work: Vec<_> = batch.shards.iter().map(|shard| (shard, AutoencoderLosses::default())).collect();
-        pool.for_each(&mut work, |worker, _, (shard, losses)| {
-            let mut trace = self.traces[worker].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let rows = Shard { steps: &shard.steps, seq_lens: &shard.seq_lens, x: &shard.x };
-            *losses = networks.autoencoder_losses(
-                weights,
-                &norms,
-                rows,
-                loss_weights(c, batch.total),
-                None,
-                &mut trace,
-                None,
-            );
-        });
-        let mut losses = Stage1Losses::default();
-        work.into_iter().for_each(|(_, part)| losses.parts += part);
-        losses.total = total(c, &losses.parts);
-        losses
+    pub fn evaluate(&mut self, pool: &mut Pool, learner: &Learner, c: &Config, batch: &Batch) -> Losses {
+        let mut buffers = learner.buffers.clone();
+        self.losses(pool, (learner.networks, learner.weights, &mut buffers), c, batch, None)
+    }
+
+    /// With `at`: in training mode, and the gradients are in self.shard_grads.
+    fn losses(
+        &mut self,
+        pool: &mut Pool,
+        (networks, weights, buffers): (&Networks, &Weights<f32>, &mut [f32]),
+        c: &Config,
+        batch: &Batch,
+        at: Option<At>,
+    ) -> Losses {
+        let training = at.is_some();
+        self.workers.resize_with(pool.threads(), Mutex::default);
+        let end = networks.autoencoder_range.end;
+        self.shard_grads.resize_with(self.shard_grads.len().max(batch.shards.len()), || vec![0.0; end]);
+        let workers = &self.workers;
+        let mut work: Vec<_> = batch.shards.iter().zip(&mut self.shard_grads).map(|s| (s, [0.0; 3])).collect();
+        let dropout = |first_row: usize| {
+            let At { seed, iteration: step, .. } = at?;
+            Some(Dropout { seed, step, first_row: first_row as u32, batch_rows: batch.rows() as u32 })
+        };
+        match &networks.autoencoder {
+            Autoencoder::V6(net) => {
+                let norms = net.norms(&weights.params, buffers, training);
+                let (recon, latent, direct) = (c.lambda_recon, c.lambda_latent, c.lambda_direct);
+                let loss_weights = v6::LossWeights { recon, latent, direct, steps: batch.total };
+                pool.for_each(&mut work, |worker, _, ((shard, grads), losses)| {
+                    let rows = v6::Shard { steps: &shard.steps, seq_lens: &shard.seq_lens, x: &shard.x };
+                    let mut traces = lock(&workers[worker]);
+                    grads.fill(0.0);
+                    let (dropout, grads) = (dropout(shard.first_row), training.then_some(grads.as_mut_slice()));
+                    let parts =
+                        net.losses(weights, &norms, rows, loss_weights, dropout.as_ref(), &mut traces.v6, grads);
+                    *losses = [parts.direct, parts.recon, parts.latent];
+                });
+            }
+            Autoencoder::ClosedLoop(net) => {
+                let norm = net.encoder.head.normalise(&weights.params, buffers, training);
+                pool.for_each(&mut work, |worker, _, ((shard, grads), losses)| {
+                    let rows = shard.first_row..shard.first_row + shard.steps.rows();
+                    let noise: Vec<f32> = rows.flat_map(|row| summary_noise(c, at, row)).collect();
+                    let rows =
+                        closed_loop::Shard { steps: &shard.steps, x: &shard.x, classes: &shard.classes, noise: &noise };
+                    let mut traces = lock(&workers[worker]);
+                    grads.fill(0.0);
+                    let (dropout, grads) = (dropout(shard.first_row), training.then_some(grads.as_mut_slice()));
+                    let trace = &mut traces.closed_loop;
+                    let parts = net.losses(weights, &norm, rows, batch.total, dropout.as_ref(), trace, grads);
+                    *losses = [parts.steps, parts.ticks, parts.stop];
+                });
+            }
+        }
+        let mut sums = [0.0; 3];
+        work.iter().for_each(|(_, losses)| (0..3).for_each(|k| sums[k] += losses[k]));
+        let [a, b, third] = sums;
+        let total = match networks.autoencoder {
+            Autoencoder::V6(_) => c.lambda_direct * a + c.lambda_recon * b + c.lambda_latent * third,
+            Autoencoder::ClosedLoop(_) => a + b + third,
+        };
+        [a, b, third, total]
     }
 }
 
-fn loss_weights(c: &Config, steps: usize) -> LossWeights {
-    LossWeights { recon: c.lambda_recon, latent: c.lambda_latent, direct: c.lambda_direct, steps }
+/// (S): noise on the summary of a row of a batch; none without `at`.
+fn summary_noise(c: &Config, at: Option<At>, row: usize) -> Vec<f32> {
+    let Some(at) = at.filter(|_| c.summary_noise > 0.0) else { return vec![0.0; c.summary_dim] };
+    let mut rng = Rng::new(at.seed, Stream::SummaryNoise, at.iteration << 16 | row as u64);
+    (0..c.summary_dim).map(|_| (c.summary_noise * rng.normal()) as f32).collect()
 }
 
-fn total(c: &Config, parts: &AutoencoderLosses) -> f64 {
-    c.lambda_recon * parts.recon + c.lambda_latent * parts.latent + c.lambda_direct * parts.direct
+fn lock(traces: &Mutex<Traces>) -> MutexGuard<'_, Traces> {
+    traces.lock().unwrap_or_else(PoisonError::into_inner) // a trace is written before it is read
 }

@@ -1,13 +1,14 @@
 //! Steps of stage 2: the critic and the generator.
 
-use super::shards::{reduce, row_ranges};
+use super::shards::row_ranges;
+use super::update::Update;
 use crate::backend::cpu::Pool;
 use crate::config::{Config, OptimizerKind};
 use crate::error::{Error, Result};
 use crate::model::Networks;
 use crate::model::gan::{CriticLosses, CriticShard, FeatureMatching, GanTrace};
 use crate::nn::Weights;
-use crate::nn::optim::{Moments, Optimizer, clip_factor, norm};
+use crate::nn::optim::{Moments, Optimizer};
 
 /// Buffers that live as long as the training.
 #[derive(Default)]
@@ -160,22 +161,10 @@ impl Stage2 {
         iteration: u64,
     ) -> Result<()> {
         let shards: Vec<&[f32]> = self.shards[..shards].iter().map(|work| work.grads.as_slice()).collect();
-        reduce(pool, weights.isa, &shards, range.clone(), &mut self.grads);
-        let grads = &self.grads[range.clone()];
-        let norm = norm(grads);
-        if !norm.is_finite() {
-            return Err(Error::Diverged { stage: 2, iteration, what: "the gradient" });
-        }
-        let optimizer = Optimizer {
-            kind: OptimizerKind::Adam,
-            beta1: c.adam_beta1,
-            beta2: c.adam_beta2,
-            weight_decay: c.stage2_weight_decay,
-        };
-        let scale = clip_factor(norm, c.stage2_grad_clip);
-        optimizer.step(weights.isa, &mut weights.params[range.clone()], grads, moments, rate, scale);
-        weights.pack(range);
-        Ok(())
+        let (beta1, beta2, weight_decay) = (c.adam_beta1, c.adam_beta2, c.stage2_weight_decay);
+        let optimizer = Optimizer { kind: OptimizerKind::Adam, beta1, beta2, weight_decay };
+        let update = Update { range, optimizer, rate, clip: c.stage2_grad_clip, stage: 2, iteration };
+        update.apply(pool, weights, moments, &shards, &mut self.grads).map(drop)
     }
 }
 

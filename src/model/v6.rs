@@ -1,13 +1,13 @@
-//! Losses of stage 1 for one shard of rows, and their gradients.
+//! The seed's autoencoder: losses of stage 1 for one shard of rows, and their gradients.
 
-use super::Networks;
-use super::expander::ExpanderTrace;
-use super::pooler::PoolerTrace;
-use super::sequence::SequenceTrace;
+use super::expander::{Expander, ExpanderTrace};
+use super::pooler::{Pooler, PoolerTrace};
+use super::sequence::{SequenceMap, SequenceTrace};
 use crate::backend::cpu::{Real, math};
+use crate::config::Config;
 use crate::nn::dropout::Site;
 use crate::nn::spectral::Normed;
-use crate::nn::{Dropout, Steps, Weights, fit};
+use crate::nn::{Dropout, Layout, Steps, Weights, fit};
 
 /// Dropout sites: 256 for every network, one a layer. The decoder runs twice with masks of its own.
 const ENCODER: Site = 0;
@@ -15,6 +15,25 @@ const POOLER: Site = 256;
 const EXPANDER: Site = 512;
 const DECODER: Site = 768;
 const DECODER_DIRECT: Site = 1024;
+
+/// Encoder and decoder LSTMs, pooler and expander.
+#[derive(Clone, Debug)]
+pub struct V6 {
+    pub encoder: SequenceMap,
+    pub decoder: SequenceMap,
+    pub pooler: Pooler,
+    pub expander: Expander,
+}
+
+impl V6 {
+    pub fn new(layout: &mut Layout, c: &Config) -> V6 {
+        let (hidden, layers, p) = (c.encoder_hidden_dim, c.encoder_num_layers, c.lstm_dropout);
+        let encoder = SequenceMap::new(layout, "encoder", c.feature_dim, hidden, c.latent_dim, layers, p);
+        let (hidden, layers) = (c.decoder_hidden_dim, c.decoder_num_layers);
+        let decoder = SequenceMap::new(layout, "decoder", c.latent_dim, hidden, c.feature_dim, layers, p);
+        V6 { encoder, decoder, pooler: Pooler::new(layout, c), expander: Expander::new(layout, c) }
+    }
+}
 
 /// Weights of the three losses, and what they are means over.
 #[derive(Clone, Copy, Debug)]
@@ -28,13 +47,13 @@ pub struct LossWeights {
 
 /// Sums over a shard, already divided by the batch's number of values; shards add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct AutoencoderLosses {
+pub struct Losses {
     pub recon: f64,
     pub latent: f64,
     pub direct: f64,
 }
 
-impl std::ops::AddAssign for AutoencoderLosses {
+impl std::ops::AddAssign for Losses {
     fn add_assign(&mut self, other: Self) {
         self.recon += other.recon;
         self.latent += other.latent;
@@ -45,15 +64,15 @@ impl std::ops::AddAssign for AutoencoderLosses {
 /// The spectral norms of one training step. The decoder runs twice, bottleneck path first: that order fixes
 /// its power iterations.
 #[derive(Clone, Debug, Default)]
-pub struct AutoencoderNorms<R> {
+pub struct Norms<R> {
     pub encoder: Normed<R>,
     pub decoder: Normed<R>,
     pub decoder_direct: Normed<R>,
 }
 
-impl Networks {
-    pub fn autoencoder_norms<R: Real>(&self, params: &[R], buffers: &mut [R], training: bool) -> AutoencoderNorms<R> {
-        AutoencoderNorms {
+impl V6 {
+    pub fn norms<R: Real>(&self, params: &[R], buffers: &mut [R], training: bool) -> Norms<R> {
+        Norms {
             encoder: self.encoder.head.normalise(params, buffers, training),
             decoder: self.decoder.head.normalise(params, buffers, training),
             decoder_direct: self.decoder.head.normalise(params, buffers, training),
@@ -63,7 +82,7 @@ impl Networks {
 
 /// Buffers of one worker.
 #[derive(Clone, Debug, Default)]
-pub struct AutoencoderTrace<R> {
+pub struct Trace<R> {
     encoder: SequenceTrace<R>,
     pooler: PoolerTrace<R>,
     expander: ExpanderTrace<R>,
@@ -84,18 +103,18 @@ pub struct Shard<'a, R> {
     pub x: &'a [R],
 }
 
-impl Networks {
+impl V6 {
     /// Losses of a shard; with grads, their gradients are added to it.
-    pub fn autoencoder_losses<R: Real>(
+    pub fn losses<R: Real>(
         &self,
         w: &Weights<R>,
-        norms: &AutoencoderNorms<R>,
+        norms: &Norms<R>,
         shard: Shard<R>,
         weights: LossWeights,
         dropout: Option<&Dropout>,
-        trace: &mut AutoencoderTrace<R>,
+        trace: &mut Trace<R>,
         grads: Option<&mut [R]>,
-    ) -> AutoencoderLosses {
+    ) -> Losses {
         let Shard { steps, seq_lens, x } = shard;
         let at = |site| dropout.map(|d| (d, site));
         self.encoder.forward(w, &norms.encoder, steps, x, at(ENCODER), &mut trace.encoder);
@@ -107,7 +126,7 @@ impl Networks {
         self.decoder.forward(w, &norms.decoder_direct, steps, h, at(DECODER_DIRECT), &mut trace.direct);
 
         let (features, latents) = (weights.steps * self.features(), weights.steps * self.latents());
-        let losses = AutoencoderLosses {
+        let losses = Losses {
             recon: squared_error(x, &trace.decoder.y) / features as f64,
             latent: squared_error(h, h_recon) / latents as f64,
             direct: squared_error(x, &trace.direct.y) / features as f64,
@@ -161,7 +180,7 @@ impl Networks {
         norm: &Normed<R>,
         steps: &Steps,
         x: &[R],
-        trace: &'t mut AutoencoderTrace<R>,
+        trace: &'t mut Trace<R>,
     ) -> &'t [R] {
         self.encoder.forward(w, norm, steps, x, None, &mut trace.encoder);
         self.pooler.forward(w, steps, &trace.encoder.y, None, &mut trace.pooler);
@@ -175,7 +194,7 @@ impl Networks {
         norm: &Normed<R>,
         steps: &Steps,
         z: &[R],
-        trace: &'t mut AutoencoderTrace<R>,
+        trace: &'t mut Trace<R>,
     ) -> &'t [R] {
         self.expander.forward(w, steps, steps.lengths(), z, None, &mut trace.expander);
         self.decoder.forward(w, norm, steps, &trace.expander.y, None, &mut trace.decoder);

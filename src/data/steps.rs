@@ -1,0 +1,344 @@
+//! The closed-loop decoder's codec: movements as events of whole pixels and clock ticks, in classes.
+//!
+//! Step classes: 0, +-1 ... +-8 pixels exactly, log-spaced beyond; time classes in ticks of the recording's clock:
+//! 1 ... 5 exactly, log-spaced beyond, up to the longest in the recordings. Drawing is uniform within a class.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Movement, Point};
+use crate::error::{Error, Result};
+
+/// Numbers that the networks see of the state before an event.
+pub const INPUTS: usize = 9;
+
+/// Steps up to here, in pixels, and times up to here, in ticks, have classes of their own.
+const EXACT_STEP: u32 = 8;
+const EXACT_TICKS: u32 = 5;
+/// Bounds on a codec: longer steps and pauses than these are drawn as these.
+const MOST_STEP: u32 = 4096;
+const MOST_TICKS: u32 = 4096;
+pub const MOST_CLASSES: usize = 256;
+
+/// Fitted to recordings and stored in the model file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepCodec {
+    /// Sampling interval of the recordings.
+    pub tick_ms: f64,
+    /// First value of each class of |step|, from 0, and one past the last value.
+    pub step_edges: Vec<u32>,
+    /// The same for ticks, from 0.
+    pub tick_edges: Vec<u32>,
+    /// Whether the recorder reports positions that have not changed.
+    pub repeats: bool,
+    /// Whether recorded times are whole milliseconds.
+    pub whole_ms: bool,
+}
+
+/// One step: whole pixels and the time since the event before, in ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    pub x: i32,
+    pub y: i32,
+    pub ticks: u32,
+}
+
+/// The classes of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Classes {
+    pub x: u16,
+    pub y: u16,
+    pub ticks: u16,
+}
+
+/// A movement for teacher forcing. Row k is what stands before event k and which event that was; the last row
+/// stands at the target, where the event is to stop.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Walk {
+    /// (n,INPUTS) for n points.
+    pub inputs: Vec<f32>,
+    /// n - 1
+    pub events: Vec<Classes>,
+}
+
+/// Where a walk stands: what the next event depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Place {
+    /// Still to go, in pixels.
+    pub left: [i32; 2],
+    pub last: Event,
+    /// Pixels of the whole movement.
+    pub distance: f64,
+    pub index: usize,
+}
+
+impl Place {
+    /// Pixels are squashed: near the target every pixel counts, far from it a tenth of the way does.
+    pub fn inputs(&self, codec: &StepCodec) -> [f32; INPUTS] {
+        let squash = |pixels: i32| (f64::from(pixels) / 2.0).asinh() / 3.0;
+        let left = f64::from(self.left[0]).hypot(f64::from(self.left[1]));
+        let time = if self.index == 0 { 0 } else { codec.tick_class(self.last.ticks) };
+        [
+            squash(self.left[0]),
+            squash(self.left[1]),
+            squash(self.last.x),
+            squash(self.last.y),
+            f64::from(time) / 4.0,
+            left.ln_1p() / 6.0,
+            self.distance.ln_1p() / 6.0,
+            (self.index as f64 / 40.0).min(3.0),
+            if self.index == 0 { 1.0 } else { 0.0 },
+        ]
+        .map(|x| x as f32)
+    }
+
+    /// The place after an event.
+    pub fn after(&self, event: Event) -> Place {
+        let left = [self.left[0] - event.x, self.left[1] - event.y];
+        Place { left, last: event, index: self.index + 1, ..*self }
+    }
+}
+
+/// What generator and critic see of a target (px): log distance, direction cosine and sine.
+pub fn condition(target: [f64; 2]) -> [f32; 3] {
+    let distance = target[0].hypot(target[1]);
+    let unit = distance.max(1.0);
+    [distance.ln_1p() / 3.5 - 1.0, target[0] / unit, target[1] / unit].map(|x| x as f32)
+}
+
+impl StepCodec {
+    /// Classes that cover the movements, and their clock. magnitudes: classes of |step|, 0 included; tick_classes: of time.
+    /// Needs a movement.
+    pub fn fit(movements: &[&Movement], magnitudes: usize, tick_classes: usize) -> Result<StepCodec> {
+        let pairs = || movements.iter().flat_map(|m| m.points.windows(2));
+        let dts: Vec<f64> = pairs().map(|p| p[1].t_ms - p[0].t_ms).collect();
+        if dts.is_empty() {
+            return Err(Error::argument("movements", 0, "1 or more"));
+        }
+        let tick_ms = tick(&dts);
+        let longest = movements.iter().flat_map(|m| events(&m.points, tick_ms));
+        let (step, ticks) = longest.fold((1, 1), |(step, ticks), e| {
+            (step.max(e.x.unsigned_abs()).max(e.y.unsigned_abs()), ticks.max(e.ticks))
+        });
+        let still = pairs().filter(|p| p[0].x == p[1].x && p[0].y == p[1].y).count();
+        Ok(StepCodec {
+            tick_ms,
+            step_edges: edges(EXACT_STEP, magnitudes, step.min(MOST_STEP)),
+            tick_edges: edges(EXACT_TICKS, tick_classes, ticks.min(MOST_TICKS)),
+            repeats: still * 1000 > dts.len(),
+            whole_ms: dts.iter().all(|dt| (dt - dt.round()).abs() < 1e-6),
+        })
+    }
+
+    /// Refuses what `fit` cannot have made: for codecs from a file.
+    pub fn check(&self) -> Result<()> {
+        for (name, edges) in [("step_edges", &self.step_edges), ("tick_edges", &self.tick_edges)] {
+            let fits = (2..=MOST_CLASSES).contains(&edges.len()) && edges[0] == 0 && edges.is_sorted_by(|a, b| a < b);
+            if !fits || edges[edges.len() - 1] > 2 * MOST_STEP {
+                return Err(Error::argument(name, format!("{edges:?}"), "rising numbers from 0"));
+            }
+        }
+        if !(self.tick_ms > 0.0 && self.tick_ms < 1e6) {
+            return Err(Error::argument("tick_ms", self.tick_ms, "above 0, below 1000000"));
+        }
+        Ok(())
+    }
+
+    /// Number of classes of a step along one axis.
+    pub fn step_classes(&self) -> usize {
+        2 * (self.step_edges.len() - 1) - 1
+    }
+
+    pub fn tick_classes(&self) -> usize {
+        self.tick_edges.len() - 1
+    }
+
+    /// The class of no step at all.
+    pub fn zero_class(&self) -> usize {
+        self.step_edges.len() - 2
+    }
+
+    pub fn step_class(&self, step: i32) -> u16 {
+        let k = class(&self.step_edges, step.unsigned_abs()) as i32;
+        (self.zero_class() as i32 + if step < 0 { -k } else { k }) as u16
+    }
+
+    pub fn tick_class(&self, ticks: u32) -> u16 {
+        class(&self.tick_edges, ticks)
+    }
+
+    /// A step of a class, for a number in [0,1).
+    pub fn step(&self, class: usize, unit: f64) -> i32 {
+        let k = class as i64 - self.zero_class() as i64;
+        within(&self.step_edges, k.unsigned_abs() as usize, unit) as i32 * k.signum() as i32
+    }
+
+    /// Ticks of a class, for a number in [0,1).
+    pub fn ticks(&self, class: usize, unit: f64) -> u32 {
+        within(&self.tick_edges, class, unit)
+    }
+
+    /// A movement's inputs and events. Positions are rounded to whole pixels from its first.
+    pub fn encode(&self, points: &[Point]) -> Walk {
+        let events: Vec<Event> = events(points, self.tick_ms).collect();
+        let left = events.iter().fold([0, 0], |left, e| [left[0] + e.x, left[1] + e.y]);
+        let distance = f64::from(left[0]).hypot(f64::from(left[1]));
+        let mut place = Place { left, distance, ..Place::default() };
+        let mut walk = Walk::default();
+        for event in events {
+            walk.inputs.extend(place.inputs(self));
+            let (x, y) = (self.step_class(event.x), self.step_class(event.y));
+            walk.events.push(Classes { x, y, ticks: self.tick_class(event.ticks) });
+            place = place.after(event);
+        }
+        walk.inputs.extend(place.inputs(self));
+        walk
+    }
+
+    /// Milliseconds after so many ticks; phase in [0,1): where in a millisecond the clock began.
+    pub fn time(&self, ticks: u64, phase: f64) -> f64 {
+        let exact = ticks as f64 * self.tick_ms;
+        if self.whole_ms { (exact + phase).floor() } else { exact }
+    }
+}
+
+/// Steps between whole-pixel positions, times in whole ticks, at least 1.
+fn events(points: &[Point], tick_ms: f64) -> impl Iterator<Item = Event> {
+    let whole = |p: &Point| [(p.x - points[0].x).round() as i32, (p.y - points[0].y).round() as i32];
+    points.windows(2).map(move |pair| {
+        let (a, b) = (whole(&pair[0]), whole(&pair[1]));
+        let ticks = ((pair[1].t_ms - pair[0].t_ms) / tick_ms).round().max(1.0) as u32;
+        Event { x: b[0] - a[0], y: b[1] - a[1], ticks }
+    })
+}
+
+/// The sampling interval (ms): the most frequent time step, then refined so that all short steps are whole multiples
+/// of it on average.
+fn tick(dts: &[f64]) -> f64 {
+    let mut sorted = dts.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    // The densest stretch of an eighth of its length: the mode, for a clock of any kind.
+    let mut best = (0, sorted[0]);
+    let mut start = 0;
+    for (end, &dt) in sorted.iter().enumerate() {
+        while sorted[start] < dt / 1.125 {
+            start += 1;
+        }
+        if end - start + 1 > best.0 {
+            best = (end - start + 1, sorted[usize::midpoint(start, end)]);
+        }
+    }
+    let mut tick = best.1;
+    for _ in 0..10 {
+        let (time, count) = sorted.iter().fold((0.0, 0.0), |(time, count), dt| {
+            let n = (dt / tick).round();
+            if (1.0..=4.0).contains(&n) { (time + dt, count + n) } else { (time, count) }
+        });
+        tick = time / f64::max(count, 1.0);
+    }
+    tick.max(1e-3)
+}
+
+/// First values of `count` classes, 0 ... exact and then log-spaced up to `most`, and one past the last value.
+fn edges(exact: u32, count: usize, most: u32) -> Vec<u32> {
+    let exact = exact.min(count as u32 - 1);
+    let mut edges: Vec<u32> = (0..=exact).collect();
+    let (first, end) = (f64::from(exact + 1), f64::from(most.max(exact) + 1));
+    let rest = count - edges.len();
+    for k in 0..=rest {
+        let spaced = first * (end / first).powf(k as f64 / rest.max(1) as f64);
+        edges.push((spaced.round() as u32).max(edges[edges.len() - 1] + 1));
+    }
+    edges
+}
+
+fn class(edges: &[u32], value: u32) -> u16 {
+    let k = edges.partition_point(|&e| e <= value) - 1;
+    k.min(edges.len() - 2) as u16
+}
+
+fn within(edges: &[u32], class: usize, unit: f64) -> u32 {
+    let (low, high) = (edges[class], edges[class + 1]);
+    low + (f64::from(high - low) * unit) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn movement(steps: &[(f64, f64, f64)]) -> Movement {
+        let mut points = vec![Point { x: 500.0, y: 300.0, t_ms: 7.0 }];
+        for &(x, y, dt) in steps {
+            let p = points[points.len() - 1];
+            points.push(Point { x: p.x + x, y: p.y + y, t_ms: p.t_ms + dt });
+        }
+        Movement { points, ..Movement::default() }
+    }
+
+    fn codec() -> StepCodec {
+        let m = movement(&[
+            (1.0, 0.0, 16.0),
+            (200.0, -300.0, 15.0),
+            (-3.0, 8.0, 16.0),
+            (5.0, 5.0, 200.0),
+            (1.0, 1.0, 15.0),
+        ]);
+        StepCodec::fit(&[&m], 28, 12).unwrap()
+    }
+
+    #[test]
+    fn the_clock_is_found() {
+        // 64 Hz rounded to whole milliseconds, with pauses.
+        let times: Vec<f64> = (0..1000).map(|i| (f64::from(i) * 15.625).round()).collect();
+        let mut dts: Vec<f64> = times.windows(2).map(|t| t[1] - t[0]).collect();
+        dts.extend([31.0, 32.0, 47.0, 110.0, 203.0]);
+        assert!((tick(&dts) - 15.625).abs() < 0.02, "{}", tick(&dts));
+        assert!((tick(&[8.0, 7.0, 9.0, 8.0, 8.0, 40.0]) - 8.0).abs() < 0.1);
+        assert_eq!(tick(&[1.0, 1.0, 1.0, 2.0, 5.0]), 1.0);
+    }
+
+    #[test]
+    fn every_step_is_in_its_class() {
+        let codec = codec();
+        for step in -400..=400 {
+            let class = codec.step_class(step) as usize;
+            assert!(class < codec.step_classes());
+            let ends = [codec.step(class, 0.0), codec.step(class, 1.0 - 1e-12)];
+            assert!(ends[0].min(ends[1]) <= step.max(ends[0].min(ends[1])), "{step}");
+            assert_eq!(codec.step_classes(), 2 * 28 - 1);
+            if step.abs() <= 300 {
+                assert!((ends[0].min(ends[1])..=ends[0].max(ends[1])).contains(&step), "{step} {ends:?}");
+            }
+            if step.abs() <= 8 {
+                assert_eq!(ends, [step, step]);
+            }
+        }
+        assert_eq!(codec.step_class(0) as usize, codec.zero_class());
+        codec.check().unwrap();
+    }
+
+    #[test]
+    fn a_walk_ends_at_its_target() {
+        let m = movement(&[(3.0, -4.0, 16.0), (2.0, 1.0, 31.0), (0.0, 1.0, 16.0)]);
+        let codec = codec();
+        let walk = codec.encode(&m.points);
+        assert_eq!((walk.inputs.len(), walk.events.len()), (4 * INPUTS, 3));
+        let (first, last) = (&walk.inputs[..INPUTS], &walk.inputs[3 * INPUTS..]);
+        assert_eq!((first[8], last[8]), (1.0, 0.0));
+        assert_eq!(last[..2], [0.0, 0.0]);
+        assert!(first[0] > 0.0 && first[1] < 0.0);
+        let steps: Vec<_> =
+            walk.events.iter().map(|c| (codec.step(c.x.into(), 0.5), codec.step(c.y.into(), 0.5))).collect();
+        assert_eq!(steps, [(3, -4), (2, 1), (0, 1)]);
+        assert_eq!(codec.ticks(walk.events[1].ticks.into(), 0.5), 2);
+    }
+
+    #[test]
+    fn a_mirrored_walk_is_the_mirror_of_the_walk() {
+        let m = movement(&[(3.0, -4.0, 16.0), (20.0, 1.0, 31.0), (0.0, 1.0, 16.0)]);
+        let codec = codec();
+        let (a, b) = (codec.encode(&m.points), codec.encode(&m.mirrored(true, false).points));
+        for (a, b) in a.inputs.chunks(INPUTS).zip(b.inputs.chunks(INPUTS)) {
+            assert_eq!((a[0], a[1], a[2], a[4..].to_vec()), (-b[0], b[1], -b[2], b[4..].to_vec()));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Gradient-boosted trees for two classes: logistic loss, exact splits, Newton steps (T. Chen and C. Guestrin,
+//! "XGBoost", KDD 2016, without its sampling). Nothing in it is random.
+
+use super::forest::Table;
+
+/// Rounds of boosting.
+pub const ROUNDS: usize = 200;
+
+const DEPTH: usize = 3;
+const RATE: f64 = 0.1;
+/// Added to each sum of second derivatives.
+const RIDGE: f64 = 1.0;
+/// Fewest rows on either side of a split.
+const MIN_LEAF: usize = 5;
+const INNER: usize = (1 << DEPTH) - 1;
+
+/// A full binary tree of three levels. A node that found no split sends everything left.
+#[derive(Clone)]
+struct Tree {
+    splits: [Option<(usize, f64)>; INNER],
+    leaves: [f64; INNER + 1],
+}
+
+impl Tree {
+    fn predict(&self, x: &[f64]) -> f64 {
+        let mut node = 0;
+        for _ in 0..DEPTH {
+            node = 2 * node + 1 + usize::from(self.splits[node].is_some_and(|(f, threshold)| x[f] > threshold));
+        }
+        self.leaves[node - INNER]
+    }
+}
+
+/// A fitted classifier.
+pub struct Boosted {
+    trees: Vec<Tree>,
+    prior: f64,
+    /// (d): sum of the gains of each feature's splits.
+    pub importance: Vec<f64>,
+}
+
+/// Sums of first and second derivatives, and rows.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    g: f64,
+    h: f64,
+    count: usize,
+}
+
+impl Sums {
+    fn add(&mut self, other: Sums) {
+        self.g += other.g;
+        self.h += other.h;
+        self.count += other.count;
+    }
+
+    fn score(self) -> f64 {
+        self.g * self.g / (self.h + RIDGE)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Best {
+    gain: f64,
+    feature: usize,
+    low: u32,
+    high: u32,
+}
+
+impl Boosted {
+    /// Fits on `rows` of the table; both classes must be among them for it to learn anything.
+    pub fn fit(table: &Table, positive: &[bool], rows: &[usize], rounds: usize) -> Boosted {
+        let ones = rows.iter().filter(|&&i| positive[i]).count() as f64;
+        let share = (ones / rows.len().max(1) as f64).clamp(1e-6, 1.0 - 1e-6);
+        let prior = (share / (1.0 - share)).ln();
+        let mut model = Boosted { trees: Vec::with_capacity(rounds), prior, importance: vec![0.0; table.width()] };
+        let orders: Vec<Vec<usize>> = (0..table.width()).map(|f| sorted_rows(table.ranks(f), rows)).collect();
+        let mut margin = vec![prior; positive.len()];
+        let mut derivative = vec![Sums::default(); positive.len()];
+        for _ in 0..rounds {
+            for &i in rows {
+                let p = 1.0 / (1.0 + (-margin[i]).exp());
+                derivative[i] = Sums { g: p - f64::from(u8::from(positive[i])), h: p * (1.0 - p), count: 1 };
+            }
+            let tree = grow(table, &orders, rows, &derivative, &mut model.importance);
+            rows.iter().for_each(|&i| margin[i] += tree.predict(table.row(i)));
+            model.trees.push(tree);
+        }
+        model
+    }
+
+    /// x (d) -> log odds of positive.
+    pub fn predict(&self, x: &[f64]) -> f64 {
+        self.prior + self.trees.iter().map(|t| t.predict(x)).sum::<f64>()
+    }
+}
+
+fn sorted_rows(ranks: &[u32], rows: &[usize]) -> Vec<usize> {
+    let mut order = rows.to_vec();
+    order.sort_by_key(|&i| (ranks[i], i));
+    order
+}
+
+fn grow(table: &Table, orders: &[Vec<usize>], rows: &[usize], derivative: &[Sums], importance: &mut [f64]) -> Tree {
+    let mut tree = Tree { splits: [None; INNER], leaves: [0.0; INNER + 1] };
+    let mut node_of = vec![0usize; derivative.len()];
+    for depth in 0..DEPTH {
+        let (first, width) = ((1 << depth) - 1, 1 << depth);
+        let totals = totals(rows, derivative, &node_of, first, width);
+        let mut best: Vec<Option<Best>> = vec![None; width];
+        for (feature, order) in orders.iter().enumerate() {
+            let ranks = table.ranks(feature);
+            scan(
+                order,
+                ranks,
+                derivative,
+                |i| node_of[i] - first,
+                &totals,
+                |node, low, high, gain| {
+                    if gain > best[node].map_or(1e-9, |b| b.gain) {
+                        best[node] = Some(Best { gain, feature, low, high });
+                    }
+                },
+            );
+        }
+        for (node, best) in best.iter().enumerate() {
+            if let Some(b) = best {
+                importance[b.feature] += b.gain;
+                tree.splits[first + node] = Some((b.feature, table.threshold(b.feature, b.low, b.high)));
+            }
+        }
+        for &i in rows {
+            let goes_right = best[node_of[i] - first].is_some_and(|b| table.ranks(b.feature)[i] > b.low);
+            node_of[i] = 2 * node_of[i] + 1 + usize::from(goes_right);
+        }
+    }
+    let leaves = totals(rows, derivative, &node_of, INNER, INNER + 1);
+    tree.leaves.iter_mut().zip(leaves).for_each(|(leaf, s)| *leaf = -RATE * s.g / (s.h + RIDGE));
+    tree
+}
+
+fn totals(rows: &[usize], derivative: &[Sums], node_of: &[usize], first: usize, width: usize) -> Vec<Sums> {
+    let mut totals = vec![Sums::default(); width];
+    rows.iter().for_each(|&i| totals[node_of[i] - first].add(derivative[i]));
+    totals
+}
+
+/// Walks one column upwards and offers every cut between different values: (node, rank below, rank above, gain).
+fn scan(
+    order: &[usize],
+    ranks: &[u32],
+    derivative: &[Sums],
+    node: impl Fn(usize) -> usize,
+    totals: &[Sums],
+    mut offer: impl FnMut(usize, u32, u32, f64),
+) {
+    let mut left = vec![Sums::default(); totals.len()];
+    let mut last = vec![0u32; totals.len()];
+    for &i in order {
+        let (k, rank) = (node(i), ranks[i]);
+        let (l, t) = (left[k], totals[k]);
+        if l.count >= MIN_LEAF && t.count - l.count >= MIN_LEAF && rank != last[k] {
+            let right = Sums { g: t.g - l.g, h: t.h - l.h, count: t.count - l.count };
+            offer(k, last[k], rank, l.score() + right.score() - t.score());
+        }
+        left[k].add(derivative[i]);
+        last[k] = rank;
+    }
+}

@@ -1,0 +1,137 @@
+//! Two-sample tests by classifier: can it be told which side a row comes from? Cross-validated, so that the answer
+//! holds for rows the classifier has not seen (D. Lopez-Paz and M. Oquab, ICLR 2017).
+
+use super::boost::{Boosted, ROUNDS};
+use super::forest::{TREES, Table, Tree};
+use super::stats::{Interval, auc};
+use super::{parallel, steps};
+use crate::rng::{Rng, Stream};
+
+/// Parts of a cross-validation.
+pub const FOLDS: usize = 5;
+
+/// Which classifier judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learner {
+    Forest,
+    Boost,
+}
+
+/// What the classifier could do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TwoSample {
+    /// Of all out-of-fold scores together, with DeLong's interval.
+    pub auc: Interval,
+    /// (d): Gini (forest) or gain (boosting), summing to 1.
+    pub importance: Vec<f64>,
+    /// (n): out-of-fold score of each row for the positive class.
+    pub scores: Vec<f64>,
+}
+
+/// (n) -> the fold of each row. Each class is dealt evenly; rows of one group stay together, largest groups first.
+pub fn folds(positive: &[bool], groups: &[Option<usize>], count: usize, seed: u64) -> Vec<usize> {
+    let mut fold = vec![0; positive.len()];
+    let mut rng = Rng::new(seed, Stream::Evaluation, steps::FOLDS);
+    for class in [false, true] {
+        let mut parts: Vec<(Option<usize>, Vec<usize>)> = Vec::new();
+        for i in rng.permutation(positive.len()).into_iter().filter(|&i| positive[i] == class) {
+            let group = groups.get(i).copied().flatten();
+            match parts.iter_mut().find(|(g, _)| g.is_some() && *g == group) {
+                Some((_, rows)) => rows.push(i),
+                None => parts.push((group, vec![i])),
+            }
+        }
+        parts.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.len()));
+        let mut filled = vec![0usize; count];
+        for (_, rows) in &parts {
+            let smallest = (0..count).min_by_key(|&f| filled[f]).unwrap_or(0);
+            filled[smallest] += rows.len();
+            rows.iter().for_each(|&i| fold[i] = smallest);
+        }
+    }
+    fold
+}
+
+/// Scores every row by a classifier that was fitted without its fold.
+pub fn two_sample(
+    table: &Table,
+    positive: &[bool],
+    fold: &[usize],
+    learner: Learner,
+    seed: u64,
+    threads: usize,
+) -> TwoSample {
+    let count = fold.iter().max().map_or(0, |f| f + 1);
+    let outside = |f: usize| (0..fold.len()).filter(|&i| fold[i] != f).collect::<Vec<_>>();
+    let inside = |f: usize| (0..fold.len()).filter(|&i| fold[i] == f).collect::<Vec<_>>();
+    let (rows, tests): (Vec<_>, Vec<_>) = (0..count).map(|f| (outside(f), inside(f))).unzip();
+    let trees = if learner == Learner::Forest { TREES } else { 1 };
+    let parts = parallel::map(count * trees, threads, |job| {
+        let (rows, test) = (&rows[job / trees], &tests[job / trees]);
+        match learner {
+            Learner::Forest => {
+                let tree = Tree::grow(table, positive, rows, seed, steps::FOREST + job as u64);
+                (test.iter().map(|&i| tree.predict(table.row(i))).collect::<Vec<_>>(), tree.importance)
+            }
+            Learner::Boost => {
+                let model = Boosted::fit(table, positive, rows, ROUNDS);
+                (test.iter().map(|&i| model.predict(table.row(i))).collect(), model.importance)
+            }
+        }
+    });
+    let mut scores = vec![0.0; positive.len()];
+    let mut importance = vec![0.0; table.width()];
+    for (job, (predicted, gains)) in parts.iter().enumerate() {
+        let test = &tests[job / trees];
+        test.iter().zip(predicted).for_each(|(&i, p)| scores[i] += p / trees as f64);
+        importance.iter_mut().zip(gains).for_each(|(sum, gain)| *sum += gain);
+    }
+    let total: f64 = importance.iter().sum();
+    if total > 0.0 {
+        importance.iter_mut().for_each(|v| *v /= total);
+    }
+    TwoSample { auc: auc(&scores, positive), importance, scores }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kernel::Rows;
+    use super::*;
+
+    /// 3 features, only the second differs, by `shift` standard deviations.
+    fn toy(n: usize, shift: f64) -> (Vec<f64>, Vec<bool>) {
+        let mut rng = Rng::new(9, Stream::Evaluation, 0);
+        let positive: Vec<bool> = (0..n).map(|i| i % 2 == 0).collect();
+        let row = |p: &bool| [rng.normal(), rng.normal() + if *p { shift } else { 0.0 }, rng.normal()];
+        (positive.iter().flat_map(row).collect(), positive)
+    }
+
+    #[test]
+    fn finds_the_feature_that_differs_and_nothing_where_none_does() {
+        for learner in [Learner::Forest, Learner::Boost] {
+            for (shift, low, high) in [(0.0, 0.42, 0.58), (1.0, 0.66, 0.80), (8.0, 0.999, 1.0)] {
+                let (values, positive) = toy(600, shift);
+                let table = Table::new(Rows { values: &values, width: 3 });
+                let fold = folds(&positive, &[], FOLDS, 1);
+                let got = two_sample(&table, &positive, &fold, learner, 1, 2);
+                assert!((low..=high).contains(&got.auc.value), "{learner:?} {shift}: {:?}", got.auc);
+                assert!(shift == 0.0 || got.importance[1] > 0.4, "{learner:?} {shift}: {:?}", got.importance);
+                assert!((got.importance.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn folds_are_even_and_keep_groups_together() {
+        let positive: Vec<bool> = (0..100).map(|i| i < 40).collect();
+        let fold = folds(&positive, &[], 5, 3);
+        for f in 0..5 {
+            let ones = (0..40).filter(|&i| fold[i] == f).count();
+            assert_eq!((ones, fold.iter().filter(|&&g| g == f).count()), (8, 20));
+        }
+        let groups: Vec<Option<usize>> = (0..100).map(|i| (i < 40).then_some(i / 8)).collect();
+        let fold = folds(&positive, &groups, 5, 3);
+        assert!((0..40).all(|i| fold[i] == fold[i / 8 * 8]));
+        assert!((0..5).all(|f| (0..40).filter(|&i| fold[i] == f).count() == 8));
+    }
+}

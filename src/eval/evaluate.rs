@@ -1,0 +1,259 @@
+//! The whole evaluation: generated against held-out, and the same for real against real.
+
+use std::collections::BTreeSet;
+
+use super::compare::{COMPARED, Comparison, compare, features};
+use super::fitts::fitts;
+use super::floor::{halves, pick};
+use super::kinematics::{FORMULAS, NAMES};
+use super::memorisation::memorisation;
+use super::obedience::{Asked, median_end_error, obedience};
+use super::pictures::Pictures;
+use super::report::{FeatureRow, Rating, Report, Score, Sizes};
+use super::resample::Grid;
+use super::seed_scores::seed_scores;
+use super::sequences::Sequences;
+use super::stats::{Interval, mean, median, quantile, sorted};
+use super::{cross::TwoSample, steps};
+use crate::data::Movement;
+use crate::error::{Error, Result};
+use crate::rng::{Rng, Stream};
+
+/// Fewest movements on a side: below, five folds and five neighbours say nothing.
+pub const FEWEST: usize = 20;
+
+/// What is judged. `train` is what the model learnt from; it may be empty, then nothing is said about memorisation.
+#[derive(Clone, Copy, Default)]
+pub struct Inputs<'a> {
+    pub train: &'a [Movement],
+    /// Real movements that the model has not seen.
+    pub held_out: &'a [Movement],
+    pub generated: &'a [Movement],
+    /// What each generated movement was asked to be.
+    pub asked: Option<&'a [Asked]>,
+    /// Scaled features for the seed's scores and the judges.
+    pub features: Option<FeatureSets<'a>>,
+    /// Summaries for the latent scores.
+    pub summaries: Option<SummarySets<'a>>,
+}
+
+/// Scaled features: row i of `real` is held-out movement i, or any real rows if there are more or fewer.
+#[derive(Clone, Copy)]
+pub struct FeatureSets<'a> {
+    pub real: Sequences<'a>,
+    pub generated: Sequences<'a>,
+}
+
+/// Summaries, (n,S) each.
+#[derive(Clone, Copy)]
+pub struct SummarySets<'a> {
+    pub real: &'a [f32],
+    pub generated: &'a [f32],
+    /// S
+    pub width: usize,
+}
+
+/// How hard to look. The result does not depend on `threads`; 0 means all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EvalOptions {
+    pub seed: u64,
+    pub threads: usize,
+    /// Fewer movements, permutations and runs: half a minute for 500 movements on two cores.
+    pub quick: bool,
+}
+
+impl EvalOptions {
+    pub(super) fn permutations(&self) -> usize {
+        if self.quick { 199 } else { 999 }
+    }
+
+    /// Most movements on either side of a comparison.
+    pub(super) fn limit(&self) -> usize {
+        if self.quick { 500 } else { 2000 }
+    }
+
+    fn floor_rounds(&self) -> usize {
+        if self.quick { 2 } else { 3 }
+    }
+}
+
+/// Two real sides of one size.
+type Round<'a> = (Vec<&'a Movement>, Vec<&'a Movement>);
+
+/// Judges generated movements. Errors: fewer than [`FEWEST`] held-out or generated movements, arrays that do not fit
+/// each other, no memory.
+pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
+    for (name, side) in [("held_out", inputs.held_out), ("generated", inputs.generated)] {
+        if side.len() < FEWEST {
+            return Err(Error::argument(format!("{name}.len()"), side.len(), format!("{FEWEST} or more")));
+        }
+    }
+    if let Some(asked) = inputs.asked.filter(|a| a.len() != inputs.generated.len()) {
+        let expected = format!("{}, one for each generated movement", inputs.generated.len());
+        return Err(Error::argument("asked.len()", asked.len(), expected));
+    }
+    let mut rng = Rng::new(options.seed, Stream::Evaluation, steps::PICK + 1);
+    let real = pick(inputs.held_out.iter().collect(), usize::MAX, &mut rng);
+    let made = pick(inputs.generated.iter().collect(), usize::MAX, &mut rng);
+    let rounds = floor_rounds(inputs, options, &mut rng);
+    let smallest = rounds.iter().map(|r| r.0.len()).fold(real.len().min(made.len()), usize::min);
+    let count = smallest.min(options.limit());
+    let (x, y) = (&real[..count], &made[..count]);
+    let grid = Grid::common(x, y);
+    let judged = compare(x, y, grid, options)?;
+    let floors: Vec<Comparison> =
+        rounds.iter().map(|(a, b)| compare(&a[..count], &b[..count], grid, options)).collect::<Result<_>>()?;
+    let mut scores = movement_scores(&judged, &floors);
+    let (seeds, judges) = seed_scores(inputs, options, &mut rng)?;
+    scores.extend(seeds);
+    let train: Vec<&Movement> = inputs.train.iter().collect();
+    let all_made: Vec<&Movement> = inputs.generated.iter().collect();
+    let known = inputs.train.iter().chain(inputs.held_out).filter_map(|m| m.session.as_ref().map(|s| (&m.user, s)));
+    let mut resampled_importance: Vec<(&'static str, f64)> = match &judged.resampled {
+        Some([forest, _]) => NAMES.iter().copied().zip(forest.importance.iter().copied()).collect(),
+        None => Vec::new(),
+    };
+    resampled_importance.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let (obedience, median_end_error_px) =
+        inputs.asked.map_or((Vec::new(), None), |a| (obedience(a, &all_made), median_end_error(a, &all_made)));
+    Ok(Report {
+        version: env!("CARGO_PKG_VERSION"),
+        seed: options.seed,
+        quick: options.quick,
+        sizes: Sizes {
+            train: inputs.train.len(),
+            held_out: inputs.held_out.len(),
+            generated: inputs.generated.len(),
+            compared: count,
+            floor_rounds: floors.len(),
+            sessions: known.collect::<BTreeSet<_>>().len(),
+        },
+        scores,
+        features: feature_rows(x, y, &judged, &floors, options),
+        resampled_importance,
+        grid,
+        fitts_real: fitts(&real),
+        fitts_generated: fitts(&all_made),
+        memorisation: memorisation(&train, &real, &made, options.seed, options.threads),
+        obedience,
+        median_end_error_px,
+        judges,
+        pictures: Pictures::new(x, y, options.threads),
+    })
+}
+
+/// Held-out against training, where there is enough of it, then halves of all that is real. Each side in random order.
+fn floor_rounds<'a>(inputs: &Inputs<'a>, options: &EvalOptions, rng: &mut Rng) -> Vec<Round<'a>> {
+    let all: Vec<&Movement> = inputs.train.iter().chain(inputs.held_out).collect();
+    let mut rounds = Vec::new();
+    if inputs.train.len() >= inputs.held_out.len() {
+        let held_out = pick(inputs.held_out.iter().collect(), usize::MAX, rng);
+        rounds.push((held_out, pick(inputs.train.iter().collect(), inputs.held_out.len(), rng)));
+    }
+    for round in 0..options.floor_rounds() {
+        let (a, b) = halves(&all, options.seed, round as u64);
+        let side = |half: Vec<usize>, rng: &mut Rng| {
+            let half = half.into_iter().map(|i| all[i]).collect::<Vec<_>>();
+            pick(half, usize::MAX, rng)
+        };
+        let pair = (side(a, rng), side(b, rng));
+        // One session per user and few movements: no half that says anything.
+        if pair.0.len() >= FEWEST / 2 {
+            rounds.push(pair);
+        }
+    }
+    rounds
+}
+
+/// One rated score. `value`, `ideal` and `resolution` are those of [`Rating::of`]. Where the ideal is a half, telling apart
+/// worse than by chance is no better than chance.
+pub(super) fn score(
+    name: &'static str,
+    meaning: &'static str,
+    (value, ideal, resolution): (f64, f64, f64),
+    interval: Option<Interval>,
+    floors: Vec<f64>,
+) -> Score {
+    let chance = |v: f64| if ideal == 0.5 { v.max(0.5) } else { v };
+    let rated: Vec<f64> = floors.iter().copied().map(chance).collect();
+    let rating = Rating::of(chance(value), ideal, &rated, resolution);
+    Score { name, meaning, value, interval, p: None, p_floor: None, ideal, floors, rating }
+}
+
+fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
+    let over = |f: &dyn Fn(&Comparison) -> f64| floors.iter().map(f).collect::<Vec<f64>>();
+    let plain = |name, meaning, ideal: f64, f: &dyn Fn(&Comparison) -> f64| {
+        score(name, meaning, (f(judged), ideal, 0.01), None, over(f))
+    };
+    let area = |name, meaning, f: &dyn Fn(&Comparison) -> Option<&TwoSample>| {
+        let auc = f(judged)?.auc;
+        let floors = floors.iter().filter_map(|c| Some(f(c)?.auc.value)).collect();
+        Some(score(name, meaning, (auc.value, 0.5, (auc.high - auc.low) / 2.0), Some(auc), floors))
+    };
+    let areas = [
+        area("forest_auc", "random forest on kinematics, as recorded (0.5 cannot tell)", &|c| Some(&c.recorded[0])),
+        area("boost_auc", "boosted trees on kinematics, as recorded", &|c| Some(&c.recorded[1])),
+        area("forest_auc_resampled", "random forest, both sides on one grid", &|c| Some(&c.resampled.as_ref()?[0])),
+        area("boost_auc_resampled", "boosted trees, both sides on one grid", &|c| Some(&c.resampled.as_ref()?[1])),
+    ];
+    let mut scores: Vec<Score> = areas.into_iter().flatten().collect();
+    let differing = |c: &Comparison| c.ks.iter().filter(|(_, p)| *p < 0.01).count() as f64 / COMPARED as f64;
+    scores.extend([
+        plain("kinematic_w1", "mean Wasserstein-1 over features, real interquartile ranges", 0.0, &|c| {
+            mean(&c.wasserstein)
+        }),
+        plain("kinematic_ks", "mean Kolmogorov-Smirnov statistic over features", 0.0, &|c| {
+            mean(&c.ks.iter().map(|k| k.0).collect::<Vec<_>>())
+        }),
+        plain("features_differing", "share of features with KS p < 0.01", 0.0, &differing),
+        plain("kinematic_mmd", "the seed's MMD on standardised kinematics", 0.0, &|c| c.mmd),
+        Score {
+            p: Some(judged.mmd_test.p),
+            p_floor: Some(median(&over(&|c| c.mmd_test.p))),
+            ..plain("kinematic_mmd2_unbiased", "unbiased squared MMD of the same, p by permutation", 0.0, &|c| {
+                c.mmd_test.squared
+            })
+        },
+        plain("precision", "generated movements among real ones (k-NN, k = 5)", 1.0, &|c| c.neighbours.precision),
+        plain("recall", "real movements among generated ones", 1.0, &|c| c.neighbours.recall),
+        plain("density", "real neighbourhoods around a generated movement", 1.0, &|c| c.neighbours.density),
+        plain("coverage", "real neighbourhoods with a generated movement", 1.0, &|c| c.neighbours.coverage),
+    ]);
+    scores
+}
+
+fn feature_rows(
+    x: &[&Movement],
+    y: &[&Movement],
+    judged: &Comparison,
+    floors: &[Comparison],
+    options: &EvalOptions,
+) -> Vec<FeatureRow> {
+    let (x, y) = (features(x, options.threads), features(y, options.threads));
+    let row = |k: usize| {
+        let column = |side: &[[f64; super::kinematics::COUNT]]| side.iter().map(|r| r[k]).collect::<Vec<f64>>();
+        let five = |v: &[f64]| [0.05, 0.25, 0.5, 0.75, 0.95].map(|q| quantile(&sorted(v), q));
+        let over = |f: &dyn Fn(&Comparison) -> f64| floors.iter().map(f).collect::<Vec<f64>>();
+        FeatureRow {
+            name: NAMES[k],
+            formula: FORMULAS[k],
+            wasserstein: judged.wasserstein[k],
+            wasserstein_floor: mean(&over(&|c| c.wasserstein[k])),
+            ks: judged.ks[k].0,
+            ks_p: judged.ks[k].1,
+            ks_floor: mean(&over(&|c| c.ks[k].0)),
+            ks_p_floor: median(&over(&|c| c.ks[k].1)),
+            real: five(&column(&x)),
+            generated: five(&column(&y)),
+            importance: judged.recorded[0].importance[k],
+        }
+    };
+    let mut rows: Vec<FeatureRow> = (0..COMPARED).map(row).collect();
+    rows.sort_by(|a, b| beyond(b).total_cmp(&beyond(a)));
+    rows
+}
+
+/// How far a feature is beyond its floor. KS decides: it has one scale for all, whatever their tails.
+fn beyond(row: &FeatureRow) -> f64 {
+    row.ks - row.ks_floor
+}

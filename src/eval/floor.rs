@@ -1,0 +1,76 @@
+//! The floor: what real against real scores. Halves of the recordings, by session where sessions are known.
+
+use std::collections::BTreeMap;
+
+use super::steps;
+use crate::data::Movement;
+use crate::rng::{Rng, Stream};
+
+/// Indices into `movements`, two halves of one size. Both have the same users with equal shares. Within a user whole
+/// sessions go to one half, the lighter one, in random order; a user of one session, or of none known, is split by movement.
+pub fn halves(movements: &[&Movement], seed: u64, round: u64) -> (Vec<usize>, Vec<usize>) {
+    let mut rng = Rng::new(seed, Stream::Evaluation, steps::SPLIT + round);
+    let mut users: BTreeMap<&Option<String>, BTreeMap<&Option<String>, Vec<usize>>> = BTreeMap::new();
+    for (i, m) in movements.iter().enumerate() {
+        users.entry(&m.user).or_default().entry(&m.session).or_default().push(i);
+    }
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    for sessions in users.into_values() {
+        let known = sessions.keys().all(|s| s.is_some()) && sessions.len() > 1;
+        let mut parts: Vec<Vec<usize>> = sessions.into_values().collect();
+        if !known {
+            parts = parts.concat().into_iter().map(|i| vec![i]).collect();
+        }
+        rng.shuffle(&mut parts);
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for part in parts {
+            if a.len() <= b.len() { a.extend(part) } else { b.extend(part) }
+        }
+        let size = a.len().min(b.len());
+        left.extend(pick(a, size, &mut rng));
+        right.extend(pick(b, size, &mut rng));
+    }
+    (left, right)
+}
+
+/// `count` of the items, drawn at random without replacement; all of them, in random order, if there are not more.
+pub fn pick<T>(mut items: Vec<T>, count: usize, rng: &mut Rng) -> Vec<T> {
+    rng.shuffle(&mut items);
+    items.truncate(count);
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn movement(user: &str, session: Option<&str>) -> Movement {
+        Movement { user: Some(user.into()), session: session.map(Into::into), ..Movement::default() }
+    }
+
+    #[test]
+    fn sessions_stay_whole_and_users_are_shared_evenly() {
+        let mut all = Vec::new();
+        for (user, session, count) in [("a", "1", 30), ("a", "2", 20), ("a", "3", 12), ("b", "1", 10), ("b", "2", 9)] {
+            all.extend((0..count).map(|_| movement(user, Some(session))));
+        }
+        let all: Vec<&Movement> = all.iter().collect();
+        for round in 0..5 {
+            let (left, right) = halves(&all, 1, round);
+            let of =
+                |side: &[usize], user: &str| side.iter().filter(|&&i| all[i].user.as_deref() == Some(user)).count();
+            let sessions = |side: &[usize]| side.iter().map(|&i| (&all[i].user, &all[i].session)).collect::<Vec<_>>();
+            assert_eq!((of(&left, "a"), of(&left, "b")), (of(&right, "a"), of(&right, "b")));
+            assert!(sessions(&left).iter().all(|s| !sessions(&right).contains(s)));
+            assert!(of(&left, "b") == 9 && of(&left, "a") >= 12);
+        }
+    }
+
+    #[test]
+    fn without_sessions_movements_are_dealt() {
+        let all: Vec<Movement> = (0..41).map(|_| movement("a", None)).collect();
+        let (left, right) = halves(&all.iter().collect::<Vec<_>>(), 1, 0);
+        assert_eq!((left.len(), right.len()), (20, 20));
+        assert!(left.iter().all(|i| !right.contains(i)));
+    }
+}

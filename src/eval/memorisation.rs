@@ -1,0 +1,154 @@
+//! Does the model make movements, or does it hand back those it was trained on?
+//!
+//! A movement is 32 points at equal shares of its time, from its start, in pixels. Two are as far apart as the root
+//! mean square distance of their points over the mean of their path lengths, plus |ln| of the ratio of their durations: a copy
+//! with a little noise is near 0, whatever its size. What is near is measured on held-out real ones, which are no copies.
+
+use super::parallel;
+use super::stats::{quantile, sorted};
+use super::{floor::pick, steps};
+use crate::data::{Movement, Point};
+use crate::rng::{Rng, Stream};
+
+const SAMPLES: usize = 32;
+
+/// A near-copy is nearer than this share of ..
+const NEAR_SHARE: f64 = 0.5;
+/// .. this quantile of the held-out ones' distances to training.
+const NEAR_QUANTILE: f64 = 0.01;
+
+/// More near-copies than this, with 97.5 % confidence, is memorisation.
+const ALLOWED_COPIES: f64 = 0.01;
+/// So is a typical distance to training below this share of the held-out ones'.
+const ALLOWED_RATIO: f64 = 0.5;
+
+/// Nearest distances and what they say.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Memorisation {
+    /// Distances below this make a near-copy; taken from one half of the held-out movements.
+    pub threshold: f64,
+    /// Share of generated movements that are near-copies of a training movement.
+    pub near_copies: f64,
+    /// The same share for the other half of the held-out movements.
+    pub near_copies_floor: f64,
+    /// Median distance of generated movements to training.
+    pub median_distance: f64,
+    /// Median distance of held-out movements to training.
+    pub median_distance_floor: f64,
+    /// Share of generated movements with a near-copy among the generated.
+    pub duplicates: f64,
+    /// The same share for as many real ones.
+    pub duplicates_floor: f64,
+    pub memorised: bool,
+    /// The verdict in words.
+    pub verdict: String,
+}
+
+struct Shape {
+    /// x, y of each sample, px from the start.
+    way: [f64; 2 * SAMPLES],
+    path: f64,
+    log_duration: f64,
+}
+
+impl Shape {
+    fn new(movement: &Movement) -> Shape {
+        let mut way = [0.0; 2 * SAMPLES];
+        let (start, duration) = (movement.points.first().copied().unwrap_or_default(), movement.duration_ms());
+        for k in 0..SAMPLES {
+            let share = (k + 1) as f64 / SAMPLES as f64;
+            let p = at(&movement.points, start.t_ms + share * duration);
+            way[2 * k] = p.x - start.x;
+            way[2 * k + 1] = p.y - start.y;
+        }
+        Shape { way, path: movement.path_length(), log_duration: duration.max(1e-3).ln() }
+    }
+
+    fn distance(&self, other: &Shape) -> f64 {
+        let square: f64 = self.way.iter().zip(&other.way).map(|(a, b)| (a - b) * (a - b)).sum();
+        let size = ((self.path + other.path) / 2.0).max(1e-9);
+        (square / SAMPLES as f64).sqrt() / size + (self.log_duration - other.log_duration).abs()
+    }
+}
+
+/// Where the pointer is at a time, straight between points; before the first and after the last it rests.
+pub(super) fn at(points: &[Point], t_ms: f64) -> Point {
+    let after = points.partition_point(|p| p.t_ms <= t_ms);
+    match (after.checked_sub(1).and_then(|i| points.get(i)), points.get(after)) {
+        (Some(a), Some(b)) => {
+            let share = (t_ms - a.t_ms) / (b.t_ms - a.t_ms);
+            Point { x: a.x + share * (b.x - a.x), y: a.y + share * (b.y - a.y), t_ms }
+        }
+        (Some(p), None) | (None, Some(p)) => Point { t_ms, ..*p },
+        (None, None) => Point { t_ms, ..Point::default() },
+    }
+}
+
+/// For each of `from` the distance to the nearest of `to`, itself left out if both are one list.
+fn nearest(from: &[Shape], to: &[Shape], same: bool, threads: usize) -> Vec<f64> {
+    parallel::map(from.len(), threads, |i| {
+        let others = to.iter().enumerate().filter(|(j, _)| !same || *j != i);
+        others.map(|(_, other)| from[i].distance(other)).fold(f64::INFINITY, f64::min)
+    })
+}
+
+/// Judges `generated` against `train`, by the measure of `held_out`. Without training or held-out movements nothing can
+/// be said, and the verdict says so.
+pub fn memorisation(
+    train: &[&Movement],
+    held_out: &[&Movement],
+    generated: &[&Movement],
+    seed: u64,
+    threads: usize,
+) -> Memorisation {
+    if train.is_empty() || held_out.len() < 4 || generated.is_empty() {
+        let verdict = "not judged: needs training, held-out and generated movements".to_owned();
+        return Memorisation { verdict, ..Memorisation::default() };
+    }
+    let shapes = |side: &[&Movement]| side.iter().map(|m| Shape::new(m)).collect::<Vec<_>>();
+    let (train, generated) = (shapes(train), shapes(generated));
+    let mut rng = Rng::new(seed, Stream::Evaluation, steps::PICK);
+    let real = pick(shapes(held_out), held_out.len(), &mut rng);
+    let real_distances = nearest(&real, &train, false, threads);
+    let (to_set, to_check) = real_distances.split_at(real.len() / 2);
+    let threshold = NEAR_SHARE * quantile(&sorted(to_set), NEAR_QUANTILE);
+    // Strictly below: where recordings repeat themselves and the threshold is 0, only exact copies count.
+    let near = |d: &[f64]| d.iter().filter(|d| **d < threshold || **d == 0.0).count() as f64 / d.len() as f64;
+    let distances = nearest(&generated, &train, false, threads);
+    let alike = generated.len().min(real.len());
+    let mut result = Memorisation {
+        threshold,
+        near_copies: near(&distances),
+        near_copies_floor: near(to_check),
+        median_distance: quantile(&sorted(&distances), 0.5),
+        median_distance_floor: quantile(&sorted(&real_distances), 0.5),
+        duplicates: near(&nearest(&generated[..alike], &generated[..alike], true, threads)),
+        duplicates_floor: near(&nearest(&real[..alike], &real[..alike], true, threads)),
+        ..Memorisation::default()
+    };
+    judge(&mut result, generated.len());
+    result
+}
+
+fn judge(m: &mut Memorisation, count: usize) {
+    let surely = wilson_low(m.near_copies, count as f64);
+    let copies = surely > ALLOWED_COPIES.max(m.near_copies_floor);
+    let close = m.median_distance < ALLOWED_RATIO * m.median_distance_floor;
+    m.memorised = copies || close;
+    let percent = 100.0 * m.near_copies;
+    m.verdict = match (copies, close) {
+        (true, _) => {
+            format!("memorised: {percent:.1} % of the generated movements are near-copies of training movements")
+        }
+        (false, true) => "memorised: generated movements lie far nearer to training than real ones do".to_owned(),
+        (false, false) => format!("not memorised: {percent:.1} % near-copies of training movements"),
+    };
+}
+
+/// Lower end of Wilson's 95 % interval of a share.
+fn wilson_low(share: f64, n: f64) -> f64 {
+    const Z: f64 = 1.96;
+    let centre = share + Z * Z / (2.0 * n);
+    let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    ((centre - half) / (1.0 + Z * Z / n)).max(0.0)
+}

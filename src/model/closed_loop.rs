@@ -1,0 +1,96 @@
+//! The closed-loop autoencoder: the seed's encoder and pooler over events, and the walker as its decoder.
+
+use super::pooler::{Pooler, PoolerTrace};
+use super::sequence::{SequenceMap, SequenceTrace};
+use super::walker::{WalkLosses, Walker, WalkerTrace};
+use crate::backend::cpu::Real;
+use crate::config::Config;
+use crate::data::steps::{Classes, INPUTS};
+use crate::nn::dropout::Site;
+use crate::nn::spectral::Normed;
+use crate::nn::{Dropout, Layout, Steps, Weights};
+
+/// Dropout sites: 256 for every network, one a layer.
+const ENCODER: Site = 0;
+const POOLER: Site = 256;
+const WALKER: Site = 512;
+
+#[derive(Clone, Debug)]
+pub struct ClosedLoop {
+    pub encoder: SequenceMap,
+    pub pooler: Pooler,
+    pub walker: Walker,
+}
+
+/// Buffers of one worker.
+#[derive(Clone, Debug, Default)]
+pub struct Trace<R> {
+    encoder: SequenceTrace<R>,
+    pooler: PoolerTrace<R>,
+    walker: WalkerTrace<R>,
+    /// Summaries with noise.
+    noisy: Vec<R>,
+    dz: Vec<R>,
+    dh: Vec<R>,
+}
+
+/// One shard: x (N,INPUTS) and classes (N) packed; noise (B,S) is added to the summaries.
+#[derive(Clone, Copy)]
+pub struct Shard<'a, R> {
+    pub steps: &'a Steps,
+    pub x: &'a [R],
+    pub classes: &'a [Classes],
+    pub noise: &'a [R],
+}
+
+impl ClosedLoop {
+    pub fn new(layout: &mut Layout, c: &Config) -> ClosedLoop {
+        let (hidden, layers, p) = (c.encoder_hidden_dim, c.encoder_num_layers, c.lstm_dropout);
+        let encoder = SequenceMap::new(layout, "encoder", INPUTS, hidden, c.latent_dim, layers, p);
+        ClosedLoop { encoder, pooler: Pooler::new(layout, c), walker: Walker::new(layout, c) }
+    }
+
+    /// Losses of a shard, divided by `total`, the batch's number of steps; with grads, their gradients are added to it.
+    pub fn losses<R: Real>(
+        &self,
+        w: &Weights<R>,
+        norm: &Normed<R>,
+        shard: Shard<R>,
+        total: usize,
+        dropout: Option<&Dropout>,
+        trace: &mut Trace<R>,
+        grads: Option<&mut [R]>,
+    ) -> WalkLosses {
+        let Shard { steps, x, classes, noise } = shard;
+        let at = |site| dropout.map(|d| (d, site));
+        self.encoder.forward(w, norm, steps, x, at(ENCODER), &mut trace.encoder);
+        self.pooler.forward(w, steps, &trace.encoder.y, at(POOLER), &mut trace.pooler);
+        trace.noisy.clear();
+        trace.noisy.extend(trace.pooler.z.iter().zip(noise).map(|(&z, &n)| z + n));
+        let (given, walker) = ((x, classes), &mut trace.walker);
+        let Some(grads) = grads else {
+            return self.walker.losses(w, steps, given, &trace.noisy, total, at(WALKER), walker, None);
+        };
+        let both = Some((&mut *grads, &mut trace.dz));
+        let losses = self.walker.losses(w, steps, given, &trace.noisy, total, at(WALKER), walker, both);
+        let dropped = dropout.is_some();
+        let (pooler, dh) = (&mut trace.pooler, &mut trace.dh);
+        self.pooler.backward(w, steps, &trace.encoder.y, dropped, &mut trace.dz, pooler, dh, grads);
+        self.encoder.backward(w, norm, steps, x, dropped, dh, &mut trace.encoder, None, grads);
+        losses
+    }
+
+    /// Evaluation mode: x (N,INPUTS) -> summaries (B,S) in trace.
+    pub fn encode<'t, R: Real>(
+        &self,
+        w: &Weights<R>,
+        norm: &Normed<R>,
+        steps: &Steps,
+        x: &[R],
+        trace: &'t mut Trace<R>,
+    ) -> &'t [R] {
+        self.encoder.forward(w, norm, steps, x, None, &mut trace.encoder);
+        self.pooler.forward(w, steps, &trace.encoder.y, None, &mut trace.pooler);
+        &trace.pooler.z
+    }
+}

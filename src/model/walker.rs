@@ -1,0 +1,268 @@
+//! The closed-loop decoder: an LSTM that walks to its target, one event at a time.
+//!
+//! It sees what is left to go, its last event and the summary, and gives the probabilities of the next event as a
+//! factorised softmax: p(stop) p(x) p(y | x) p(ticks | x, y). Trained by teacher forcing on the negative
+//! log-likelihood of recorded events.
+//!
+//! With o (N,K) the trunk, E the embeddings and s(v) = v sigmoid(v):
+//! stop = A o, x = B s(o), y = C s(o + E x), ticks = D s(o + E x + E' y).
+
+use crate::backend::cpu::{Real, math};
+use crate::config::Config;
+use crate::data::steps::{Classes, INPUTS};
+use crate::nn::dropout::Site;
+use crate::nn::lstm::{Lstm, LstmTrace};
+use crate::nn::params::{Initial, Matrix, To};
+use crate::nn::{Dropout, Layout, Linear, Steps, Weights, fit};
+
+#[derive(Clone, Debug)]
+pub struct Walker {
+    pub lstm: Lstm,
+    /// K, the trunk's width.
+    width: usize,
+    trunk: Linear,
+    stop: Linear,
+    heads: [Linear; 3],
+    /// Of the x class and the y class: (classes, K), a row each.
+    embeddings: [Matrix; 2],
+}
+
+/// Losses of events, in nats, summed over a shard and divided by the batch's number of steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WalkLosses {
+    pub steps: f64,
+    pub ticks: f64,
+    pub stop: f64,
+}
+
+impl WalkLosses {
+    pub fn total(&self) -> f64 {
+        self.steps + self.ticks + self.stop
+    }
+}
+
+impl std::ops::AddAssign for WalkLosses {
+    fn add_assign(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.ticks += other.ticks;
+        self.stop += other.stop;
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct WalkerTrace<R> {
+    lstm: LstmTrace<R>,
+    /// What each head's activation saw (N,K), and its sigmoid.
+    before: [Vec<R>; 3],
+    gate: [Vec<R>; 3],
+    active: Vec<R>,
+    stop: Vec<R>,
+    logits: Vec<R>,
+    /// Gradients of `before`.
+    dbefore: [Vec<R>; 3],
+    dactive: Vec<R>,
+    dh: Vec<R>,
+}
+
+impl Walker {
+    pub fn new(layout: &mut Layout, c: &Config) -> Walker {
+        let hidden = c.expander_hidden_dim;
+        let (layers, dropout) = (c.expander_num_layers, c.expander_dropout);
+        let step_classes = 2 * c.step_magnitudes - 1;
+        let lstm = Lstm::new(layout, "walker.lstm", INPUTS, c.summary_dim, hidden, layers, dropout);
+        let trunk = Linear::new(layout, "walker.trunk", hidden, hidden);
+        let stop = Linear::new(layout, "walker.stop", hidden, 1);
+        let heads = [("x", step_classes), ("y", step_classes), ("ticks", c.tick_classes)];
+        let heads = heads.map(|(name, classes)| Linear::new(layout, &format!("walker.head_{name}"), hidden, classes));
+        let embedding = |name: &str| format!("walker.embed_{name}.weight");
+        // Small at first: the trunk leads, the conditions modulate.
+        let initial = Initial::Uniform(0.3);
+        let embeddings = ["x", "y"].map(|name| layout.matrix(embedding(name), step_classes, hidden, initial));
+        Walker { lstm, width: hidden, trunk, stop, heads, embeddings }
+    }
+
+    /// Losses of a shard of walks, divided by `total`, the batch's number of steps; with grads, their gradients are
+    /// added to it and dz (B,S) is written. x (N,INPUTS); classes (N), of which those at a walk's last step are not
+    /// looked at: there it stops.
+    pub fn losses<R: Real>(
+        &self,
+        w: &Weights<R>,
+        steps: &Steps,
+        (x, classes): (&[R], &[Classes]),
+        z: &[R],
+        total: usize,
+        dropout: Option<(&Dropout, Site)>,
+        trace: &mut WalkerTrace<R>,
+        grads: Option<(&mut [R], &mut Vec<R>)>,
+    ) -> WalkLosses {
+        let n = steps.total();
+        let k = self.width;
+        self.lstm.forward(w, steps, x, z, dropout, &mut trace.lstm);
+        let ends = ends(steps);
+        let share = 1.0 / total as f64;
+        let slope = R::from_f64(share);
+
+        let [o, y, t] = &mut trace.before;
+        self.trunk.forward(w, trace.lstm.output(), fit(o, n * k));
+        self.embed(w, 0, o, classes.iter().map(|c| c.x), y);
+        self.embed(w, 1, y, classes.iter().map(|c| c.y), t);
+        self.stop.forward(w, o, fit(&mut trace.stop, n));
+
+        let mut losses = WalkLosses { stop: binary(&mut trace.stop, &ends, slope) * share, ..WalkLosses::default() };
+        let mut grads = grads;
+        for (i, head) in self.heads.iter().enumerate() {
+            let (before, gate) = (&trace.before[i], &mut trace.gate[i]);
+            swish(w, before, gate, &mut trace.active);
+            let logits = fit(&mut trace.logits, n * head.weight.outputs);
+            head.forward(w, &trace.active, logits);
+            let target = |c: &Classes| usize::from([c.x, c.y, c.ticks][i]);
+            let loss = categorical(logits, classes.iter().map(target), &ends, slope) * share;
+            *(if i < 2 { &mut losses.steps } else { &mut losses.ticks }) += loss;
+            if let Some((grads, _)) = grads.as_mut() {
+                head.gradient(w.isa, logits, &trace.active, grads);
+                head.backward(w, logits, fit(&mut trace.dactive, n * k));
+                swish_backward(before, gate, &trace.dactive, &mut trace.dbefore[i]);
+            }
+        }
+        let Some((grads, dz)) = grads else { return losses };
+
+        let [d_o, d_y, d_t] = &mut trace.dbefore;
+        self.scatter(1, d_t, classes.iter().map(|c| c.y), grads);
+        math::axpy(w.isa, R::ONE, d_t, d_y);
+        self.scatter(0, d_y, classes.iter().map(|c| c.x), grads);
+        math::axpy(w.isa, R::ONE, d_y, d_o);
+        self.stop.gradient(w.isa, &trace.stop, &trace.before[0], grads);
+        self.stop.weight.backward(w, &trace.stop, d_o, R::ONE, To::Add);
+        self.trunk.gradient(w.isa, d_o, trace.lstm.output(), grads);
+        self.trunk.backward(w, d_o, fit(&mut trace.dh, n * k));
+        self.lstm.backward(w, steps, x, z, dropout.is_some(), &trace.dh, &mut trace.lstm, None, Some(dz), grads);
+        losses
+    }
+
+    /// to (N,K) = from + the embeddings of the classes
+    fn embed<R: Real>(
+        &self,
+        w: &Weights<R>,
+        which: usize,
+        from: &[R],
+        classes: impl Iterator<Item = u16>,
+        to: &mut Vec<R>,
+    ) {
+        let to = fit(to, from.len());
+        to.copy_from_slice(from);
+        for (to, class) in to.chunks_exact_mut(self.width).zip(classes) {
+            math::axpy(w.isa, R::ONE, self.embedding(w, which, class.into()), to);
+        }
+    }
+
+    fn embedding<'w, R: Real>(&self, w: &'w Weights<R>, which: usize, class: usize) -> &'w [R] {
+        &w.params[self.embeddings[which].offset + class * self.width..][..self.width]
+    }
+
+    /// The reverse of embed: d (N,K) -> gradients of the embeddings.
+    fn scatter<R: Real>(&self, which: usize, d: &[R], classes: impl Iterator<Item = u16>, grads: &mut [R]) {
+        for (d, class) in d.chunks_exact(self.width).zip(classes) {
+            let row = &mut grads[self.embeddings[which].offset + usize::from(class) * self.width..][..self.width];
+            row.iter_mut().zip(d).for_each(|(row, &d)| *row += d);
+        }
+    }
+
+    /// Sampling: h (B,H) of the last layer -> trunk (B,K).
+    pub fn trunk<R: Real>(&self, w: &Weights<R>, h: &[R], trunk: &mut Vec<R>) {
+        self.trunk.forward(w, h, fit(trunk, h.len()));
+    }
+
+    /// Sampling: trunk (B,K) -> logits of stopping (B).
+    pub fn stop_logits<'l, R: Real>(&self, w: &Weights<R>, trunk: &[R], logits: &'l mut Vec<R>) -> &'l [R] {
+        let logits = fit(logits, trunk.len() / self.width);
+        self.stop.forward(w, trunk, logits);
+        logits
+    }
+
+    /// Sampling: trunk (B,K), to which the classes drawn so far have been added -> logits of the next head (B,classes).
+    pub fn head_logits<R: Real>(
+        &self,
+        w: &Weights<R>,
+        head: usize,
+        trunk: &[R],
+        active: &mut Vec<R>,
+        logits: &mut Vec<R>,
+    ) {
+        let mut gate = Vec::new();
+        swish(w, trunk, &mut gate, active);
+        let head = &self.heads[head];
+        head.forward(w, active, fit(logits, trunk.len() / self.width * head.weight.outputs));
+    }
+
+    /// Sampling: adds the embeddings of the classes that x (0) or y (1) drew.
+    pub fn add_embedding<R: Real>(
+        &self,
+        w: &Weights<R>,
+        which: usize,
+        classes: impl Iterator<Item = usize>,
+        trunk: &mut [R],
+    ) {
+        for (trunk, class) in trunk.chunks_exact_mut(self.width).zip(classes) {
+            math::axpy(w.isa, R::ONE, self.embedding(w, which, class), trunk);
+        }
+    }
+}
+
+/// Whether each packed step is the last of its row.
+fn ends(steps: &Steps) -> Vec<bool> {
+    let step = |t: usize| (0..steps.running(t)).map(move |row| steps.lengths()[row] == t + 1);
+    (0..steps.len()).flat_map(step).collect()
+}
+
+/// active = x sigmoid(x), gate = sigmoid(x)
+fn swish<R: Real>(w: &Weights<R>, x: &[R], gate: &mut Vec<R>, active: &mut Vec<R>) {
+    let gate = fit(gate, x.len());
+    gate.copy_from_slice(x);
+    math::sigmoid(w.isa, gate);
+    fit(active, x.len()).iter_mut().zip(x).zip(gate).for_each(|((a, &x), g)| *a = x * *g);
+}
+
+fn swish_backward<R: Real>(x: &[R], gate: &[R], dactive: &[R], dx: &mut Vec<R>) {
+    let dx = fit(dx, x.len());
+    for (((dx, &x), &g), &d) in dx.iter_mut().zip(x).zip(gate).zip(dactive) {
+        *dx = d * g * (R::ONE + x * (R::ONE - g));
+    }
+}
+
+/// Logits (N) become the gradients of slope * the loss, which is returned: the sum of the binary cross-entropies.
+fn binary<R: Real>(logits: &mut [R], ends: &[bool], slope: R) -> f64 {
+    let mut loss = 0.0;
+    for (logit, &end) in logits.iter_mut().zip(ends) {
+        let x = logit.to_f64();
+        let p = 1.0 / (1.0 + (-x).exp());
+        // log(1 + e^x) without overflow
+        loss += x.max(0.0) + (-x.abs()).exp().ln_1p() - if end { x } else { 0.0 };
+        *logit = R::from_f64(if end { p - 1.0 } else { p }) * slope;
+    }
+    loss
+}
+
+/// The same for logits (N,classes) and cross-entropy; a walk's last step has no event.
+fn categorical<R: Real>(logits: &mut [R], targets: impl Iterator<Item = usize>, ends: &[bool], slope: R) -> f64 {
+    let classes = logits.len() / ends.len();
+    let mut loss = 0.0;
+    for ((row, target), &end) in logits.chunks_exact_mut(classes).zip(targets).zip(ends) {
+        if end {
+            row.fill(R::ZERO);
+            continue;
+        }
+        let most = row.iter().fold(f64::NEG_INFINITY, |m, x| m.max(x.to_f64()));
+        let hit = row[target].to_f64() - most;
+        let mut sum = 0.0;
+        for x in row.iter_mut() {
+            let e = (x.to_f64() - most).exp();
+            sum += e;
+            *x = R::from_f64(e);
+        }
+        loss += sum.ln() - hit;
+        let scale = slope * R::from_f64(1.0 / sum);
+        row.iter_mut().for_each(|x| *x *= scale);
+        row[target] -= slope;
+    }
+    loss
+}

@@ -1,0 +1,487 @@
+//! Drawing movements, and moving between movements, features and summaries.
+//!
+//! Sample i is a function of (model, seed, i): it is the same whatever the batch it is drawn in, so that
+//! ranges of samples can be drawn on different machines without coordination.
+
+pub mod walk;
+
+use ndarray::{Array2, Array3, ArrayView2};
+
+use crate::backend::cpu::Pool;
+use crate::config::DecoderKind;
+use crate::data::steps::condition;
+use crate::data::{FEATURES, Movement, Scaler, features};
+use crate::error::{Error, Result, try_zeroed};
+use crate::model::generator::GeneratorTrace;
+use crate::model::{Autoencoder, DataModel, Model, closed_loop, v6};
+use crate::nn::spectral::Normed;
+use crate::nn::{Steps, Weights};
+use crate::rng::{Rng, Stream};
+use crate::train::shards::{Batch, ROWS, row_ranges};
+use walk::{WalkSettings, Walkers, Walking};
+
+/// How movements are drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleOptions {
+    pub seed: u64,
+    /// Index of the first sample.
+    pub first: u64,
+    /// Points of every movement, 2 to max_seq_len; 0: the model's own lengths, and the only choice of the closed-loop
+    /// decoder, which ends where its target is.
+    pub seq_len: usize,
+    /// Below 1, noise is clamped to +-2 psi: closer to the average.
+    pub truncation_psi: f64,
+    /// closed-loop: softmax temperatures of steps and of times. 1: as learnt; below: the likelier.
+    pub step_temperature: f64,
+    pub time_temperature: f64,
+    /// 0: one per core. The result does not depend on it.
+    pub threads: usize,
+}
+
+impl Default for SampleOptions {
+    fn default() -> Self {
+        SampleOptions {
+            seed: 0,
+            first: 0,
+            seq_len: 0,
+            truncation_psi: 1.0,
+            step_temperature: 1.0,
+            time_temperature: 1.0,
+            threads: 1,
+        }
+    }
+}
+
+/// What all samples share.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    /// With the generator's average in place of its weights, if the model keeps one.
+    averaged: Option<Weights<f32>>,
+    /// Evaluation-mode norms.
+    encoder: Normed<f32>,
+    decoder: Normed<f32>,
+}
+
+impl Model {
+    /// Draws count movements in pixels and milliseconds, each beginning at (0, 0, 0). conditions: count x C numbers in
+    /// the units of the data set, or None: drawn from the training distribution. The closed-loop decoder's is the
+    /// distance; the direction is that of a training movement.
+    ///
+    /// # Errors
+    /// `State` before both stages have trained, or if the model has learnt from arrays without limits; `Argument` for
+    /// options out of range or conditions of the wrong number.
+    pub fn generate(&self, count: usize, conditions: Option<&[f64]>, options: &SampleOptions) -> Result<Vec<Movement>> {
+        let scaler = self.scaler("generate")?;
+        if self.config.decoder == DecoderKind::ClosedLoop {
+            let targets = self.targets(count, conditions, options)?;
+            return self.walk(&targets, options);
+        }
+        let (rows, _) = self.generate_rows(count, conditions, options)?;
+        Ok(rows.iter().map(|x| movement(scaler, x)).collect())
+    }
+
+    /// The same as scaled features: count x T x F in [-1,1]. T is options.seq_len, or max_seq_len for the model's own
+    /// lengths; rows beyond a movement's length are 0. The lengths come second.
+    pub fn generate_features(
+        &self,
+        count: usize,
+        conditions: Option<&[f64]>,
+        options: &SampleOptions,
+    ) -> Result<(Array3<f32>, Vec<usize>)> {
+        let (rows, lengths) = match self.config.decoder {
+            DecoderKind::V6 => self.generate_rows(count, conditions, options)?,
+            DecoderKind::ClosedLoop => {
+                let scaler = self.scaler("generate")?;
+                let movements = self.generate(count, conditions, options)?;
+                let row = |m: &Movement| (scaler.scale(&features(&m.points)), m.points.len());
+                movements.iter().map(row).unzip()
+            }
+        };
+        let steps = if options.seq_len == 0 { self.config.max_seq_len } else { options.seq_len };
+        let mut out = zeros([count, steps, self.config.feature_dim])?;
+        for (mut out, row) in out.outer_iter_mut().zip(&rows) {
+            out.iter_mut().zip(row).for_each(|(out, x)| *out = *x);
+        }
+        Ok((out, lengths))
+    }
+
+    /// Summaries of movements: n x S in [-1,1].
+    pub fn encode(&self, movements: &[Movement], threads: usize) -> Result<Array2<f32>> {
+        if let Some(codec) = self.known_data("encode")?.codec.as_ref() {
+            let walks: Vec<_> = movements.iter().map(|m| codec.encode(&m.points)).collect();
+            let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(threads));
+            return array2(movements.len(), self.config.summary_dim, z);
+        }
+        let scaler = self.scaler("encode")?;
+        let rows: Vec<Vec<f32>> = movements.iter().map(|m| scaler.scale(&features(&m.points))).collect();
+        self.encode_features(&rows, threads)
+    }
+
+    /// Summaries of scaled features, length x F each: n x S in [-1,1].
+    pub fn encode_features(&self, rows: &[Vec<f32>], threads: usize) -> Result<Array2<f32>> {
+        self.only_v6("encode_features")?;
+        let f = self.config.feature_dim;
+        for (i, row) in rows.iter().enumerate() {
+            let length = row.len() / f;
+            if row.len() % f != 0 || !(1..=self.config.max_seq_len).contains(&length) {
+                let expected = format!("1 to {} rows of {f} features", self.config.max_seq_len);
+                return Err(Error::argument(format!("movement {i}"), format!("{} numbers", row.len()), expected));
+            }
+        }
+        let z = self.encode_batch(&Batch::new(rows, f), &mut Pool::new(threads));
+        array2(rows.len(), self.config.summary_dim, z)
+    }
+
+    /// Movements of summaries z (n,S), with so many points each.
+    pub fn decode(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Movement>> {
+        let scaler = self.scaler("decode")?;
+        let rows = self.decode_checked(z, lengths, threads)?;
+        Ok(rows.iter().map(|x| movement(scaler, x)).collect())
+    }
+
+    /// Scaled features of summaries z (n,S): length x F numbers each.
+    pub fn decode_features(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Vec<f32>>> {
+        self.decode_checked(z, lengths, threads)
+    }
+
+    /// Summaries on the straight line from one to another, both included: steps x S.
+    pub fn interpolate(&self, from: &[f32], to: &[f32], steps: usize) -> Result<Array2<f32>> {
+        let s = self.config.summary_dim;
+        for (name, z) in [("z1", from), ("z2", to)] {
+            if z.len() != s {
+                return Err(Error::argument(name, format!("{} numbers", z.len()), format!("{s}, summary_dim")));
+            }
+        }
+        if steps < 2 {
+            return Err(Error::argument("steps", steps, "2 or more"));
+        }
+        let mut out = try_zeroed(steps.saturating_mul(s), "an interpolation")?;
+        for (k, row) in out.chunks_exact_mut(s).enumerate() {
+            let share = k as f32 / (steps - 1) as f32;
+            row.iter_mut().zip(from.iter().zip(to)).for_each(|(z, (a, b))| *z = a * (1.0 - share) + b * share);
+        }
+        array2(steps, s, out)
+    }
+
+    /// Walks of the closed-loop decoder to targets in whole pixels from (0, 0): exact ends, own lengths and times.
+    ///
+    /// # Errors
+    /// As [`Model::generate`]; `State` for a model with the v6 decoder.
+    pub fn walk(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
+        self.check_ready("walk", options)?;
+        let conditions: Vec<f32> = targets.iter().flat_map(|t| condition(t.map(f64::from))).collect();
+        let summaries = self.draw_summaries(&conditions, options)?;
+        self.walk_from(&summaries, targets, options)
+    }
+
+    /// Walks from given summaries z (n,S), as [`Model::encode`] or [`Model::interpolate`] makes them.
+    pub fn walk_summaries(
+        &self,
+        z: ArrayView2<f32>,
+        targets: &[[i32; 2]],
+        options: &SampleOptions,
+    ) -> Result<Vec<Movement>> {
+        let (n, s) = z.dim();
+        if n != targets.len() || s != self.config.summary_dim {
+            let expected = format!("{} x {}", targets.len(), self.config.summary_dim);
+            return Err(Error::argument("z", format!("{n} x {s}"), expected));
+        }
+        self.walk_from(&z.iter().copied().collect::<Vec<_>>(), targets, options)
+    }
+
+    fn walk_from(&self, summaries: &[f32], targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
+        let codec = self.known_data("walk")?.codec.as_ref();
+        let (Some(codec), Autoencoder::ClosedLoop(net)) = (codec, &self.networks.autoencoder) else {
+            let problem = "the model has the v6 decoder".to_string();
+            return Err(Error::State { call: "walk", problem });
+        };
+        let settings = WalkSettings {
+            step_temperature: options.step_temperature,
+            time_temperature: options.time_temperature,
+            most_points: self.config.max_seq_len,
+        };
+        let s = self.config.summary_dim;
+        let mut parts: Vec<_> = row_ranges(targets.len()).into_iter().map(|rows| (rows, Vec::new())).collect();
+        Pool::new(options.threads).for_each(&mut parts, |_, _, (rows, out)| {
+            let mut z = summaries[rows.start * s..rows.end * s].to_vec();
+            let mut walks = Vec::with_capacity(rows.len());
+            for (i, z) in rows.clone().zip(z.chunks_exact_mut(s)) {
+                let sample = options.first.wrapping_add(i as u64);
+                self.add_summary_noise(options.seed, sample, z);
+                walks.push(Walking::new(targets[i], options.seed, sample));
+            }
+            let mut places: Vec<usize> = (0..walks.len()).collect();
+            let mut walkers = Walkers::default();
+            walkers.start(&net.walker, &self.weights, &z, walks.len());
+            out.resize(walks.len(), Movement::default());
+            while !walks.is_empty() {
+                let done = walkers.step(&net.walker, &self.weights, codec, &settings, &mut walks);
+                for row in (0..walks.len()).rev().filter(|&row| done[row]) {
+                    walkers.swap_remove(row, walks.len());
+                    out[places.swap_remove(row)] = walks.swap_remove(row).movement();
+                }
+            }
+        });
+        Ok(parts.into_iter().flat_map(|(_, out)| out).collect())
+    }
+
+    /// z (S) += noise as in training.
+    fn add_summary_noise(&self, seed: u64, sample: u64, z: &mut [f32]) {
+        let mut rng = Rng::new(seed, Stream::SummaryNoise, sample);
+        z.iter_mut().for_each(|z| *z += (self.config.summary_noise * rng.normal()) as f32);
+    }
+
+    fn sampler(&self) -> &Sampler {
+        self.sampler.get_or_init(|| {
+            let averaged = (!self.average.is_empty()).then(|| {
+                let mut weights = self.weights.clone();
+                let range = self.networks.generator_range.clone();
+                weights.params[range.clone()].copy_from_slice(&self.average);
+                weights.pack(range);
+                weights
+            });
+            let (params, mut buffers) = (&self.weights.params, self.buffers.clone());
+            let (encoder, decoder) = match &self.networks.autoencoder {
+                Autoencoder::V6(net) => {
+                    let encoder = net.encoder.head.normalise(params, &mut buffers, false);
+                    (encoder, net.decoder.head.normalise(params, &mut buffers, false))
+                }
+                Autoencoder::ClosedLoop(net) => {
+                    (net.encoder.head.normalise(params, &mut buffers, false), Normed::default())
+                }
+            };
+            Sampler { averaged, encoder, decoder }
+        })
+    }
+
+    fn only_v6(&self, call: &'static str) -> Result<()> {
+        match self.networks.autoencoder {
+            Autoencoder::V6(_) => Ok(()),
+            Autoencoder::ClosedLoop(_) => {
+                let problem = "the closed-loop decoder speaks pixels and milliseconds, and needs a target".to_string();
+                Err(Error::State { call, problem })
+            }
+        }
+    }
+
+    fn known_data(&self, call: &'static str) -> Result<&DataModel> {
+        let problem = "the model has not been trained".to_string();
+        self.data.as_ref().ok_or(Error::State { call, problem })
+    }
+
+    fn scaler(&self, call: &'static str) -> Result<&Scaler> {
+        let problem = "the model has learnt from arrays without limits: it knows no pixels, only features".to_string();
+        let known = self.known_data(call)?.scaler.as_ref();
+        known.filter(|_| self.config.feature_dim == FEATURES.len()).ok_or(Error::State { call, problem })
+    }
+
+    /// v6: scaled features and lengths of count samples.
+    fn generate_rows(
+        &self,
+        count: usize,
+        conditions: Option<&[f64]>,
+        options: &SampleOptions,
+    ) -> Result<(Vec<Vec<f32>>, Vec<usize>)> {
+        let data = self.check_ready("generate", options)?;
+        let c = &self.config;
+        let conditions = self.conditions(count, conditions, data, options)?;
+        let summaries = self.draw_summaries(&conditions, options)?;
+        let lengths = conditions.chunks_exact(c.condition_dim).zip(options.first..).map(|(condition, i)| {
+            let unit = Rng::new(options.seed, Stream::SampleLength, i).unit();
+            match options.seq_len {
+                0 => data.lengths.draw(condition[0], unit).clamp(2.min(c.max_seq_len), c.max_seq_len),
+                n => n,
+            }
+        });
+        let lengths: Vec<usize> = lengths.collect();
+        Ok((self.decode_rows(&summaries, &lengths, &mut Pool::new(options.threads)), lengths))
+    }
+
+    /// Scaled conditions (n,C) -> summaries (n,S) from the generator.
+    fn draw_summaries(&self, conditions: &[f32], options: &SampleOptions) -> Result<Vec<f32>> {
+        let (c, columns) = (&self.config, self.config.condition_inputs());
+        let count = conditions.len() / columns;
+        let mut summaries = try_zeroed(count.saturating_mul(c.summary_dim), "summaries")?;
+        let bound = if options.truncation_psi < 1.0 { 2.0 * options.truncation_psi } else { f64::INFINITY };
+        let weights = self.sampler().averaged.as_ref().unwrap_or(&self.weights);
+        let mut parts: Vec<_> = summaries.chunks_mut(ROWS * c.summary_dim).collect();
+        let ranges = row_ranges(count);
+        Pool::new(options.threads).for_each(&mut parts, |_, shard, summaries| {
+            let rows = ranges[shard].clone();
+            let mut noise = Vec::with_capacity(rows.len() * c.noise_dim);
+            for i in rows.clone() {
+                let mut rng = Rng::new(options.seed, Stream::SampleNoise, options.first.wrapping_add(i as u64));
+                noise.extend((0..c.noise_dim).map(|_| rng.normal().clamp(-bound, bound) as f32));
+            }
+            let mut trace = GeneratorTrace::default();
+            let conditions = &conditions[rows.start * columns..rows.end * columns];
+            self.networks.generator.forward(weights, &noise, conditions, &mut trace);
+            summaries.copy_from_slice(&trace.z);
+        });
+        Ok(summaries)
+    }
+
+    /// Both stages have trained and the options are in range.
+    fn check_ready(&self, call: &'static str, options: &SampleOptions) -> Result<&DataModel> {
+        let data = self.known_data(call)?;
+        if self.stages[1].iteration == 0 {
+            let problem = "the GAN has not been trained".to_string();
+            return Err(Error::State { call, problem });
+        }
+        let (most, n) = (self.config.max_seq_len, options.seq_len);
+        match self.config.decoder {
+            DecoderKind::V6 if n != 0 && !(2..=most).contains(&n) => {
+                let expected = format!("2 to {most} (max_seq_len), or 0 for the model's own lengths");
+                return Err(Error::argument("seq_len", n, expected));
+            }
+            DecoderKind::ClosedLoop if n != 0 => {
+                return Err(Error::argument("seq_len", n, "0: the closed-loop decoder ends where its target is"));
+            }
+            _ => {}
+        }
+        let numbers = [
+            ("truncation_psi", options.truncation_psi),
+            ("step_temperature", options.step_temperature),
+            ("time_temperature", options.time_temperature),
+        ];
+        for (name, value) in numbers {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Error::argument(name, value, "a number above 0"));
+            }
+        }
+        Ok(data)
+    }
+
+    /// closed-loop: targets of count samples, in whole pixels. distances: one each, or None.
+    fn targets(&self, count: usize, distances: Option<&[f64]>, options: &SampleOptions) -> Result<Vec<[i32; 2]>> {
+        let data = self.known_data("generate")?;
+        if let Some(given) = distances {
+            check_conditions(given, count, 1)?;
+            if let Some(i) = given.iter().position(|&d| !(1.0..=1e6).contains(&d)) {
+                return Err(Error::argument(format!("conditions[{i}]"), given[i], "a distance of 1 to 1000000 px"));
+            }
+        }
+        let target = |i: usize| {
+            let rng = &mut Rng::new(options.seed, Stream::SampleCondition, options.first.wrapping_add(i as u64));
+            let pick = rng.below(data.conditions.len() / 2) * 2;
+            let [x, y] = [data.conditions[pick], data.conditions[pick + 1]].map(f64::from);
+            let scale = distances.map_or(1.0, |d| d[i] / x.hypot(y).max(1.0));
+            [(x * scale).round() as i32, (y * scale).round() as i32]
+        };
+        Ok((0..count).map(target).collect())
+    }
+
+    /// count x C scaled conditions.
+    fn conditions(
+        &self,
+        count: usize,
+        given: Option<&[f64]>,
+        data: &DataModel,
+        options: &SampleOptions,
+    ) -> Result<Vec<f32>> {
+        let dim = self.config.condition_dim;
+        let Some(given) = given else {
+            let mut out = try_zeroed(count.saturating_mul(dim), "conditions")?;
+            for (out, i) in out.chunks_exact_mut(dim).zip(options.first..) {
+                let pick = Rng::new(options.seed, Stream::SampleCondition, i).below(data.conditions.len() / dim);
+                out.copy_from_slice(&data.conditions[pick * dim..(pick + 1) * dim]);
+            }
+            return Ok(out);
+        };
+        check_conditions(given, count, dim)?;
+        match &data.scaler {
+            Some(scaler) => Ok(given.chunks_exact(dim).flat_map(|row| scaler.scale_condition(row)).collect()),
+            None => Ok(given.iter().map(|&x| x as f32).collect()),
+        }
+    }
+
+    /// Summaries (n,S) of a batch, in the order that its rows were given in.
+    pub(crate) fn encode_batch(&self, batch: &Batch, pool: &mut Pool) -> Vec<f32> {
+        let (s, norm) = (self.config.summary_dim, &self.sampler().encoder);
+        let mut parts: Vec<_> = batch.shards.iter().map(|shard| (shard, Vec::new())).collect();
+        pool.for_each(&mut parts, |_, _, (shard, z)| match &self.networks.autoencoder {
+            Autoencoder::V6(net) => {
+                let mut trace = v6::Trace::default();
+                z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
+            }
+            Autoencoder::ClosedLoop(net) => {
+                let mut trace = closed_loop::Trace::default();
+                z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
+            }
+        });
+        let mut out = vec![0.0; batch.rows() * s];
+        let summaries = parts.iter().flat_map(|(_, z)| z.chunks_exact(s));
+        for (z, &row) in summaries.zip(&batch.order) {
+            out[row * s..(row + 1) * s].copy_from_slice(z);
+        }
+        out
+    }
+
+    fn decode_checked(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Vec<f32>>> {
+        self.only_v6("decode")?;
+        let (n, s) = z.dim();
+        if s != self.config.summary_dim {
+            return Err(Error::argument("columns of z", s, format!("{}, summary_dim", self.config.summary_dim)));
+        }
+        if lengths.len() != n {
+            return Err(Error::argument("lengths", lengths.len(), format!("{n}, one for each summary")));
+        }
+        if let Some(i) = lengths.iter().position(|l| !(1..=self.config.max_seq_len).contains(l)) {
+            let expected = format!("1 to {} (max_seq_len)", self.config.max_seq_len);
+            return Err(Error::argument(format!("lengths[{i}]"), lengths[i], expected));
+        }
+        let z: Vec<f32> = z.iter().copied().collect();
+        Ok(self.decode_rows(&z, lengths, &mut Pool::new(threads)))
+    }
+
+    /// v6: scaled features of summaries (n,S), clamped to [-1,1].
+    fn decode_rows(&self, z: &[f32], lengths: &[usize], pool: &mut Pool) -> Vec<Vec<f32>> {
+        let (s, f, norm) = (self.config.summary_dim, self.config.feature_dim, &self.sampler().decoder);
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
+        let mut parts: Vec<_> = order.chunks(ROWS).map(|rows| (rows, Vec::new())).collect();
+        let Some(net) = self.networks.v6() else { return Vec::new() };
+        pool.for_each(&mut parts, |_, _, (rows, out)| {
+            let sorted: Vec<usize> = rows.iter().map(|&i| lengths[i]).collect();
+            let steps = Steps::new(&sorted);
+            let z: Vec<f32> = rows.iter().flat_map(|&i| &z[i * s..(i + 1) * s]).copied().collect();
+            let mut trace = v6::Trace::default();
+            let packed = net.decode(&self.weights, norm, &steps, &z, &mut trace);
+            for (b, &length) in sorted.iter().enumerate() {
+                let points = (0..length).flat_map(|t| &packed[steps.at(b, t) * f..][..f]);
+                out.push(points.map(|x| x.clamp(-1.0, 1.0)).collect::<Vec<f32>>());
+            }
+        });
+        let mut rows = vec![Vec::new(); lengths.len()];
+        for (places, out) in parts {
+            places.iter().zip(out).for_each(|(&i, x)| rows[i] = x);
+        }
+        rows
+    }
+}
+
+/// count x dim finite numbers.
+fn check_conditions(given: &[f64], count: usize, dim: usize) -> Result<()> {
+    if Some(given.len()) != count.checked_mul(dim) {
+        let got = format!("{} numbers", given.len());
+        return Err(Error::argument("conditions", got, format!("{count} x {dim}")));
+    }
+    match given.iter().position(|x| !x.is_finite()) {
+        Some(i) => Err(Error::argument(format!("conditions[{i}]"), given[i], "a finite number")),
+        None => Ok(()),
+    }
+}
+
+fn movement(scaler: &Scaler, scaled: &[f32]) -> Movement {
+    Movement { points: scaler.points(scaled), user: None, session: None }
+}
+
+fn zeros([a, b, c]: [usize; 3]) -> Result<Array3<f32>> {
+    let count = a.checked_mul(b).and_then(|n| n.checked_mul(c)).unwrap_or(usize::MAX);
+    let data = try_zeroed(count, "features")?;
+    Array3::from_shape_vec((a, b, c), data).map_err(|e| Error::argument("count", a, e.to_string()))
+}
+
+fn array2(rows: usize, columns: usize, data: Vec<f32>) -> Result<Array2<f32>> {
+    Array2::from_shape_vec((rows, columns), data).map_err(|e| Error::argument("rows", rows, e.to_string()))
+}

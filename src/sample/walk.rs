@@ -1,0 +1,227 @@
+//! The closed-loop decoder at work: walks of several rows at a time, or of one.
+
+use crate::backend::cpu::{Real, math};
+use crate::data::steps::{Event, Place, StepCodec};
+use crate::data::{Movement, Point};
+use crate::model::walker::Walker;
+use crate::nn::Weights;
+use crate::rng::{Rng, Stream};
+
+/// What a walk may be told beside its target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WalkSettings {
+    /// Softmax temperatures of steps and of times; 1: as learnt.
+    pub step_temperature: f64,
+    pub time_temperature: f64,
+    /// Points of the longest walk: there the last event goes to the target, whatever is left.
+    pub most_points: usize,
+}
+
+/// A movement has three points.
+const FEWEST_EVENTS: usize = 2;
+
+/// Random numbers of an event: two blocks of four words, whatever is drawn from them.
+struct Dice([f64; 8]);
+
+impl Dice {
+    fn throw(rng: &Rng, index: usize) -> Dice {
+        let unit = |word: u32| f64::from(word) / 4_294_967_296.0;
+        let [a, b] = [0, 1].map(|k| rng.block(2 * index as u32 + k).map(unit));
+        Dice([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]])
+    }
+}
+
+/// One walk under way.
+#[derive(Clone, Debug)]
+pub struct Walking {
+    pub place: Place,
+    /// Whole pixels and ticks since the start.
+    position: [i64; 2],
+    ticks: u64,
+    phase: f64,
+    rng: Rng,
+    pub points: Vec<Point>,
+}
+
+impl Walking {
+    /// A walk to a target in whole pixels. Its random numbers are those of (seed, sample).
+    pub fn new(target: [i32; 2], seed: u64, sample: u64) -> Walking {
+        let distance = f64::from(target[0]).hypot(f64::from(target[1]));
+        let rng = Rng::new(seed, Stream::SampleEvents, sample);
+        let phase = Dice::throw(&rng, u32::MAX as usize / 2).0[0];
+        let place = Place { left: target, distance, ..Place::default() };
+        Walking { place, position: [0; 2], ticks: 0, phase, rng, points: vec![Point::default()] }
+    }
+
+    fn go(&mut self, event: Event, codec: &StepCodec) {
+        self.position[0] += i64::from(event.x);
+        self.position[1] += i64::from(event.y);
+        self.ticks += u64::from(event.ticks);
+        let start = codec.time(0, self.phase);
+        let t_ms = codec.time(self.ticks, self.phase) - start;
+        // Ticks below a millisecond can round to the same time.
+        let t_ms = t_ms.max(self.points.last().map_or(0.0, |p| p.t_ms) + codec.tick_ms.min(1.0));
+        self.points.push(Point { x: self.position[0] as f64, y: self.position[1] as f64, t_ms });
+        self.place = self.place.after(event);
+    }
+
+    pub fn movement(self) -> Movement {
+        Movement { points: self.points, user: None, session: None }
+    }
+}
+
+/// States and buffers of rows that walk together.
+#[derive(Clone, Debug, Default)]
+pub struct Walkers {
+    /// (B,4H): what every step adds to the first layer's gates.
+    constant: Vec<f32>,
+    /// Of each layer, (B,H).
+    h: Vec<Vec<f32>>,
+    c: Vec<Vec<f32>>,
+    x: Vec<f32>,
+    gates: Vec<f32>,
+    trunk: Vec<f32>,
+    active: Vec<f32>,
+    stop: Vec<f32>,
+    logits: Vec<f32>,
+    bias: Vec<Vec<f32>>,
+    next: Vec<f32>,
+}
+
+impl Walkers {
+    /// z (B,S): the summaries, noise included.
+    pub fn start(&mut self, walker: &Walker, w: &Weights<f32>, z: &[f32], rows: usize) {
+        let hidden = walker.lstm.hidden();
+        walker.lstm.layers[0].constant_gates(w, z, rows, &mut self.constant);
+        self.h.resize_with(walker.lstm.layers.len(), Vec::new);
+        self.c.resize_with(walker.lstm.layers.len(), Vec::new);
+        self.bias.resize_with(walker.lstm.layers.len(), Vec::new);
+        for (state, _) in self.h.iter_mut().chain(&mut self.c).zip(0..) {
+            state.clear();
+            state.resize(rows * hidden, 0.0);
+        }
+        walker.lstm.layers.iter().zip(&mut self.bias).for_each(|(layer, bias)| layer.bias(w, bias));
+    }
+
+    /// One event of every row. A row that is done is true in the answer and has not moved.
+    pub fn step(
+        &mut self,
+        walker: &Walker,
+        w: &Weights<f32>,
+        codec: &StepCodec,
+        settings: &WalkSettings,
+        walks: &mut [Walking],
+    ) -> Vec<bool> {
+        self.advance(walker, w, codec, walks);
+        let stop = walker.stop_logits(w, &self.trunk, &mut self.stop).to_vec();
+        let dice: Vec<Dice> = walks.iter().map(|walk| Dice::throw(&walk.rng, walk.place.index)).collect();
+        let rows = walks.len();
+        let mut classes = vec![[0usize; 3]; rows];
+        for head in 0..3 {
+            walker.head_logits(w, head, &self.trunk, &mut self.active, &mut self.logits);
+            let temperature = if head < 2 { settings.step_temperature } else { settings.time_temperature };
+            let width = self.logits.len() / rows;
+            for (row, logits) in self.logits.chunks_exact_mut(width).enumerate() {
+                // A recorder that reports only changes never reports no step at all.
+                if head == 1 && !codec.repeats && classes[row][0] == codec.zero_class() {
+                    logits[codec.zero_class()] = f32::NEG_INFINITY;
+                }
+                classes[row][head] = choose(logits, temperature, dice[row].0[1 + head]);
+            }
+            if head < 2 {
+                walker.add_embedding(w, head, classes.iter().map(|c| c[head]), &mut self.trunk);
+            }
+        }
+        let mut done = vec![false; rows];
+        for (row, walk) in walks.iter_mut().enumerate() {
+            let Dice(dice) = &dice[row];
+            let arrived = walk.place.left == [0, 0] && walk.place.index >= FEWEST_EVENTS;
+            let leave = 1.0 / (1.0 + (-f64::from(stop[row])).exp());
+            let full = walk.points.len() >= settings.most_points;
+            if full || (arrived && dice[0] < leave) {
+                done[row] = true;
+                continue;
+            }
+            let [x, y, ticks] = classes[row];
+            let mut event = Event {
+                x: codec.step(x, dice[4]),
+                y: codec.step(y, dice[5]),
+                ticks: codec.ticks(ticks, dice[6]).max(1),
+            };
+            if walk.points.len() + 1 == settings.most_points {
+                [event.x, event.y] = walk.place.left; // no room for more
+            }
+            walk.go(event, codec);
+        }
+        done
+    }
+
+    /// The LSTM's step: self.trunk (B,K) is what the heads see.
+    fn advance(&mut self, walker: &Walker, w: &Weights<f32>, codec: &StepCodec, walks: &[Walking]) {
+        use crate::nn::params::To;
+        let (rows, hidden) = (walks.len(), walker.lstm.hidden());
+        self.x.clear();
+        walks.iter().for_each(|walk| self.x.extend(walk.place.inputs(codec)));
+        for (k, layer) in walker.lstm.layers.iter().enumerate() {
+            self.gates.resize(rows * 4 * hidden, 0.0);
+            if k == 0 {
+                // The order of the sums is that of Lstm::forward.
+                layer.input.forward(w, &self.x, &mut self.gates, f32::ONE, To::Write);
+                math::axpy(w.isa, f32::ONE, &self.constant[..self.gates.len()], &mut self.gates);
+            } else {
+                let (below, _) = self.h.split_at(k);
+                layer.input.forward(w, &below[k - 1], &mut self.gates, f32::ONE, To::Write);
+                math::add_row(w.isa, &self.bias[k], &mut self.gates);
+            }
+            layer.recurrent.forward(w, &self.h[k], &mut self.gates, f32::ONE, To::Add);
+            self.next.resize(rows * hidden, 0.0);
+            math::lstm_cell(w.isa, &mut self.gates, &self.c[k], &mut self.next, &mut self.h[k], hidden);
+            std::mem::swap(&mut self.c[k], &mut self.next);
+        }
+        if let Some(top) = self.h.last() {
+            walker.trunk(w, top, &mut self.trunk);
+        }
+    }
+
+    /// Drops a row; the last one takes its place.
+    pub fn swap_remove(&mut self, row: usize, rows: usize) {
+        let swap = |state: &mut Vec<f32>| {
+            let width = state.len() / rows;
+            state.copy_within((rows - 1) * width.., row * width);
+            state.truncate((rows - 1) * width);
+        };
+        self.h.iter_mut().chain(&mut self.c).for_each(swap);
+        swap(&mut self.constant);
+    }
+}
+
+/// Draws a class with probability softmax(logits / temperature), for a number in [0,1).
+fn choose(logits: &[f32], temperature: f64, unit: f64) -> usize {
+    let most = logits.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
+    let weight = |&x: &f32| (f64::from(x - most) / temperature).exp();
+    let total: f64 = logits.iter().map(weight).sum();
+    let mut left = unit * total;
+    for (class, logit) in logits.iter().enumerate() {
+        left -= weight(logit);
+        if left < 0.0 {
+            return class;
+        }
+    }
+    // Rounding left a little over: the likeliest class, which no mask forbids.
+    logits.iter().position(|&x| x == most).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_drawn_in_proportion() {
+        let logits = [0.0, 2f32.ln(), f32::NEG_INFINITY, 5f32.ln()];
+        let mut counts = [0; 4];
+        (0..8000).for_each(|i| counts[choose(&logits, 1.0, f64::from(i) / 8000.0)] += 1);
+        assert_eq!(counts, [1000, 2000, 0, 5000]);
+        assert_eq!(choose(&logits, 0.01, 0.5), 3);
+        assert_eq!(choose(&[f32::NEG_INFINITY, 0.0], 1.0, 1.0 - 1e-17), 1);
+    }
+}

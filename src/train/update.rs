@@ -1,0 +1,46 @@
+//! What every step ends with: gradients of the shards added up, clipped, and an optimiser's step.
+
+use std::ops::Range;
+
+use super::shards::reduce;
+use crate::backend::cpu::Pool;
+use crate::error::{Error, Result};
+use crate::nn::Weights;
+use crate::nn::optim::{Moments, Optimizer, clip_factor, norm};
+
+/// How to move one range of the parameters.
+pub struct Update {
+    pub range: Range<usize>,
+    pub optimizer: Optimizer,
+    pub rate: f64,
+    /// Largest norm of the gradient.
+    pub clip: f64,
+    /// For the error message.
+    pub stage: u32,
+    pub iteration: u64,
+}
+
+impl Update {
+    /// shards: arenas of gradients. Returns the norm of their sum before the clip. A gradient that is not finite is an
+    /// error and changes nothing. sum: an arena, of which the range is overwritten.
+    pub fn apply(
+        &self,
+        pool: &mut Pool,
+        weights: &mut Weights<f32>,
+        moments: &mut Moments<f32>,
+        shards: &[&[f32]],
+        sum: &mut [f32],
+    ) -> Result<f64> {
+        reduce(pool, weights.isa, shards, self.range.clone(), sum);
+        let grads = &sum[self.range.clone()];
+        let norm = norm(grads);
+        if !norm.is_finite() {
+            return Err(Error::Diverged { stage: self.stage, iteration: self.iteration, what: "the gradient" });
+        }
+        let scale = clip_factor(norm, self.clip);
+        let params = &mut weights.params[self.range.clone()];
+        self.optimizer.step(weights.isa, params, grads, moments, self.rate, scale);
+        weights.pack(self.range.clone());
+        Ok(norm)
+    }
+}

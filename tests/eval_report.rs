@@ -1,0 +1,194 @@
+//! The evaluation as a whole: what must be told apart is, what must not be is not.
+
+mod eval_support;
+
+use eval_support::{balabit, straight_bot, toy};
+use trajgan::Movement;
+use trajgan::eval::compare::compare;
+use trajgan::eval::floor::halves;
+use trajgan::eval::memorisation::memorisation;
+use trajgan::eval::obedience::Asked;
+use trajgan::eval::report::Rating;
+use trajgan::eval::resample::Grid;
+use trajgan::eval::sequences::Sequences;
+use trajgan::eval::{EvalOptions, FeatureSets, Inputs, SummarySets, evaluate};
+use trajgan::rng::{Rng, Stream};
+
+const OPTIONS: EvalOptions = EvalOptions { seed: 1, threads: 2, quick: true };
+
+fn some<'a>(movements: &[&'a Movement], indices: &[usize], count: usize, seed: u64) -> Vec<&'a Movement> {
+    let order = Rng::new(seed, Stream::Split, 0).permutation(indices.len());
+    order.into_iter().take(count).map(|i| movements[indices[i]]).collect()
+}
+
+/// Halves of the recordings, whole sessions to one side, every user on both: they are nearly alike, and nobody copied.
+#[test]
+fn real_against_real_by_session() {
+    let Some(all) = balabit() else { return };
+    let all: Vec<&Movement> = all.iter().collect();
+    for round in 0..3 {
+        let (a, b) = halves(&all, 1, round);
+        let (x, y) = (some(&all, &a, 1000, 1), some(&all, &b, 1000, 2));
+        let got = compare(&x, &y, Grid::common(&x, &y), &OPTIONS).unwrap();
+        println!("round {round}: {:?}", got.recorded.each_ref().map(|t| t.auc));
+        for judge in got.recorded.iter().chain(got.resampled.iter().flatten()) {
+            assert!((0.45..=0.60).contains(&judge.auc.value), "round {round}: {:?}", judge.auc);
+        }
+        let train = some(&all, &a, 2500, 3);
+        let (held_out, as_generated) = y.split_at(500);
+        let m = memorisation(&train, held_out, as_generated, 1, 2);
+        println!("round {round}: {m:?}");
+        assert!(m.near_copies < 0.01 && !m.memorised, "round {round}: {m:?}");
+        assert!(m.near_copies_floor < 0.01 && m.duplicates < 0.01, "round {round}: {m:?}");
+    }
+}
+
+#[test]
+fn straight_constant_speed_bot_is_told_on_recordings() {
+    let Some(all) = balabit() else { return };
+    let all: Vec<&Movement> = all.iter().collect();
+    let (a, b) = halves(&all, 1, 0);
+    let real = some(&all, &a, 500, 1);
+    let bots: Vec<Movement> = some(&all, &b, 500, 2).into_iter().map(straight_bot).collect();
+    let bots: Vec<&Movement> = bots.iter().collect();
+    let got = compare(&real, &bots, Grid::common(&real, &bots), &OPTIONS).unwrap();
+    for judge in got.recorded.iter().chain(got.resampled.iter().flatten()) {
+        assert!(judge.auc.value > 0.99, "{:?}", judge.auc);
+    }
+    assert!(got.mmd_test.p < 0.01 && got.neighbours.coverage < 0.5, "{:?} {:?}", got.mmd_test, got.neighbours);
+}
+
+/// The training set itself, as it is and with half a pixel of noise, is memorised; its like is not.
+#[test]
+fn training_set_fed_back_is_memorised() {
+    let (train, held_out, fresh) = (toy(600, 1), toy(200, 2), toy(200, 3));
+    let noisy: Vec<Movement> = train[..200]
+        .iter()
+        .map(|m| {
+            let mut rng = Rng::new(m.points.len() as u64, Stream::Demo, 7);
+            let mut m = m.clone();
+            m.points.iter_mut().for_each(|p| p.x += 0.5 * rng.normal());
+            m
+        })
+        .collect();
+    let judge = |generated: &[Movement]| {
+        let [t, h, g] = [&train[..], &held_out, generated].map(|side| side.iter().collect::<Vec<_>>());
+        memorisation(&t, &h, &g, 1, 2)
+    };
+    let copied = judge(&train[..200]);
+    assert!(copied.memorised && copied.near_copies == 1.0 && copied.median_distance == 0.0, "{copied:?}");
+    let noisy = judge(&noisy);
+    assert!(noisy.memorised && noisy.near_copies > 0.5, "{noisy:?}");
+    let fresh = judge(&fresh);
+    assert!(!fresh.memorised && fresh.near_copies < 0.02, "{fresh:?}");
+    let few: Vec<Movement> = (0..200).map(|i| held_out[i % 20].clone()).collect();
+    let few = judge(&few);
+    assert!(few.duplicates == 1.0 && few.duplicates_floor < 0.02, "{few:?}");
+}
+
+fn toy_report(generated: &[Movement], threads: usize) -> trajgan::eval::Report {
+    let (train, held_out) = (toy(160, 1), toy(120, 2));
+    let ask = |m: &Movement| Asked { distance_px: m.straight_distance(), duration_ms: Some(300.0), target: None };
+    let asked: Vec<Asked> = generated.iter().map(ask).collect();
+    let inputs = Inputs { train: &train, held_out: &held_out, generated, asked: Some(&asked), ..Inputs::default() };
+    evaluate(&inputs, &EvalOptions { threads, ..OPTIONS }).unwrap()
+}
+
+#[test]
+fn same_seed_same_report_whatever_the_threads() {
+    let generated = toy(120, 3);
+    let first = toy_report(&generated, 1);
+    let (json, text, html) = (first.to_json().unwrap(), first.to_text(), first.to_html());
+    for threads in [2, 3, 8] {
+        let again = toy_report(&generated, threads);
+        assert_eq!(again, first, "{threads} threads");
+        assert_eq!(
+            (again.to_json().unwrap(), again.to_text(), again.to_html()),
+            (json.clone(), text.clone(), html.clone())
+        );
+    }
+}
+
+#[test]
+fn ratings_follow_the_floor() {
+    let alike = toy_report(&toy(120, 3), 2);
+    let auc = alike.score("forest_auc").unwrap();
+    assert!(auc.rating <= Rating::Good && (0.3..0.7).contains(&auc.value), "{auc:?}");
+    assert!(!alike.memorisation.memorised && alike.obedience[0].relative_spread < 1e-9);
+    let bots: Vec<Movement> = toy(120, 3).iter().map(straight_bot).collect();
+    let bots = toy_report(&bots, 2);
+    let auc = bots.score("forest_auc").unwrap();
+    assert!(auc.rating == Rating::Poor && auc.value > 0.99, "{auc:?}");
+    assert!(bots.worst().all(|f| f.ks > 0.5), "{:?}", bots.worst().collect::<Vec<_>>());
+    assert_eq!(Rating::of(0.55, 0.5, &[0.48, 0.52], 0.0), Rating::Good);
+    assert_eq!(Rating::of(0.9, 1.0, &[], 0.1), Rating::Excellent);
+}
+
+#[test]
+fn json_and_text_hold_the_numbers() {
+    let report = toy_report(&toy(120, 3), 2);
+    let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+    assert_eq!(json["scores"].as_array().unwrap().len(), report.scores.len());
+    assert_eq!(json["features"][0]["name"], report.features[0].name);
+    assert!(json["memorisation"]["memorised"] == false && json["sizes"]["generated"] == 120);
+    let text = report.to_text();
+    for word in
+        ["Evaluation Report", "forest_auc", "Memorisation: not memorised", "Fitts generated", "0.50-0.55", "Asked for"]
+    {
+        assert!(text.contains(word), "no {word:?} in\n{text}");
+    }
+    println!("{text}");
+}
+
+#[test]
+fn too_little_is_an_error_that_says_so() {
+    let (some, few) = (toy(40, 1), toy(5, 2));
+    let wrong = |inputs: Inputs| evaluate(&inputs, &OPTIONS).unwrap_err().to_string();
+    let base = Inputs { held_out: &some, generated: &some, ..Inputs::default() };
+    assert_eq!(wrong(Inputs { generated: &few, ..base }), "generated.len() is 5, expected 20 or more");
+    let asked = [Asked::default(); 3];
+    let message = wrong(Inputs { asked: Some(&asked), ..base });
+    assert_eq!(message, "asked.len() is 3, expected 40, one for each generated movement");
+}
+
+/// (n,40,3): a noisy sine, its cosine, and the rhythm itself; padded with nonsense, which must not count.
+fn waves(count: usize, speed: f32, seed: u64) -> (Vec<f32>, Vec<usize>) {
+    let mut rng = Rng::new(seed, Stream::Demo, 1);
+    let (steps, mut values, mut lengths) = (40, Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (phase, length) = (rng.range(0.0, std::f64::consts::TAU) as f32, 20 + rng.below(21));
+        for t in 0..steps {
+            let angle = phase + speed * t as f32;
+            let noise = 0.1 * rng.normal() as f32;
+            values.extend([angle.sin() + noise, angle.cos(), if t < length { speed } else { 9.0 }]);
+        }
+        lengths.push(length);
+    }
+    (values, lengths)
+}
+
+/// The seed's scores and the LSTM judges: alike is near chance and near the floor, another rhythm is found out.
+#[test]
+fn judges_tell_rhythms_apart() {
+    let movements = toy(200, 1);
+    let (real, real_lengths) = waves(200, 0.4, 1);
+    let judge = |speed: f32, threads: usize| {
+        let (made, made_lengths) = waves(200, speed, 2);
+        let side = |values, lengths| Sequences { values, lengths, steps: 40, features: 3 };
+        let features = FeatureSets { real: side(&real, &real_lengths), generated: side(&made, &made_lengths) };
+        let summaries = SummarySets { real: &real[..1200], generated: &made[..1200], width: 6 };
+        let (features, summaries) = (Some(features), Some(summaries));
+        let base = Inputs { held_out: &movements, generated: &movements, ..Inputs::default() };
+        evaluate(&Inputs { features, summaries, ..base }, &EvalOptions { threads, ..OPTIONS }).unwrap()
+    };
+    let (alike, other) = (judge(0.4, 2), judge(0.8, 1));
+    let value = |r: &trajgan::eval::Report, name: &str| r.score(name).unwrap_or_else(|| panic!("no {name}")).value;
+    println!("{}\n{}", alike.to_text(), other.to_text());
+    assert!(value(&alike, "discriminative_accuracy") < 0.7 && value(&other, "discriminative_accuracy") > 0.9);
+    assert!(value(&other, "predictive_ratio") > 2.0 * value(&alike, "predictive_ratio"));
+    assert!(value(&other, "predictive_mae") > 1.3 * value(&alike, "predictive_mae"));
+    assert!(value(&other, "temporal_diff") > 5.0 * value(&alike, "temporal_diff"));
+    assert!(value(&alike, "range_overlap") > 0.9 && value(&alike, "latent_coverage") > 0.8);
+    assert_eq!(other.judges.as_ref().map(|j| j.verdict.accuracy.values.len()), Some(3));
+    assert_eq!(judge(0.8, 3), other);
+}

@@ -1,0 +1,61 @@
+//! The whole evaluation on recordings, as a user would run it, and how long it takes. A test file of its own, so that
+//! nothing else runs beside it. Leaves the page for eyes where TRAJGAN_EVAL_PAGE says.
+
+mod eval_support;
+
+use std::time::Instant;
+
+use eval_support::{balabit, toy};
+use trajgan::Movement;
+use trajgan::data::Scaler;
+use trajgan::eval::floor::halves;
+use trajgan::eval::obedience::Asked;
+use trajgan::eval::sequences::OwnedSequences;
+use trajgan::eval::{EvalOptions, FeatureSets, Inputs, Report, evaluate};
+
+/// Toy movements judged against recordings of other sessions: they are found out.
+fn judged(count: usize, quick: bool) -> Option<(Report, f64)> {
+    let all = balabit()?;
+    let all: Vec<&Movement> = all.iter().collect();
+    let (a, b) = halves(&all, 1, 0);
+    let some = |side: &[usize], count| side.iter().take(count).map(|&i| all[i].clone()).collect::<Vec<_>>();
+    let (train, held_out, generated) = (some(&a, 4000), some(&b, count), toy(count, 3));
+    let refs: Vec<&Movement> = train.iter().collect();
+    let conditions: Vec<f64> = train.iter().map(Movement::straight_distance).collect();
+    let scaler = Scaler::fit(&refs, &conditions, 1, false).unwrap();
+    let [real, made] = [&held_out, &generated].map(|side| OwnedSequences::of_movements(side, &scaler).unwrap());
+    let ask = |m: &Movement| Asked { distance_px: m.straight_distance() * 1.05, duration_ms: None, target: None };
+    let asked: Vec<Asked> = generated.iter().map(ask).collect();
+    let inputs = Inputs {
+        train: &train,
+        held_out: &held_out,
+        generated: &generated,
+        asked: Some(&asked),
+        features: Some(FeatureSets { real: real.view(), generated: made.view() }),
+        summaries: None,
+    };
+    let start = Instant::now();
+    let report = evaluate(&inputs, &EvalOptions { seed: 1, threads: 2, quick }).unwrap();
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{seconds:.1} s\n{}", report.to_text());
+    if let Some(path) = std::env::var_os("TRAJGAN_EVAL_PAGE") {
+        std::fs::write(path, report.to_html()).unwrap();
+    }
+    Some((report, seconds))
+}
+
+#[test]
+fn quick_takes_half_a_minute_at_most() {
+    let Some((report, seconds)) = judged(500, true) else { return };
+    assert!(seconds < 30.0, "{seconds} s");
+    assert!(report.score("forest_auc").unwrap().value > 0.95);
+    assert!(report.score("discriminative_accuracy").unwrap().value > 0.7);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn full_takes_five_minutes_at_most() {
+    let Some((report, seconds)) = judged(2000, false) else { return };
+    assert!(seconds < 300.0, "{seconds} s");
+    assert!(report.score("forest_auc").unwrap().value > 0.95);
+}
