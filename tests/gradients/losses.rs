@@ -1,17 +1,19 @@
 //! The losses of both stages.
 
 use trajgan::backend::cpu::Isa;
-use trajgan::config::{Config, CriticKind, Expand, Pool};
+use trajgan::config::{Config, CriticKind, DecoderKind, Expand, Pool};
+use trajgan::data::steps::{Classes, INPUTS};
 use trajgan::model::Networks;
-use trajgan::model::autoencoder::{AutoencoderLosses, AutoencoderTrace, LossWeights, Shard};
+use trajgan::model::closed_loop;
 use trajgan::model::expander::ExpanderTrace;
 use trajgan::model::gan::{CriticShard, FeatureMatching, GanTrace};
 use trajgan::model::pooler::PoolerTrace;
 use trajgan::model::sequence::SequenceTrace;
+use trajgan::model::v6::{self, LossWeights, V6};
 use trajgan::nn::{Dropout, Steps, Weights};
 use trajgan::train::shards::row_ranges;
 
-use super::{SIZES, build, check_params, config, critics, random, random_steps, uniform};
+use super::{DROPOUT, SIZES, build, check_params, config, critics, random, random_steps, uniform};
 
 /// The whole WGAN-GP loss, second derivative included, over as many shards as its rows fill.
 #[test]
@@ -89,28 +91,27 @@ struct Autoencoder<'a> {
 }
 
 impl Autoencoder<'_> {
+    fn net(&self) -> &V6 {
+        self.networks.v6().unwrap()
+    }
+
     fn total(&self) -> usize {
         self.parts.iter().map(|(steps, _)| steps.total()).sum()
     }
 
     /// Losses, and gradients for these weights of recon, latent and direct.
-    fn run(
-        &self,
-        w: &Weights<f64>,
-        [recon, latent, direct]: [f64; 3],
-        mut grads: Option<&mut [f64]>,
-    ) -> AutoencoderLosses {
-        let norms = self.networks.autoencoder_norms(&w.params, &mut self.buffers.to_vec(), false);
+    fn run(&self, w: &Weights<f64>, [recon, latent, direct]: [f64; 3], mut grads: Option<&mut [f64]>) -> v6::Losses {
+        let norms = self.net().norms(&w.params, &mut self.buffers.to_vec(), false);
         let weights = LossWeights { recon, latent, direct, steps: self.total() };
-        let (mut losses, mut first_row) = (AutoencoderLosses::default(), 0);
+        let (mut losses, mut first_row) = (v6::Losses::default(), 0);
         for (steps, x) in &self.parts {
             let dropout = Dropout { seed: 3, step: 8, first_row, batch_rows: 33 };
             let dropout = self.dropout.then_some(&dropout);
             let seq_lens = vec![self.parts[0].0.len(); steps.rows()];
-            let shard = Shard { steps, seq_lens: &seq_lens, x };
-            let mut trace = AutoencoderTrace::default();
+            let shard = v6::Shard { steps, seq_lens: &seq_lens, x };
+            let mut trace = v6::Trace::default();
             let grads = grads.as_deref_mut();
-            losses += self.networks.autoencoder_losses(w, &norms, shard, weights, dropout, &mut trace, grads);
+            losses += self.net().losses(w, &norms, shard, weights, dropout, &mut trace, grads);
             first_row += steps.rows() as u32;
         }
         losses
@@ -118,17 +119,17 @@ impl Autoencoder<'_> {
 
     /// The latent loss against a target that does not move: no gradient goes into the encoder from there.
     fn latent(&self, w: &Weights<f64>, target: &Weights<f64>) -> f64 {
-        let norms = self.networks.autoencoder_norms(&w.params, &mut self.buffers.to_vec(), false);
-        let fixed = self.networks.autoencoder_norms(&target.params, &mut self.buffers.to_vec(), false);
+        let norms = self.net().norms(&w.params, &mut self.buffers.to_vec(), false);
+        let fixed = self.net().norms(&target.params, &mut self.buffers.to_vec(), false);
         let (mut sum, mut values) = (0.0, 0);
         for (steps, x) in &self.parts {
             let (mut h, mut h_fixed) = (SequenceTrace::default(), SequenceTrace::default());
-            self.networks.encoder.forward(target, &fixed.encoder, steps, x, None, &mut h_fixed);
-            self.networks.encoder.forward(w, &norms.encoder, steps, x, None, &mut h);
+            self.net().encoder.forward(target, &fixed.encoder, steps, x, None, &mut h_fixed);
+            self.net().encoder.forward(w, &norms.encoder, steps, x, None, &mut h);
             let (mut z, mut back) = (PoolerTrace::default(), ExpanderTrace::default());
-            self.networks.pooler.forward(w, steps, &h.y, None, &mut z);
+            self.net().pooler.forward(w, steps, &h.y, None, &mut z);
             let seq_lens = vec![self.parts[0].0.len(); steps.rows()];
-            self.networks.expander.forward(w, steps, &seq_lens, &z.z, None, &mut back);
+            self.net().expander.forward(w, steps, &seq_lens, &z.z, None, &mut back);
             sum += back.y.iter().zip(&h_fixed.y).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
             values += back.y.len();
         }
@@ -208,4 +209,54 @@ fn only(networks: &Networks, prefix: &str, grads: &[f64]) -> Vec<f64> {
         out[entry.range()].copy_from_slice(&grads[entry.range()]);
     }
     out
+}
+
+/// The likelihood of the closed-loop decoder, through walker, pooler and encoder, with noise on the summaries.
+#[test]
+fn closed_loop_losses() {
+    for isa in Isa::available() {
+        for (k, n) in SIZES.into_iter().enumerate() {
+            for (&pool_type, dropped) in Pool::ALL.iter().zip([true, false, true, false]) {
+                let layers = 1 + (k + usize::from(dropped)) % 3;
+                let c = Config {
+                    decoder: DecoderKind::ClosedLoop,
+                    condition_dim: 1,
+                    pool_type,
+                    expander_num_layers: layers,
+                    step_magnitudes: n.max(2),
+                    tick_classes: n,
+                    ..config(n)
+                };
+                let (networks, w, buffers) = build(isa, &c);
+                let net = networks.closed_loop().unwrap();
+                let steps = random_steps(8, SIZES[3 - k], 5);
+                let x = random(9, steps.total() * INPUTS);
+                let noise: Vec<f64> = random(10, steps.rows() * c.summary_dim).iter().map(|x| 0.3 * x).collect();
+                let step_classes = 2 * c.step_magnitudes as u16 - 1;
+                let class = |i: usize| Classes {
+                    x: (i * 7 % 1000) as u16 % step_classes,
+                    y: (i * 11 % 1000) as u16 % step_classes,
+                    ticks: i as u16 % n as u16,
+                };
+                let classes: Vec<Classes> = (0..steps.total()).map(class).collect();
+                let dropout = dropped.then_some(&DROPOUT);
+                let run = |w: &Weights<f64>, grads: Option<&mut [f64]>| {
+                    let norm = net.encoder.head.normalise(&w.params, &mut buffers.clone(), false);
+                    let shard = closed_loop::Shard { steps: &steps, x: &x, classes: &classes, noise: &noise };
+                    let mut trace = closed_loop::Trace::default();
+                    net.losses(w, &norm, shard, steps.total(), dropout, &mut trace, grads).total()
+                };
+                let mut grads = vec![0.0; networks.layout.len()];
+                run(&w, Some(&mut grads));
+                let case = format!("closed loop {n}, {}, {layers} layers, {}", pool_type.name(), isa.name());
+                for part in ["encoder.", "pooler.", "walker."] {
+                    let grads = only(&networks, part, &grads);
+                    // Mean and last pooling as wide as the summary have no tensor of their own.
+                    if networks.layout.entries.iter().any(|e| e.name.starts_with(part)) {
+                        check_params(&case, &networks.layout, &w, part, &grads, |w| run(w, None));
+                    }
+                }
+            }
+        }
+    }
 }

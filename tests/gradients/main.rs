@@ -10,7 +10,7 @@ mod networks;
 
 use trajgan::backend::cpu::Isa;
 use trajgan::config::{Config, CriticKind};
-use trajgan::model::Networks;
+use trajgan::model::{Autoencoder, Networks};
 use trajgan::nn::{Dropout, Layout, Steps, Weights};
 use trajgan::rng::{Rng, Stream};
 
@@ -163,7 +163,10 @@ fn build(isa: Isa, c: &Config) -> (Networks, Weights<f64>, Vec<f64>) {
     let (w, mut buffers) = weights(isa, &networks.layout, 11);
     // A few power iterations, so that sigma is not near zero.
     for _ in 0..3 {
-        networks.autoencoder_norms(&w.params, &mut buffers, true);
+        match &networks.autoencoder {
+            Autoencoder::V6(net) => drop(net.norms(&w.params, &mut buffers, true)),
+            Autoencoder::ClosedLoop(net) => drop(net.encoder.head.normalise(&w.params, &mut buffers, true)),
+        }
         networks.critic.normalise(&w.params, &mut buffers, true);
     }
     (networks, w, buffers)

@@ -16,7 +16,8 @@ fn encoder_and_decoder() {
     for isa in Isa::available() {
         for (k, n) in SIZES.into_iter().enumerate() {
             let (networks, w, buffers) = build(isa, &config(n));
-            for (map, name) in [(&networks.encoder, "encoder."), (&networks.decoder, "decoder.")] {
+            let net = networks.v6().unwrap();
+            for (map, name) in [(&net.encoder, "encoder."), (&net.decoder, "decoder.")] {
                 let steps = random_steps(1, SIZES[3 - k], 6);
                 let inputs = map.lstm.layers[0].input.inputs;
                 let (x, cotangent) =
@@ -61,16 +62,17 @@ fn poolers() {
                 let summary_dim = if same { base.latent_dim } else { base.summary_dim };
                 let c = Config { pool_type: kind.1, summary_dim, ..base };
                 let (networks, w, _) = build(isa, &c);
+                let net = networks.v6().unwrap();
                 let steps = random_steps(2, SIZES[3 - k], 6);
                 let (h, cotangent) = (random(3, steps.total() * c.latent_dim), random(4, steps.rows() * summary_dim));
                 let run = |w: &Weights<f64>, h: &[f64], trace: &mut PoolerTrace<f64>| {
-                    networks.pooler.forward(w, &steps, h, Some((&DROPOUT, 256)), trace);
+                    net.pooler.forward(w, &steps, h, Some((&DROPOUT, 256)), trace);
                     dot(&trace.z, &cotangent)
                 };
                 let mut trace = PoolerTrace::default();
                 run(&w, &h, &mut trace);
                 let (mut grads, mut dh) = (vec![0.0; networks.layout.len()], Vec::new());
-                networks.pooler.backward(&w, &steps, &h, true, &mut cotangent.clone(), &mut trace, &mut dh, &mut grads);
+                net.pooler.backward(&w, &steps, &h, true, &mut cotangent.clone(), &mut trace, &mut dh, &mut grads);
                 let case = format!("pooler {} {n}, identity {same}, {}", kind.1.name(), isa.name());
                 if !same {
                     check_params(&case, &networks.layout, &w, "pooler.", &grads, |w| {
@@ -90,26 +92,18 @@ fn expanders() {
             for &kind in Expand::ALL {
                 let c = Config { expand_type: kind, expander_num_layers: 1 + k % 3, ..config(n) };
                 let (networks, w, _) = build(isa, &c);
+                let net = networks.v6().unwrap();
                 let steps = random_steps(3, SIZES[3 - k], 5);
                 let seq_lens: Vec<usize> = (0..steps.rows()).map(|b| 5 + b % 3).collect();
                 let (z, cotangent) = (random(4, steps.rows() * c.summary_dim), random(5, steps.total() * c.latent_dim));
                 let run = |w: &Weights<f64>, z: &[f64], trace: &mut ExpanderTrace<f64>| {
-                    networks.expander.forward(w, &steps, &seq_lens, z, Some((&DROPOUT, 512)), trace);
+                    net.expander.forward(w, &steps, &seq_lens, z, Some((&DROPOUT, 512)), trace);
                     dot(&trace.y, &cotangent)
                 };
                 let mut trace = ExpanderTrace::default();
                 run(&w, &z, &mut trace);
                 let (mut grads, mut dz) = (vec![0.0; networks.layout.len()], Vec::new());
-                networks.expander.backward(
-                    &w,
-                    &steps,
-                    &z,
-                    true,
-                    &mut cotangent.clone(),
-                    &mut trace,
-                    &mut dz,
-                    &mut grads,
-                );
+                net.expander.backward(&w, &steps, &z, true, &mut cotangent.clone(), &mut trace, &mut dz, &mut grads);
                 let case = format!("expander {} {n}, {}", kind.name(), isa.name());
                 check_params(&case, &networks.layout, &w, "expander.", &grads, |w| {
                     run(w, &z, &mut ExpanderTrace::default())
