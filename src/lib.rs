@@ -5,6 +5,7 @@
 //! C condition_dim, H hidden. A comment `x (B,F)` says that x is row-major with those extents.
 
 pub mod backend;
+pub mod capi;
 pub mod checkpoint;
 pub mod config;
 pub mod data;

@@ -75,4 +75,8 @@ fn padding_does_not_count() {
     assert_eq!(a.lengths, [3, 4, 4, 5, 7], "evenly over 3 3 4 4 5 6 7");
     assert!(Sequences { lengths: &longer[..3], ..of(&values) }.check("x").is_err());
     assert!(distribution_metrics(of(&values), Sequences { lengths: &[0; 7], ..of(&values) }, 1).is_err());
+    let mut broken = values.clone();
+    broken[27] = f32::NAN;
+    let message = of(&broken).check("x").unwrap_err().to_string();
+    assert_eq!(message, "x.values[27] is NaN, expected a finite number");
 }

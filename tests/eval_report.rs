@@ -8,7 +8,7 @@ use trajgan::eval::compare::compare;
 use trajgan::eval::floor::halves;
 use trajgan::eval::memorisation::memorisation;
 use trajgan::eval::obedience::Asked;
-use trajgan::eval::report::Rating;
+use trajgan::eval::report::{Rating, Scale};
 use trajgan::eval::resample::Grid;
 use trajgan::eval::sequences::Sequences;
 use trajgan::eval::{EvalOptions, FeatureSets, Inputs, SummarySets, evaluate};
@@ -120,8 +120,12 @@ fn ratings_follow_the_floor() {
     let auc = bots.score("forest_auc").unwrap();
     assert!(auc.rating == Rating::Poor && auc.value > 0.99, "{auc:?}");
     assert!(bots.worst().all(|f| f.ks > 0.5), "{:?}", bots.worst().collect::<Vec<_>>());
-    assert_eq!(Rating::of(0.55, 0.5, &[0.48, 0.52], 0.0), Rating::Good);
-    assert_eq!(Rating::of(0.9, 1.0, &[], 0.1), Rating::Excellent);
+    let odds = |value, floors: &[f64]| Rating::of(value, Scale::Odds(0.5), floors, 0.01);
+    assert_eq!([0.2, 0.55, 0.59].map(|v| odds(v, &[0.48, 0.52])), [Rating::Excellent, Rating::Good, Rating::NeedsWork]);
+    // However easily real ones are told apart, certainty is poor.
+    assert_eq!([0.8, 0.9, 1.0].map(|v| odds(v, &[0.8])), [Rating::Excellent, Rating::Good, Rating::Poor]);
+    let plain = |value| Rating::of(value, Scale::Plain(1.0), &[1.05], 0.1);
+    assert_eq!([0.9, 0.75, 0.6, 0.4].map(plain), [Rating::Excellent, Rating::Good, Rating::NeedsWork, Rating::Poor]);
 }
 
 #[test]

@@ -230,15 +230,23 @@ fn split(movements: &[Movement], kept: &[usize], seed: u64) -> ([Vec<usize>; 3],
         let second = (first + (n * SHARES[1]) as usize).min(order.len());
         return ([order[..first].to_vec(), order[first..second].to_vec(), order[second..].to_vec()], 0);
     }
-    let mut sessions: Vec<Vec<usize>> = sessions.into_values().collect();
+    let mut sessions: Vec<(&Option<String>, Vec<usize>)> = sessions.into_iter().map(|((u, _), s)| (u, s)).collect();
     rng.shuffle(&mut sessions);
     let count = sessions.len();
-    // Each session goes where most is missing; then no split is left without.
+    let mut users: BTreeMap<&Option<String>, usize> = BTreeMap::new();
+    sessions.iter().for_each(|(user, session)| *users.entry(user).or_default() += session.len());
+    // Each session goes where most is missing, of its user and in all, so that every split has the same mix of users;
+    // then no split is left without.
     let mut splits: [Vec<Vec<usize>>; 3] = Default::default();
+    let mut of_users: [BTreeMap<&Option<String>, usize>; 3] = Default::default();
     let size = |split: &[Vec<usize>]| split.iter().map(Vec::len).sum::<usize>() as f64;
-    for session in sessions {
-        let missing = |k: usize| SHARES[k] * kept.len() as f64 - size(&splits[k]);
+    for (user, session) in sessions {
+        let missing = |k: usize| {
+            let of_user = of_users[k].get(user).copied().unwrap_or(0) as f64 / users[user] as f64;
+            2.0 * SHARES[k] - of_user - size(&splits[k]) / kept.len() as f64
+        };
         let most = (0..3).fold(0, |best, k| if missing(k) > missing(best) { k } else { best });
+        *of_users[most].entry(user).or_default() += session.len();
         splits[most].push(session);
     }
     while let Some(empty) = splits.iter().position(Vec::is_empty) {

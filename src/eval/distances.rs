@@ -24,11 +24,12 @@ pub fn wasserstein(x: &[f64], y: &[f64]) -> f64 {
     area
 }
 
-/// The unit of Wasserstein distances: the real side's interquartile range, where that is 0 its standard deviation,
-/// where that is 0 too (a constant, such as a clock's quantum) 1.
+/// The unit of Wasserstein distances: the real side's interquartile range. Where most values are one and that range is
+/// next to nothing (less than a tenth of the standard deviation) it is the standard deviation, and for a constant 1.
 pub fn unit_of(real: &[f64]) -> f64 {
     let (range, deviation) = (interquartile_range(real), std(real));
-    [range, deviation].into_iter().find(|v| *v > 0.0).unwrap_or(1.0)
+    let unit = if range < 0.1 * deviation { deviation } else { range };
+    if unit > 0.0 { unit } else { 1.0 }
 }
 
 /// Largest distance between the two distribution functions, in [0,1]. 0 if a side is empty.
@@ -100,6 +101,9 @@ mod tests {
         assert_eq!(kolmogorov_smirnov(&[1.0, 2.0], &[3.0, 4.0]), 1.0);
         assert_eq!(kolmogorov_smirnov(&[1.0, 2.0, 2.0, 3.0], &[2.0, 3.0]), 0.25);
         assert_eq!(unit_of(&[2.0; 5]), 1.0);
+        assert_eq!(unit_of(&[1.0, 2.0, 3.0, 4.0, 5.0]), 2.0);
+        let mostly_zero = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0];
+        assert_eq!(unit_of(&mostly_zero), std(&mostly_zero));
     }
 
     #[test]

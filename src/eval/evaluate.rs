@@ -9,7 +9,7 @@ use super::kinematics::{FORMULAS, NAMES};
 use super::memorisation::memorisation;
 use super::obedience::{Asked, median_end_error, obedience};
 use super::pictures::Pictures;
-use super::report::{FeatureRow, Rating, Report, Score, Sizes};
+use super::report::{FeatureRow, Rating, Report, Scale, Score, Sizes};
 use super::resample::Grid;
 use super::seed_scores::seed_scores;
 use super::sequences::Sequences;
@@ -73,7 +73,7 @@ impl EvalOptions {
     }
 
     fn floor_rounds(&self) -> usize {
-        if self.quick { 2 } else { 3 }
+        if self.quick { 1 } else { 3 }
     }
 }
 
@@ -109,11 +109,6 @@ pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
     let train: Vec<&Movement> = inputs.train.iter().collect();
     let all_made: Vec<&Movement> = inputs.generated.iter().collect();
     let known = inputs.train.iter().chain(inputs.held_out).filter_map(|m| m.session.as_ref().map(|s| (&m.user, s)));
-    let mut resampled_importance: Vec<(&'static str, f64)> = match &judged.resampled {
-        Some([forest, _]) => NAMES.iter().copied().zip(forest.importance.iter().copied()).collect(),
-        None => Vec::new(),
-    };
-    resampled_importance.sort_by(|a, b| b.1.total_cmp(&a.1));
     let (obedience, median_end_error_px) =
         inputs.asked.map_or((Vec::new(), None), |a| (obedience(a, &all_made), median_end_error(a, &all_made)));
     Ok(Report {
@@ -130,7 +125,7 @@ pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
         },
         scores,
         features: feature_rows(x, y, &judged, &floors, options),
-        resampled_importance,
+        resampled_importance: resampled_importance(&judged),
         grid,
         fitts_real: fitts(&real),
         fitts_generated: fitts(&all_made),
@@ -165,30 +160,27 @@ fn floor_rounds<'a>(inputs: &Inputs<'a>, options: &EvalOptions, rng: &mut Rng) -
     rounds
 }
 
-/// One rated score. `value`, `ideal` and `resolution` are those of [`Rating::of`]. Where the ideal is a half, telling apart
-/// worse than by chance is no better than chance.
+/// One rated score. `resolution` as in [`Rating::of`].
 pub(super) fn score(
     name: &'static str,
     meaning: &'static str,
-    (value, ideal, resolution): (f64, f64, f64),
+    (value, scale, resolution): (f64, Scale, f64),
     interval: Option<Interval>,
     floors: Vec<f64>,
 ) -> Score {
-    let chance = |v: f64| if ideal == 0.5 { v.max(0.5) } else { v };
-    let rated: Vec<f64> = floors.iter().copied().map(chance).collect();
-    let rating = Rating::of(chance(value), ideal, &rated, resolution);
-    Score { name, meaning, value, interval, p: None, p_floor: None, ideal, floors, rating }
+    let rating = Rating::of(value, scale, &floors, resolution);
+    Score { name, meaning, value, interval, p: None, p_floor: None, ideal: scale.ideal(), floors, rating }
 }
 
 fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
     let over = |f: &dyn Fn(&Comparison) -> f64| floors.iter().map(f).collect::<Vec<f64>>();
     let plain = |name, meaning, ideal: f64, f: &dyn Fn(&Comparison) -> f64| {
-        score(name, meaning, (f(judged), ideal, 0.01), None, over(f))
+        score(name, meaning, (f(judged), Scale::Plain(ideal), 0.01), None, over(f))
     };
     let area = |name, meaning, f: &dyn Fn(&Comparison) -> Option<&TwoSample>| {
         let auc = f(judged)?.auc;
         let floors = floors.iter().filter_map(|c| Some(f(c)?.auc.value)).collect();
-        Some(score(name, meaning, (auc.value, 0.5, (auc.high - auc.low) / 2.0), Some(auc), floors))
+        Some(score(name, meaning, (auc.value, Scale::Odds(0.5), (auc.high - auc.low) / 2.0), Some(auc), floors))
     };
     let areas = [
         area("forest_auc", "random forest on kinematics, as recorded (0.5 cannot tell)", &|c| Some(&c.recorded[0])),
@@ -220,6 +212,13 @@ fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
         plain("coverage", "real neighbourhoods with a generated movement", 1.0, &|c| c.neighbours.coverage),
     ]);
     scores
+}
+
+fn resampled_importance(judged: &Comparison) -> Vec<(&'static str, f64)> {
+    let Some([forest, _]) = &judged.resampled else { return Vec::new() };
+    let mut named: Vec<_> = NAMES.iter().copied().zip(forest.importance.iter().copied()).collect();
+    named.sort_by(|a, b| b.1.total_cmp(&a.1));
+    named
 }
 
 fn feature_rows(

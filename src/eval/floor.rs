@@ -7,7 +7,8 @@ use crate::data::Movement;
 use crate::rng::{Rng, Stream};
 
 /// Indices into `movements`, two halves of one size. Both have the same users with equal shares. Within a user whole
-/// sessions go to one half, the lighter one, in random order; a user of one session, or of none known, is split by movement.
+/// sessions go to one half, the lighter one, in random order. A user of one session, of none known, or of one that
+/// outweighs all others is split by movement.
 pub fn halves(movements: &[&Movement], seed: u64, round: u64) -> (Vec<usize>, Vec<usize>) {
     let mut rng = Rng::new(seed, Stream::Evaluation, steps::SPLIT + round);
     let mut users: BTreeMap<&Option<String>, BTreeMap<&Option<String>, Vec<usize>>> = BTreeMap::new();
@@ -16,21 +17,28 @@ pub fn halves(movements: &[&Movement], seed: u64, round: u64) -> (Vec<usize>, Ve
     }
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for sessions in users.into_values() {
-        let known = sessions.keys().all(|s| s.is_some()) && sessions.len() > 1;
-        let mut parts: Vec<Vec<usize>> = sessions.into_values().collect();
-        if !known {
-            parts = parts.concat().into_iter().map(|i| vec![i]).collect();
-        }
-        rng.shuffle(&mut parts);
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        for part in parts {
-            if a.len() <= b.len() { a.extend(part) } else { b.extend(part) }
+        let known = sessions.keys().all(|s| s.is_some());
+        let parts: Vec<Vec<usize>> = sessions.into_values().collect();
+        let all = parts.concat();
+        let (mut a, mut b) = deal(parts, &mut rng);
+        if !known || a.len().min(b.len()) * 4 < all.len() {
+            (a, b) = deal(all.into_iter().map(|i| vec![i]).collect(), &mut rng);
         }
         let size = a.len().min(b.len());
         left.extend(pick(a, size, &mut rng));
         right.extend(pick(b, size, &mut rng));
     }
     (left, right)
+}
+
+/// Each part, in random order, to the side that has less.
+fn deal(mut parts: Vec<Vec<usize>>, rng: &mut Rng) -> (Vec<usize>, Vec<usize>) {
+    rng.shuffle(&mut parts);
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for part in parts {
+        if a.len() <= b.len() { a.extend(part) } else { b.extend(part) }
+    }
+    (a, b)
 }
 
 /// `count` of the items, drawn at random without replacement; all of them, in random order, if there are not more.
@@ -64,6 +72,14 @@ mod tests {
             assert!(sessions(&left).iter().all(|s| !sessions(&right).contains(s)));
             assert!(of(&left, "b") == 9 && of(&left, "a") >= 12);
         }
+    }
+
+    #[test]
+    fn one_long_session_is_split() {
+        let mut all: Vec<Movement> = (0..100).map(|_| movement("a", Some("1"))).collect();
+        all.push(movement("a", Some("2")));
+        let (left, right) = halves(&all.iter().collect::<Vec<_>>(), 1, 0);
+        assert_eq!((left.len(), right.len()), (50, 50));
     }
 
     #[test]

@@ -196,7 +196,7 @@ fn write_reference(out: &mut String) -> std::fmt::Result {
     write!(
         out,
         "<section><h2>How scores are rated</h2><p>By their distance from the ideal over the farthest floor's: up to 1 excellent, \
-         3 good, 5 needs work, beyond poor. The seed's fixed table, for reference only:</p><table>"
+         3 good, 5 needs work, beyond poor; chances of being right by their log odds. The seed's fixed table, for reference only:</p><table>"
     )?;
     for (i, row) in SEED_TABLE.iter().enumerate() {
         let cell = if i == 0 { "th" } else { "td" };

@@ -5,7 +5,7 @@
 
 use super::evaluate::{EvalOptions, score};
 use super::networks::{Judge, Task};
-use super::report::Score;
+use super::report::{Scale, Score};
 use super::sequences::{OwnedSequences, Sequences};
 use super::stats::{Interval, mean, mean_interval};
 use super::{parallel, steps};
@@ -64,7 +64,7 @@ impl EvalOptions {
 
     /// Most rows on either side.
     pub(super) fn judge_rows(&self) -> usize {
-        if self.quick { 150 } else { 250 }
+        if self.quick { 100 } else { 250 }
     }
 }
 
@@ -144,17 +144,24 @@ impl Judges {
     /// What counts as no difference at all: 0.02 in an accuracy, 5 % of a ratio, 2 % of an error.
     pub(super) fn scores(&self) -> Vec<Score> {
         let (v, f) = (&self.verdict, &self.floor);
-        let one = |name, meaning, (ideal, resolution): (f64, f64), runs: &Runs, floor: &Runs| {
-            let numbers = (runs.mean.value, ideal, resolution);
+        let one = |name, meaning, (scale, resolution): (Scale, f64), runs: &Runs, floor: &Runs| {
+            let numbers = (runs.mean.value, scale, resolution);
             score(name, meaning, numbers, Some(runs.mean), vec![floor.mean.value])
         };
         let real = v.real_teaches.mean.value;
+        let (half, zero, taught) = (Scale::Odds(0.5), Scale::Odds(0.0), Scale::Plain(real));
         let (ratio, mae) = (&v.predictive_ratio, &v.other_teaches);
         vec![
-            one("discriminative_accuracy", "LSTM tells generated from real", (0.5, 0.02), &v.accuracy, &f.accuracy),
-            one("discriminative_score", "|accuracy - 0.5|", (0.0, 0.02), &v.discriminative, &f.discriminative),
-            one("predictive_ratio", "difference of prediction errors", (0.0, 0.05), ratio, &f.predictive_ratio),
-            one("predictive_mae", "train on generated, test on real", (real, 0.02 * real), mae, &f.other_teaches),
+            one("discriminative_accuracy", "LSTM tells generated from real", (half, 0.02), &v.accuracy, &f.accuracy),
+            one("discriminative_score", "|accuracy - 0.5|", (zero, 0.02), &v.discriminative, &f.discriminative),
+            one(
+                "predictive_ratio",
+                "difference of prediction errors",
+                (Scale::Plain(0.0), 0.05),
+                ratio,
+                &f.predictive_ratio,
+            ),
+            one("predictive_mae", "train on generated, test on real", (taught, 0.02 * real), mae, &f.other_teaches),
         ]
     }
 }

@@ -11,8 +11,7 @@ use super::resample::Grid;
 use super::stats::Interval;
 use crate::error::{Error, Result};
 
-/// How a score compares with the floor: its distance from the ideal over the floor's distance from it. 1, 3 and 5
-/// times are the proportions of the seed's discriminative row (0.05, 0.15, 0.25 from 0.5).
+/// How a score compares with the floor: its distance from the ideal over the farthest floor's. 1, 3 and 5 times are the proportions of the seed's discriminative row (0.05, 0.15, 0.25 from 0.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rating {
@@ -33,15 +32,47 @@ impl Rating {
     }
 
     /// `resolution` is the smallest distance from the ideal that the score can resolve.
-    pub fn of(value: f64, ideal: f64, floors: &[f64], resolution: f64) -> Rating {
-        let farthest = floors.iter().map(|f| (f - ideal).abs()).fold(resolution, f64::max);
-        let times = (value - ideal).abs() / farthest.max(f64::MIN_POSITIVE);
+    pub fn of(value: f64, scale: Scale, floors: &[f64], resolution: f64) -> Rating {
+        let farthest = floors.iter().map(|f| scale.distance(*f)).fold(scale.least(resolution), f64::max);
+        let times = scale.distance(value) / farthest.max(f64::MIN_POSITIVE);
         match times {
             t if t <= 1.0 => Rating::Excellent,
             t if t <= 3.0 => Rating::Good,
             t if t <= 5.0 => Rating::NeedsWork,
             _ => Rating::Poor,
         }
+    }
+}
+
+/// How far a score is from its ideal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scale {
+    /// The difference from this ideal.
+    Plain(f64),
+    /// A chance of being right, ideally this (a half, or 0 where a half was taken off): the log odds, so that certainty is
+    /// infinitely far, however bad the floor. Worse than by chance is no better than chance.
+    Odds(f64),
+}
+
+impl Scale {
+    pub fn ideal(self) -> f64 {
+        match self {
+            Scale::Plain(ideal) | Scale::Odds(ideal) => ideal,
+        }
+    }
+
+    fn distance(self, value: f64) -> f64 {
+        match self {
+            Scale::Plain(ideal) => (value - ideal).abs(),
+            Scale::Odds(ideal) => {
+                let right = (0.5 + value - ideal).clamp(0.5, 1.0);
+                (right / (1.0 - right)).ln()
+            }
+        }
+    }
+
+    fn least(self, resolution: f64) -> f64 {
+        self.distance(self.ideal() + resolution)
     }
 }
 

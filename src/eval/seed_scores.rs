@@ -5,7 +5,7 @@ use super::floor::halves;
 use super::judges::{Judges, judges};
 use super::kernel::Rows;
 use super::neighbours::prdc;
-use super::report::Score;
+use super::report::{Scale, Score};
 use super::sequences::{OwnedSequences, distribution_metrics, equal_lengths, latent_metrics};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
@@ -77,7 +77,8 @@ impl Pairs {
             distribution_metrics(pair.0.view(), pair.1.view(), options.threads)
         };
         let (got, floor) = (apart(&self.judged)?, apart(&self.floor)?);
-        let one = |name, meaning, value, floor| score(name, meaning, (value, 0.0, 1e-3), None, vec![floor]);
+        let one =
+            |name, meaning, value, floor| score(name, meaning, (value, Scale::Plain(0.0), 1e-3), None, vec![floor]);
         Ok(vec![
             one("mmd", "the seed's MMD of whole movements, equal lengths", got.mmd, floor.mmd),
             one("mean_diff", "difference of feature means", got.mean_diff, floor.mean_diff),
@@ -99,6 +100,9 @@ fn latent_scores(inputs: &Inputs, sets: SummarySets, options: &EvalOptions, rng:
         if width == 0 || values.len() < 4 * width || values.len() % width != 0 {
             return Err(Error::argument(name, values.len(), format!("4 or more rows of {width} numbers")));
         }
+        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+            return Err(Error::argument(format!("{name}[{i}]"), values[i], "a finite number"));
+        }
     }
     let (a, b) = real_halves(inputs, sets.real.len() / width, options, rng);
     let (real, made) = (rng.permutation(sets.real.len() / width), rng.permutation(sets.generated.len() / width));
@@ -114,7 +118,9 @@ fn latent_scores(inputs: &Inputs, sets: SummarySets, options: &EvalOptions, rng:
     };
     let (got, n) = apart(rows(sets.real, &real), rows(sets.generated, &made))?;
     let (floor, f) = apart(rows(sets.real, &a), rows(sets.real, &b))?;
-    let one = |name, meaning, value, ideal, floor| score(name, meaning, (value, ideal, 1e-3), None, vec![floor]);
+    let one = |name, meaning, value, ideal, floor| {
+        score(name, meaning, (value, Scale::Plain(ideal), 1e-3), None, vec![floor])
+    };
     Ok(vec![
         one("latent_mmd", "the seed's MMD of summaries", got.latent_mmd, 0.0, floor.latent_mmd),
         one("latent_mean_diff", "difference of summary means", got.latent_mean_diff, 0.0, floor.latent_mean_diff),

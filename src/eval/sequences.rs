@@ -17,19 +17,24 @@ pub struct Sequences<'a> {
 }
 
 impl Sequences<'_> {
-    /// Error: the extents do not fit each other, or a length is out of 1..=T.
+    /// Error: the extents do not fit each other, a length is out of 1..=T, or a value that counts is not finite.
     pub fn check(&self, name: &str) -> Result<()> {
         let wanted = self.lengths.len().checked_mul(self.steps).and_then(|v| v.checked_mul(self.features));
         if wanted != Some(self.values.len()) || self.steps == 0 || self.features == 0 {
             let expected = format!("{} x {} x {}", self.lengths.len(), self.steps, self.features);
             return Err(Error::argument(format!("{name}.values"), self.values.len(), expected));
         }
-        match self.lengths.iter().position(|l| !(1..=self.steps).contains(l)) {
-            Some(i) => {
-                Err(Error::argument(format!("{name}.lengths[{i}]"), self.lengths[i], format!("1 to {}", self.steps)))
-            }
-            None => Ok(()),
+        if let Some(i) = self.lengths.iter().position(|l| !(1..=self.steps).contains(l)) {
+            let expected = format!("1 to {}", self.steps);
+            return Err(Error::argument(format!("{name}.lengths[{i}]"), self.lengths[i], expected));
         }
+        for i in 0..self.lengths.len() {
+            if let Some(k) = self.row(i).iter().position(|v| !v.is_finite()) {
+                let at = i * self.steps * self.features + k;
+                return Err(Error::argument(format!("{name}.values[{at}]"), self.values[at], "a finite number"));
+            }
+        }
+        Ok(())
     }
 
     /// (lengths[i],F)
@@ -116,13 +121,13 @@ impl OwnedSequences {
     pub fn of_movements(movements: &[Movement], scaler: &Scaler) -> Result<OwnedSequences> {
         let lengths: Vec<usize> = movements.iter().map(|m| m.points.len()).collect();
         let steps = lengths.iter().copied().max().unwrap_or(0);
-        let width = steps * FEATURES;
+        let width = steps * FEATURES.len();
         let mut values = try_zeroed(movements.len().saturating_mul(width), "scaled features")?;
         for (to, movement) in values.chunks_exact_mut(width.max(1)).zip(movements) {
             let scaled = scaler.scale(&features(&movement.points));
             to[..scaled.len()].copy_from_slice(&scaled);
         }
-        Ok(OwnedSequences { values, lengths, steps, features: FEATURES })
+        Ok(OwnedSequences { values, lengths, steps, features: FEATURES.len() })
     }
 
     /// Longer padding: steps of each row, at least as many as now.

@@ -75,8 +75,9 @@ pub fn paths(paths: &[Path], class: &str) -> String {
     sheet(paths, CELL, |path, out| {
         let bound = |k: usize| path.iter().fold((0.0f64, 0.0f64), |(lo, hi), p| (lo.min(p[k]), hi.max(p[k])));
         let ((x0, x1), (y0, y1)) = (bound(0), bound(1));
-        let scale = (CELL - 28.0) / (x1 - x0).max(y1 - y0).max(1.0);
-        let (left, top) = ((CELL - scale * (x1 - x0)) / 2.0, (CELL - scale * (y1 - y0)) / 2.0);
+        // Room for the length below.
+        let scale = (CELL - 38.0) / (x1 - x0).max(y1 - y0).max(1.0);
+        let (left, top) = ((CELL - scale * (x1 - x0)) / 2.0, (CELL - 14.0 - scale * (y1 - y0)) / 2.0);
         let at = |p: &[f64; 2]| (left + scale * (p[0] - x0), top + scale * (p[1] - y0));
         let _ = write!(out, "<path class=\"{class} line\" d=\"{}\"/>", polyline(path.iter().map(at)));
         path.iter().map(at).for_each(|(x, y)| {

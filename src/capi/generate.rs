@@ -1,0 +1,288 @@
+//! Movements, features and summaries out of a model.
+
+use super::data::{movement, tg_point};
+use super::guard::{Failure, guard};
+use super::handle;
+use super::memory::{Output, bug, input, product, with_room};
+use super::model::tg_model;
+use super::options;
+use super::settings::tg_sample_options;
+use super::status::tg_status;
+use crate::data::{Movement, Point};
+use crate::error::Error;
+use crate::model::Model;
+use crate::sample::SampleOptions;
+
+impl tg_sample_options {
+    /// What the host asks for; `given` as in `options::read`.
+    unsafe fn get(given: *const tg_sample_options, count: usize) -> Result<SampleOptions, Failure> {
+        // SAFETY: the caller's promise.
+        let given = unsafe { options::read(given, tg_sample_options::default())? };
+        if given.first.checked_add(count as u64).is_none() {
+            return Err(Failure::argument("first", given.first, format!("{count} less than 2^64, or smaller")));
+        }
+        Ok(SampleOptions {
+            seed: given.seed,
+            first: given.first,
+            seq_len: usize::try_from(given.seq_len)
+                .map_err(|_| Failure::argument("seq_len", given.seq_len, "a size"))?,
+            truncation_psi: given.truncation_psi,
+            threads: options::threads(given.threads)?,
+            ..SampleOptions::default()
+        })
+    }
+}
+
+/// A batch of movements in the host's memory: count rows of `stride` points, and how many of each are used.
+struct Rows {
+    points: Output<tg_point>,
+    lengths: Option<Output<u32>>,
+    stride: usize,
+}
+
+impl Rows {
+    /// `needed`: the longest movement that may come.
+    ///
+    /// # Safety
+    /// As for `Output::new`, for count rows and for count lengths, which may be NULL.
+    unsafe fn new(
+        points: *mut tg_point,
+        stride: usize,
+        needed: usize,
+        count: usize,
+        lengths: *mut u32,
+    ) -> Result<Rows, Failure> {
+        if stride < needed {
+            return Err(Error::Buffer { name: "a row of points", got: stride, needed }.into());
+        }
+        let room = product("points", count, stride)?;
+        // SAFETY: the caller's promise.
+        let (points, lengths) =
+            unsafe { (Output::new("points", points, room, room)?, Output::optional("lengths", lengths, count)?) };
+        Ok(Rows { points, lengths, stride })
+    }
+
+    /// What a row has beyond its movement repeats the last point: a pointer that rests.
+    fn put(&mut self, movements: &[Movement]) -> Result<(), Failure> {
+        if let Some(long) = movements.iter().find(|m| m.points.len() > self.stride || m.points.is_empty()) {
+            return Err(bug(format!("bug in trajgan: a movement of {} points", long.points.len())));
+        }
+        let mut row = with_room(self.stride, "a row of points")?;
+        for (i, Movement { points, .. }) in movements.iter().enumerate() {
+            let last = points.len() - 1;
+            row.clear();
+            row.extend((0..self.stride).map(|t| of(points[t.min(last)])));
+            self.points.put(i * self.stride, &row);
+        }
+        if let Some(lengths) = &mut self.lengths {
+            put_lengths(lengths, movements.iter().map(|m| m.points.len()));
+        }
+        Ok(())
+    }
+}
+
+fn of(point: Point) -> tg_point {
+    tg_point { x: point.x, y: point.y, t_ms: point.t_ms }
+}
+
+/// count x condition_dim numbers, or None for NULL.
+unsafe fn wanted<'a>(model: &Model, conditions: *const f64, count: usize) -> Result<Option<&'a [f64]>, Failure> {
+    if conditions.is_null() {
+        return Ok(None);
+    }
+    let len = product("conditions", count, model.config().condition_dim)?;
+    // SAFETY: the caller's promise.
+    unsafe { input("conditions", conditions, len).map(Some) }
+}
+
+/// ---- generation ----
+///
+/// A batch of movements lies in memory as count rows of stride points: movement i is the first lengths[i] points of row
+/// i, points[i * stride]. That is a count x stride x 3 array of double.
+///
+/// Fills *out, which has struct_size bytes, with the defaults. [any]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tg_sample_options_init(out: *mut tg_sample_options, struct_size: usize) -> tg_status {
+    // SAFETY: out is the caller's, with the size it says.
+    guard(|| unsafe { options::write(out, struct_size, tg_sample_options::default()) })
+}
+
+/// Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in the units of the
+/// data set; NULL: drawn as they were in training. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its
+/// movement a row repeats the last point. lengths may be NULL if seq_len is not 0. [shared]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tg_generate(
+    model: *const tg_model,
+    conditions: *const f64,
+    count: usize,
+    options: *const tg_sample_options,
+    points: *mut tg_point,
+    stride: usize,
+    lengths: *mut u32,
+) -> tg_status {
+    guard(|| {
+        // SAFETY: a handle of ours, and the caller's options.
+        let (model, options) = unsafe { (handle::borrow(model, "model")?, tg_sample_options::get(options, count)?) };
+        model.handle.shared("tg_generate", |model| {
+            let own_lengths = options.seq_len == 0;
+            if own_lengths && lengths.is_null() && count > 0 {
+                return Err(Failure::argument("lengths", "NULL", format!("{count} values, as seq_len is 0")));
+            }
+            let needed = if own_lengths { model.config().max_seq_len } else { options.seq_len };
+            // SAFETY: the buffers are the caller's.
+            let (mut rows, conditions) =
+                unsafe { (Rows::new(points, stride, needed, count, lengths)?, wanted(model, conditions, count)?) };
+            rows.put(&model.generate(count, conditions, &options)?)
+        })
+    })
+}
+
+/// The same movements as the model's own numbers: count x T x feature_dim floats in [-1,1], where T is seq_len, or
+/// max_seq_len if that is 0; what a movement does not use is 0. features has room for capacity floats. lengths: count
+/// numbers of points, or NULL. [shared]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tg_generate_features(
+    model: *const tg_model,
+    conditions: *const f64,
+    count: usize,
+    options: *const tg_sample_options,
+    features: *mut f32,
+    capacity: usize,
+    lengths: *mut u32,
+) -> tg_status {
+    guard(|| {
+        // SAFETY: a handle of ours, and the caller's options.
+        let (model, options) = unsafe { (handle::borrow(model, "model")?, tg_sample_options::get(options, count)?) };
+        model.handle.shared("tg_generate_features", |model| {
+            let config = model.config();
+            let steps = if options.seq_len == 0 { config.max_seq_len } else { options.seq_len };
+            let needed = product("features", product("features", count, steps)?, config.feature_dim)?;
+            // SAFETY: the buffers are the caller's.
+            let (mut out, mut used, conditions) = unsafe {
+                let used = Output::optional("lengths", lengths, count)?;
+                (Output::new("features", features, capacity, needed)?, used, wanted(model, conditions, count)?)
+            };
+            let (drawn, drawn_lengths) = model.generate_features(count, conditions, &options)?;
+            put_array(&mut out, drawn.iter().copied(), drawn.len(), needed)?;
+            used.iter_mut().for_each(|used| put_lengths(used, drawn_lengths.iter().copied()));
+            Ok(())
+        })
+    })
+}
+
+/// Movements to their summaries: count x summary_dim floats, in a buffer with room for capacity. lengths[i] >= 3 and up
+/// to max_seq_len; t_ms rising. threads: 0 is one per core. [shared]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tg_encode(
+    model: *const tg_model,
+    points: *const tg_point,
+    stride: usize,
+    lengths: *const u32,
+    count: usize,
+    threads: u32,
+    summaries: *mut f32,
+    capacity: usize,
+) -> tg_status {
+    guard(|| {
+        // SAFETY: a handle of ours.
+        let model = unsafe { handle::borrow(model, "model")? };
+        model.handle.shared("tg_encode", |model| {
+            let needed = product("summaries", count, model.config().summary_dim)?;
+            // SAFETY: the buffers are the caller's.
+            let (points, lengths, mut out) = unsafe {
+                let points = input("points", points, product("points", count, stride)?)?;
+                let lengths = input("lengths", lengths, count)?;
+                (points, lengths, Output::new("summaries", summaries, capacity, needed)?)
+            };
+            let mut movements = with_room(count, "movements")?;
+            for (i, &length) in lengths.iter().enumerate() {
+                let row = &points[i * stride..][..stride];
+                let Some(used) = row.get(..length as usize) else {
+                    return Err(Failure::argument(&format!("lengths[{i}]"), length, format!("up to stride, {stride}")));
+                };
+                movements.push(
+                    movement(used).map_err(|e| Failure { message: format!("movement {i}: {}", e.message), ..e })?,
+                );
+            }
+            let encoded = model.encode(&movements, options::threads(threads)?)?;
+            put_array(&mut out, encoded.iter().copied(), encoded.len(), needed)
+        })
+    })
+}
+
+/// Summaries, count x summary_dim, back to movements of the given lengths, each from x = y = t_ms = 0. lengths[i] is 1 or
+/// more and up to max_seq_len and stride. [shared]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tg_decode(
+    model: *const tg_model,
+    summaries: *const f32,
+    lengths: *const u32,
+    count: usize,
+    threads: u32,
+    points: *mut tg_point,
+    stride: usize,
+) -> tg_status {
+    guard(|| {
+        // SAFETY: a handle of ours.
+        let model = unsafe { handle::borrow(model, "model")? };
+        model.handle.shared("tg_decode", |model| {
+            let dim = model.config().summary_dim;
+            // SAFETY: the buffers are the caller's.
+            let (z, lengths) = unsafe {
+                (input("summaries", summaries, product("summaries", count, dim)?)?, input("lengths", lengths, count)?)
+            };
+            let mut wanted = with_room(count, "lengths")?;
+            wanted.extend(lengths.iter().map(|n| *n as usize));
+            let longest = wanted.iter().copied().max().unwrap_or(0);
+            // SAFETY: the buffer is the caller's.
+            let mut rows = unsafe { Rows::new(points, stride, longest, count, std::ptr::null_mut())? };
+            let z = ndarray::ArrayView2::from_shape((count, dim), z).map_err(|e| bug(e.to_string()))?;
+            rows.put(&model.decode(z, &wanted, options::threads(threads)?)?)
+        })
+    })
+}
+
+/// steps >= 2 summaries on the way from one to another, both included: steps x summary_dim floats, in a buffer with room
+/// for capacity. [shared]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tg_interpolate(
+    model: *const tg_model,
+    from: *const f32,
+    to: *const f32,
+    steps: usize,
+    summaries: *mut f32,
+    capacity: usize,
+) -> tg_status {
+    guard(|| {
+        // SAFETY: a handle of ours.
+        let model = unsafe { handle::borrow(model, "model")? };
+        model.handle.shared("tg_interpolate", |model| {
+            let dim = model.config().summary_dim;
+            let needed = product("summaries", steps, dim)?;
+            // SAFETY: the buffers are the caller's.
+            let (from, to, mut out) = unsafe {
+                let out = Output::new("summaries", summaries, capacity, needed)?;
+                (input("from", from, dim)?, input("to", to, dim)?, out)
+            };
+            let path = model.interpolate(from, to, steps)?;
+            put_array(&mut out, path.iter().copied(), path.len(), needed)
+        })
+    })
+}
+
+fn put_lengths(out: &mut Output<u32>, lengths: impl Iterator<Item = usize>) {
+    lengths.enumerate().for_each(|(i, length)| out.put(i, &[length as u32])); // at most max_seq_len
+}
+
+fn put_array(
+    out: &mut Output<f32>,
+    values: impl Iterator<Item = f32>,
+    len: usize,
+    needed: usize,
+) -> Result<(), Failure> {
+    if len != needed {
+        return Err(bug(format!("bug in trajgan: {len} numbers, expected {needed}")));
+    }
+    values.enumerate().for_each(|(i, value)| out.put(i, &[value]));
+    Ok(())
+}

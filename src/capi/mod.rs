@@ -1,0 +1,23 @@
+//! The C API: check, convert, call, convert. The doc comments of what is `pub` and begins with `tg_` or `TG_` are the
+//! header `include/trajgan.h`; its preamble is in cbindgen.toml, which also lists the files in their order.
+#![allow(non_camel_case_types)]
+
+mod data;
+mod generate;
+mod guard;
+mod handle;
+mod library;
+mod memory;
+mod model;
+mod options;
+mod settings;
+mod status;
+mod train;
+
+pub use data::*;
+pub use generate::*;
+pub use library::*;
+pub use model::*;
+pub use settings::*;
+pub use status::*;
+pub use train::*;

@@ -1,0 +1,119 @@
+/* What the host has set up has no influence on results, and is as it was after each call: floating-point state,
+ * small stacks, fork, a great many handles. */
+#include <limits.h>
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+
+static tg_point reference[STEPS];
+static uint32_t reference_length;
+
+static void compare(const tg_model *model) {
+    tg_point points[STEPS];
+    uint32_t length;
+    OK(tg_generate(model, NULL, 1, NULL, points, STEPS, &length));
+    CHECK(length == reference_length && memcmp(points, reference, sizeof points) == 0);
+}
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+
+static unsigned in_callback;
+
+static int32_t note(const tg_progress *progress, void *user_data) {
+    (void)progress;
+    (void)user_data;
+    in_callback = _mm_getcsr() & ~0x3fu;
+    _mm_setcsr(0x1f80); /* the library goes on as it was, and the host has its own again afterwards */
+    return 0;
+}
+
+/* Training and drawing under a foreign floating-point state give the same bits and leave it alone. */
+static void float_state(unsigned state) {
+    tg_model *model;
+    tg_dataset *data = arcs(60); /* with the host's own numbers as usual */
+    _mm_setcsr(state);
+    state = _mm_getcsr(); /* valgrind keeps the rounding mode only */
+    model = tiny_model();
+    for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
+        tg_train_options o = tiny_training(model, stage, 5);
+        o.threads = 2;
+        o.on_progress = note;
+        OK(tg_train_stage(model, data, stage, &o));
+        CHECK((_mm_getcsr() & ~0x3fu) == (state & ~0x3fu) && in_callback == (state & ~0x3fu));
+        GIVES(TG_ERR_ARGUMENT, tg_train_stage(model, data, 9, &o));
+        CHECK((_mm_getcsr() & ~0x3fu) == (state & ~0x3fu));
+    }
+    compare(model);
+    CHECK((_mm_getcsr() & ~0x3fu) == (state & ~0x3fu));
+    tg_dataset_free(data);
+    tg_model_free(model);
+    CHECK((_mm_getcsr() & ~0x3fu) == (state & ~0x3fu));
+    _mm_setcsr(0x1f80);
+}
+#endif
+
+static void *on_a_small_stack(void *model) {
+    compare(model);
+    return NULL;
+}
+
+static void small_stack(tg_model *model) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    size_t size = 64 * 1024;
+    if (size < (size_t)PTHREAD_STACK_MIN) size = (size_t)PTHREAD_STACK_MIN;
+    CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, size) == 0);
+    CHECK(pthread_create(&thread, &attributes, on_a_small_stack, model) == 0);
+    CHECK(pthread_join(thread, NULL) == 0 && pthread_attr_destroy(&attributes) == 0);
+}
+
+/* In a child process the parent's handles are refused and may be freed, and new ones work. */
+static void forked(tg_model *model) {
+    int status = 1;
+    fflush(stdout);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        tg_point points[STEPS];
+        uint32_t length;
+        alarm(60);
+        GIVES(TG_ERR_STATE, tg_generate(model, NULL, 1, NULL, points, STEPS, &length));
+        SAYS("forked");
+        tg_model_free(model);
+        tg_model *own = trained_model();
+        compare(own);
+        tg_model_free(own);
+        fflush(stdout);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    compare(model);
+}
+
+static void many_handles(void) {
+    for (int i = 0; i < 200; i++) {
+        tg_dataset *data = arcs(1);
+        tg_model *model = tiny_model();
+        tg_model_free(model);
+        tg_dataset_free(data);
+    }
+}
+
+int main(void) {
+    tg_model *model = trained_model();
+    OK(tg_generate(model, NULL, 1, NULL, reference, STEPS, &reference_length));
+    compare(model);
+#if defined(__x86_64__)
+    float_state(0x9fc0); /* flush to zero, denormals are zero */
+    float_state(0xdfc0); /* and round up */
+    float_state(0x7f80); /* round towards zero */
+#endif
+    small_stack(model);
+    forked(model);
+    many_handles();
+    tg_model_free(model);
+    return 0;
+}
