@@ -101,7 +101,8 @@ fn main() {
     }
 
     let targets: Vec<[i32; 2]> = test.iter().map(|m| m.target().map(|x| x as i32)).collect();
-    let options = SampleOptions { seed: 7, threads: 0, step_temperature: a.step_temperature, ..SampleOptions::default() };
+    let options =
+        SampleOptions { seed: 7, threads: 0, step_temperature: a.step_temperature, ..SampleOptions::default() };
     let generated = model.walk(&targets, &options).expect("walks");
     let z = model.encode(&test, 0).expect("encoded");
     let reconstructed = model.walk_summaries(z.view(), &targets, &options).expect("walks");
