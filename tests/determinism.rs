@@ -176,6 +176,30 @@ fn going_on_equals_never_having_stopped() {
     }
 }
 
+/// A callback may sample: it sees the weights as they are then, and what it saw is not what later calls see.
+#[test]
+fn sampling_inside_the_callback_changes_nothing() {
+    let data = dataset(60, 2);
+    for (name, config) in configs() {
+        let sample = |model: &Model| bits(&model.generate(3, None, &SampleOptions::default()).unwrap());
+        let mut model = trained(&config, &data, 1);
+        let more = Config { stage2_iterations: 9, ..config.clone() };
+        let mut seen = vec![sample(&model)];
+        let watch = &mut |model: &Model, _: &trajgan::Progress| {
+            seen.push(sample(model));
+            Control::Continue
+        };
+        model.train(&data, Stage::Gan, &options(&more, 2), watch).unwrap();
+        assert_eq!(seen.len(), 4);
+        assert!(seen.windows(2).all(|pair| pair[0] != pair[1]), "{name}: training does not show");
+        assert_eq!(seen[3], sample(&model), "{name}");
+        let mut quiet = trained(&config, &data, 1);
+        quiet.train(&data, Stage::Gan, &options(&more, 1), &mut |_, _| Control::Continue).unwrap();
+        assert_same(&contents(&quiet), &contents(&model), name);
+        assert_eq!(seen[3], sample(&quiet), "{name}");
+    }
+}
+
 /// More than the window of averages, across an epoch's end and with early stopping under way.
 #[test]
 fn going_on_keeps_windows_and_early_stopping() {
