@@ -88,7 +88,8 @@ fn stage2(model: &mut Model, data: &Dataset, options: &TrainOptions) -> Result<b
 }
 
 /// Mean and standard deviation per feature, over all points: of as many generated movements as the test split has,
-/// with its conditions and the model's own lengths, against the test split's.
+/// with its conditions and the model's own lengths, against the test split's. Beside them what the decoder makes of the
+/// real movements' own summaries: what it averages away there, no generator can bring back.
 fn compare(model: &Model, prepared: &Prepared, threads: usize) -> Result<bool> {
     let test = &prepared.test;
     let scaled = test.conditions();
@@ -98,14 +99,18 @@ fn compare(model: &Model, prepared: &Prepared, threads: usize) -> Result<bool> {
         .map_or_else(|| scaled.iter().map(|&c| f64::from(c)).collect(), |s| s.unscale_condition(scaled));
     let options = SampleOptions { seed: 1, threads, ..SampleOptions::default() };
     let (fake, lengths) = model.generate_features(test.len(), Some(&conditions), &options)?;
-    let real = moments((0..test.len()).flat_map(|i| test.features(i).iter().copied()));
+    let rows: Vec<Vec<f32>> = (0..test.len()).map(|i| test.features(i).to_vec()).collect();
+    let z = model.encode_features(&rows, threads)?;
+    let decoded = model.decode_features(z.view(), &test.lengths(), threads)?;
+    let (real, decoded) = (moments(rows.into_iter().flatten()), moments(decoded.into_iter().flatten()));
     let fake = fake.outer_iter().zip(&lengths).flat_map(|(x, &n)| x.into_iter().copied().take(n * FEATURES.len()));
     let fake = moments(fake);
     let mut good = true;
-    println!("feature      real mean     fake     real std     fake");
+    println!("feature          mean: real  decoded generated    std: real  decoded generated");
     for (k, name) in FEATURES.iter().enumerate() {
-        let ((mean, std), (fake_mean, fake_std)) = (real[k], fake[k]);
-        println!("{name:10} {mean:11.4} {fake_mean:8.4}  {std:11.4} {fake_std:8.4}");
+        let ((mean, std), (decoded_mean, decoded_std), (fake_mean, fake_std)) = (real[k], decoded[k], fake[k]);
+        print!("{name:10} {mean:16.4} {decoded_mean:8.4} {fake_mean:9.4}");
+        println!("{std:13.4} {decoded_std:8.4} {fake_std:9.4}");
         good &= (mean - fake_mean).abs() <= WORST_DIFFERENCE && (std - fake_std).abs() <= WORST_DIFFERENCE;
     }
     Ok(good)

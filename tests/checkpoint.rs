@@ -310,7 +310,7 @@ fn a_state_dict_is_imported_with_its_config() {
 
     let wrong = [
         (Config { latent_dim: 7, ..config.clone() }, "encoder.linear"),
-        (Config { generator_type: GeneratorKind::Film, ..config.clone() }, "generator.film"),
+        (Config { generator_type: GeneratorKind::Film, ..config.clone() }, "generator."),
         (Config { discriminator_type: CriticKind::Multiscale, ..config.clone() }, "discriminator.discriminators"),
         (Config { generator_hidden_dims: vec![13], ..config.clone() }, "generator."),
         (Config { latent_dim: 0, ..config.clone() }, "latent_dim"),

@@ -181,7 +181,9 @@ fn going_on_equals_never_having_stopped() {
 fn sampling_inside_the_callback_changes_nothing() {
     let data = dataset(60, 2);
     for (name, config) in configs() {
-        let sample = |model: &Model| bits(&model.generate(3, None, &SampleOptions::default()).unwrap());
+        // Fast enough that each iteration shows, in whole pixels as well.
+        let config = Config { lr_generator: 0.05, ..config };
+        let sample = |model: &Model| bits(&model.generate(12, None, &SampleOptions::default()).unwrap());
         let mut model = trained(&config, &data, 1);
         let more = Config { stage2_iterations: 9, ..config.clone() };
         let mut seen = vec![sample(&model)];
