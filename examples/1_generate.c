@@ -20,7 +20,7 @@ static tg_model *model_of_lines(void) {
     tg_dataset *data;
     int32_t stage;
     int i, t;
-    check(tg_model_options_init(&options, sizeof options, TG_PRESET_FAST));
+    check(tg_model_options_init(&options, sizeof options, TG_PRESET_FAST, TG_DECODER_CLOSED_LOOP));
     options.max_seq_len = 40;
     options.encoder_hidden_dim = options.decoder_hidden_dim = options.expander_hidden_dim = 8;
     check(tg_model_new(&options, TG_DEVICE_CPU, &model));

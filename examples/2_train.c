@@ -66,7 +66,8 @@ int main(int argc, char **argv) {
     /* The model of an earlier run, or a new one. */
     if (tg_model_load(path, TG_DEVICE_AUTO, &model) != TG_OK) {
         tg_model_options options;
-        check(tg_model_options_init(&options, sizeof options, argc > 1 ? TG_PRESET_RECOMMENDED : TG_PRESET_FAST));
+        int32_t preset = argc > 1 ? TG_PRESET_DEFAULT : TG_PRESET_FAST;
+        check(tg_model_options_init(&options, sizeof options, preset, TG_DECODER_CLOSED_LOOP));
         if (argc <= 1) options.max_seq_len = 64;
         check(tg_model_new(&options, TG_DEVICE_AUTO, &model));
     }

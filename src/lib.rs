@@ -23,4 +23,6 @@ pub use data::{Dataset, Movement, Point};
 pub use error::{Error, Result};
 pub use model::{Device, Model};
 pub use sample::SampleOptions;
+pub use sample::path::{Path, PathOptions};
+pub use sample::stream::Stream;
 pub use train::{Control, Outcome, Progress, Stage, TrainOptions};

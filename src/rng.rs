@@ -27,6 +27,7 @@ pub enum Stream {
     SummaryNoise = 16,
     Evaluation = 17,
     Demo = 18,
+    PathLottery = 19,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

@@ -126,6 +126,7 @@ programs! {
     data: "tests/capi/data.c",
     training: "tests/capi/training.c",
     generation: "tests/capi/generation.c",
+    closed_loop: "tests/capi/closed_loop.c",
     files: "tests/capi/files.c",
     threads: "tests/capi/threads.c",
     environment: "tests/capi/environment.c",

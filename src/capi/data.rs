@@ -243,8 +243,11 @@ pub unsafe extern "C" fn tg_dataset_info(
 /// [exclusive]; if calls that use the set are still running, it goes with the last of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_dataset_free(data: *mut tg_dataset) {
-    // SAFETY: a handle of ours, used for the last time.
-    guard(|| Ok(unsafe { handle::free::<tg_dataset, Contents>(data) }));
+    guard(|| {
+        // SAFETY: a handle of ours, used for the last time.
+        unsafe { handle::free::<tg_dataset, Contents>(data) };
+        Ok(())
+    });
 }
 
 /// Points of the host -> a movement of ours.

@@ -14,7 +14,10 @@ use crate::model::Model;
 use crate::sample::SampleOptions;
 
 impl tg_sample_options {
-    /// What the host asks for; `given` as in `options::read`.
+    /// What the host asks for.
+    ///
+    /// # Safety
+    /// As for `options::read`.
     unsafe fn get(given: *const tg_sample_options, count: usize) -> Result<SampleOptions, Failure> {
         // SAFETY: the caller's promise.
         let given = unsafe { options::read(given, tg_sample_options::default())? };
@@ -27,8 +30,9 @@ impl tg_sample_options {
             seq_len: usize::try_from(given.seq_len)
                 .map_err(|_| Failure::argument("seq_len", given.seq_len, "a size"))?,
             truncation_psi: given.truncation_psi,
+            step_temperature: given.step_temperature,
+            time_temperature: given.time_temperature,
             threads: options::threads(given.threads)?,
-            ..SampleOptions::default()
         })
     }
 }
@@ -86,6 +90,9 @@ fn of(point: Point) -> tg_point {
 }
 
 /// count x condition_dim numbers, or None for NULL.
+///
+/// # Safety
+/// As for `memory::input`.
 unsafe fn wanted<'a>(model: &Model, conditions: *const f64, count: usize) -> Result<Option<&'a [f64]>, Failure> {
     if conditions.is_null() {
         return Ok(None);
@@ -108,7 +115,8 @@ pub unsafe extern "C" fn tg_sample_options_init(out: *mut tg_sample_options, str
 }
 
 /// Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in the units of the
-/// data set; NULL: drawn as they were in training. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its
+/// data set; NULL: drawn as they were in training. The closed loop ends exactly that far off, to the pixel, in the
+/// direction of some training movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its
 /// movement a row repeats the last point. lengths may be NULL if seq_len is not 0. [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_generate(
@@ -211,7 +219,7 @@ pub unsafe extern "C" fn tg_encode(
 }
 
 /// Summaries, count x summary_dim, back to movements of the given lengths, each from x = y = t_ms = 0. lengths[i] is 1 or
-/// more and up to max_seq_len and stride. [shared]
+/// more and up to max_seq_len and stride. TG_ERR_STATE with the closed loop, which needs a target. [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_decode(
     model: *const tg_model,

@@ -295,7 +295,10 @@ mod tests {
             let inside = float_state::get();
             let nested = outside(|| {
                 let host = float_state::get();
-                let again = guard(|| Ok(assert_eq!(float_state::get(), float_state::DEFAULT)));
+                let again = guard(|| {
+                    assert_eq!(float_state::get(), float_state::DEFAULT);
+                    Ok(())
+                });
                 let after = float_state::get();
                 float_state::set(0x1f80 | 0x8000);
                 (host, again, after)

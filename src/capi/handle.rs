@@ -138,7 +138,7 @@ mod tests {
     fn shared_calls_go_together_and_exclusive_ones_alone() {
         let handle = Handle::new(1);
         let ok: Result<(), Failure> = handle.shared("outer", |_| {
-            handle.shared("inner", |v| Ok(assert_eq!(*v, 1)))?;
+            assert_eq!(handle.shared("inner", |v| Ok(*v))?, 1);
             let refused = handle.exclusive("alone", |_| Ok(())).unwrap_err();
             assert_eq!(refused.status, tg_status::TG_ERR_STATE);
             Ok(())

@@ -1,6 +1,8 @@
 //! The C API: check, convert, call, convert. The doc comments of what is `pub` and begins with `tg_` or `TG_` are the
 //! header `include/trajgan.h`; its preamble is in cbindgen.toml, which also lists the files in their order.
 #![allow(non_camel_case_types)]
+// What a caller must promise is in the header, for all functions at once; C has no other way to pass an array.
+#![allow(clippy::missing_safety_doc, clippy::too_many_arguments)]
 
 mod data;
 mod generate;

@@ -7,7 +7,7 @@ use super::handle::{self, Handle};
 use super::memory::{self, check, put};
 use super::options;
 use super::settings::{preset, tg_model_options};
-use super::status::{tg_preset, tg_status};
+use super::status::{tg_decoder, tg_preset, tg_status};
 use crate::model::{Device, Model};
 
 /// A model, trained or not.
@@ -29,18 +29,20 @@ impl AsRef<Handle<Model>> for tg_model {
 
 /// ---- model ----
 ///
-/// Fills *out, which has struct_size bytes, with a TG_PRESET_*. [any]
+/// Fills *out, which has struct_size bytes, with a TG_PRESET_* for a TG_DECODER_*. [any]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_model_options_init(
     out: *mut tg_model_options,
     struct_size: usize,
     preset: i32,
+    decoder: i32,
 ) -> tg_status {
     // SAFETY: out is the caller's, with the size it says.
-    guard(|| unsafe { options::write(out, struct_size, tg_model_options::of(&self::preset(preset)?, preset)) })
+    guard(|| unsafe { options::write(out, struct_size, tg_model_options::of(&self::preset(preset, decoder)?, preset)) })
 }
 
-/// A new model with initial weights. device: TG_DEVICE_*, or n for CUDA device n. [any]
+/// A new model with initial weights. device: TG_DEVICE_*, or n for CUDA device n. options NULL: the default preset of
+/// the closed loop. [any]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_model_new(
     options: *const tg_model_options,
@@ -50,7 +52,7 @@ pub unsafe extern "C" fn tg_model_new(
     guard(|| {
         check("out", out, 1)?;
         let default = tg_preset::TG_PRESET_DEFAULT as i32;
-        let defaults = tg_model_options::of(&preset(default)?, default);
+        let defaults = tg_model_options::of(&preset(default, tg_decoder::TG_DECODER_CLOSED_LOOP as i32)?, default);
         // SAFETY: options are the caller's.
         let options = unsafe { options::read(options, defaults)? };
         let model = Model::new(options.config()?, Device::from_code(device)?)?;
@@ -123,6 +125,9 @@ pub unsafe extern "C" fn tg_model_info(
 /// cancelled and the memory goes with the last of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_model_free(model: *mut tg_model) {
-    // SAFETY: a handle of ours, used for the last time.
-    guard(|| Ok(unsafe { handle::free::<tg_model, Model>(model) }));
+    guard(|| {
+        // SAFETY: a handle of ours, used for the last time.
+        unsafe { handle::free::<tg_model, Model>(model) };
+        Ok(())
+    });
 }

@@ -3,14 +3,15 @@
 use super::guard::Failure;
 use super::options::{Options, choose, code, flag};
 use super::status::TG_MAX_LAYERS;
-use crate::config::{Config, CriticKind, Expand, GeneratorKind, Pool, Preset};
+use crate::config::{ConditionKind, Config, CriticKind, DecoderKind, Expand, GeneratorKind, Pool, Preset};
+use crate::sample::SampleOptions;
 
 /// What a model is: fixed for its life and stored in its file.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct tg_model_options {
     pub struct_size: u32,
-    /// TG_PRESET_*, as given to the _init: training begins with its settings.
+    /// TG_PRESET_*, as given to the _init: with decoder it says which settings training begins with.
     pub preset: i32,
     /// Of the initial weights.
     pub seed: u64,
@@ -36,6 +37,13 @@ pub struct tg_model_options {
     /// 0 ends the list.
     pub generator_hidden_dims: [u32; TG_MAX_LAYERS],
     pub critic_hidden_dims: [u32; TG_MAX_LAYERS],
+    /// TG_DECODER_*, as given to the _init.
+    pub decoder: i32,
+    /// TG_CONDITION_*.
+    pub condition: i32,
+    /// Closed loop: classes of a step's pixels along an axis, without its sign, and of its ticks.
+    pub step_magnitudes: u32,
+    pub tick_classes: u32,
     /// 0 or 1.
     pub critic_spectral_norm: u32,
     /// Of the multiscale critic.
@@ -57,10 +65,14 @@ pub struct tg_sample_options {
     /// Index of the first movement. Movement i is a function of model, seed and i alone, so that many calls or machines
     /// can share the work.
     pub first: u64,
-    /// Points per movement, 2 .. max_seq_len; 0, the default: as many as the model has learnt for the condition.
+    /// Points per movement, 2 .. max_seq_len; 0, the default and all that the closed loop takes: as many as the model
+    /// finds right for the condition.
     pub seq_len: u64,
     /// 1: as learnt; below 1: closer to the average.
     pub truncation_psi: f64,
+    /// Closed loop: 1: as learnt; below 1: likelier steps, likelier times.
+    pub step_temperature: f64,
+    pub time_temperature: f64,
 }
 
 // SAFETY: repr(C), of numbers only; the sizes below say that there is no padding.
@@ -81,8 +93,8 @@ unsafe impl Options for tg_sample_options {
     }
 }
 
-const _: () = assert!(size_of::<tg_model_options>() == 2 * 4 + 8 + 16 * 4 + 2 * TG_MAX_LAYERS * 4 + 2 * 4 + 3 * 8);
-const _: () = assert!(size_of::<tg_sample_options>() == 2 * 4 + 4 * 8);
+const _: () = assert!(size_of::<tg_model_options>() == 2 * 4 + 8 + 16 * 4 + 2 * TG_MAX_LAYERS * 4 + 6 * 4 + 3 * 8);
+const _: () = assert!(size_of::<tg_sample_options>() == 2 * 4 + 6 * 8);
 
 const POOLS: [Pool; 4] = [Pool::Attention, Pool::Mean, Pool::Last, Pool::Hybrid];
 const EXPANDS: [Expand; 3] = [Expand::Lstm, Expand::Mlp, Expand::Repeat];
@@ -92,8 +104,16 @@ const GENERATORS: [(GeneratorKind, bool); 3] =
 const CRITICS: [CriticKind; 3] = [CriticKind::Standard, CriticKind::Projection, CriticKind::Multiscale];
 const PRESETS: [Preset; 4] = [Preset::Default, Preset::Fast, Preset::Large, Preset::Recommended];
 
-pub(super) fn preset(value: i32) -> Result<Config, Failure> {
-    Ok(Config::preset(choose("preset", value, &PRESETS)?))
+const DECODERS: [DecoderKind; 2] = [DecoderKind::ClosedLoop, DecoderKind::V6];
+const CONDITIONS: [ConditionKind; 2] = [ConditionKind::Straight, ConditionKind::Path];
+
+/// Of a TG_PRESET_* for a TG_DECODER_*.
+pub(super) fn preset(preset: i32, decoder: i32) -> Result<Config, Failure> {
+    let preset = choose("preset", preset, &PRESETS)?;
+    Ok(match choose("decoder", decoder, &DECODERS)? {
+        DecoderKind::ClosedLoop => Config::closed_loop(preset),
+        DecoderKind::V6 => Config::preset(preset),
+    })
 }
 
 impl tg_model_options {
@@ -125,6 +145,10 @@ impl tg_model_options {
             critic: code(config.discriminator_type, &CRITICS),
             generator_hidden_dims: widths(&config.generator_hidden_dims),
             critic_hidden_dims: widths(&config.discriminator_hidden_dims),
+            decoder: code(config.decoder, &DECODERS),
+            condition: code(config.condition, &CONDITIONS),
+            step_magnitudes: config.step_magnitudes as u32,
+            tick_classes: config.tick_classes as u32,
             critic_spectral_norm: config.discriminator_use_spectral_norm.into(),
             critic_scales: config.discriminator_n_scales as u32,
             lstm_dropout: config.lstm_dropout,
@@ -162,14 +186,27 @@ impl tg_model_options {
             lstm_dropout: self.lstm_dropout,
             pooler_dropout: self.pooler_dropout,
             expander_dropout: self.expander_dropout,
-            ..preset(self.preset)?
+            condition: choose("condition", self.condition, &CONDITIONS)?,
+            step_magnitudes: self.step_magnitudes as usize,
+            tick_classes: self.tick_classes as usize,
+            ..preset(self.preset, self.decoder)?
         })
     }
 }
 
 impl Default for tg_sample_options {
     fn default() -> Self {
-        tg_sample_options { struct_size: 0, threads: 1, seed: 0, first: 0, seq_len: 0, truncation_psi: 1.0 }
+        let own = SampleOptions::default();
+        tg_sample_options {
+            struct_size: 0,
+            threads: own.threads as u32,
+            seed: own.seed,
+            first: own.first,
+            seq_len: own.seq_len as u64,
+            truncation_psi: own.truncation_psi,
+            step_temperature: own.step_temperature,
+            time_temperature: own.time_temperature,
+        }
     }
 }
 
@@ -191,8 +228,10 @@ mod tests {
     #[test]
     fn every_preset_survives_the_way_through_c() {
         for (i, &kind) in PRESETS.iter().enumerate() {
-            let config = Config { seed: 7, ..Config::preset(kind) };
-            assert_eq!(tg_model_options::of(&config, i as i32).config().unwrap(), config);
+            for config in [Config::preset(kind), Config::closed_loop(kind)] {
+                let config = Config { seed: 7, ..config };
+                assert_eq!(tg_model_options::of(&config, i as i32).config().unwrap(), config);
+            }
         }
         let other = Config {
             generator_type: GeneratorKind::Film,
@@ -200,6 +239,7 @@ mod tests {
             discriminator_use_spectral_norm: true,
             generator_hidden_dims: vec![3; TG_MAX_LAYERS],
             condition_dim: 3,
+            condition: ConditionKind::Path,
             ..Config::default()
         };
         assert_eq!(tg_model_options::of(&other, 0).config().unwrap(), other);

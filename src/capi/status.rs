@@ -56,6 +56,23 @@ pub enum tg_preset {
     TG_PRESET_RECOMMENDED = 3,
 }
 
+/// How a summary becomes a movement. CLOSED_LOOP walks to its target in whole pixels and clock ticks: exact ends, own
+/// length and timing. V6 makes a sequence of scaled features, for data and results of the original method.
+#[repr(C)]
+pub enum tg_decoder {
+    TG_DECODER_CLOSED_LOOP = 0,
+    TG_DECODER_V6 = 1,
+}
+
+/// What the condition of a movement is that was pushed or read without one, in pixels.
+#[repr(C)]
+pub enum tg_condition {
+    /// From the first point to the last.
+    TG_CONDITION_STRAIGHT = 0,
+    /// Along the way.
+    TG_CONDITION_PATH = 1,
+}
+
 /// How a latent sequence becomes one summary.
 #[repr(C)]
 pub enum tg_pool {

@@ -10,7 +10,7 @@ use super::memory;
 use super::model::tg_model;
 use super::options::{self, Options, choose, code, flag};
 use super::settings::preset;
-use super::status::{tg_preset, tg_status};
+use super::status::{tg_decoder, tg_preset, tg_status};
 use crate::config::{Config, OptimizerKind, ScheduleKind};
 use crate::model::Model;
 use crate::train::{Control, Progress, Stage, TrainOptions};
@@ -32,19 +32,22 @@ pub struct tg_progress {
     pub validated: u32,
     /// Losses are averages over the last 100 iterations. Stage 1: total; stage 2: generator.
     pub loss: f64,
-    /// Stage 1 only, else 0.
+    /// Stage 1 of the v6 decoder only, else 0.
     pub direct: f64,
     pub recon: f64,
     pub latent: f64,
+    /// Stage 1 of the closed loop only, else 0: nats per event.
+    pub step_nats: f64,
+    pub tick_nats: f64,
+    pub stop_nats: f64,
     /// Stage 2 only, else 0.
     pub critic: f64,
     pub wasserstein: f64,
     pub gradient_penalty: f64,
     /// Stage 1, of the validation split; 0 where validated is 0.
     pub validation_loss: f64,
-    pub validation_direct: f64,
-    pub validation_recon: f64,
-    pub validation_latent: f64,
+    /// Direct, recon and latent, or nats of steps, ticks and stop.
+    pub validation_parts: [f64; 3],
     pub learning_rate: f64,
     /// Since the call began.
     pub seconds: f64,
@@ -100,6 +103,11 @@ pub struct tg_train_options {
     pub lambda_fm: f64,
     pub beta1: f64,
     pub beta2: f64,
+    /// 2: samples come from a running average of the generator's weights that keeps so much of itself; 0: from the
+    /// weights as they are.
+    pub generator_average: f64,
+    /// Closed loop: standard deviation of the noise on summaries, in training and sampling.
+    pub summary_noise: f64,
     /// 1: show movements mirrored, too: 0 or 1.
     pub augment_mirror: u32,
     /// Shortest movement that is used, in points.
@@ -114,7 +122,8 @@ pub struct tg_train_options {
     pub eval_interval: u64,
     /// Iterations between checkpoints.
     pub save_interval: u64,
-    /// Where checkpoints go, each in place of the one before: a file for tg_model_load(). NULL: nowhere.
+    /// Where checkpoints go, each in place of the one before: a file for tg_model_load(). NULL: nowhere. One that cannot
+    /// be written ends the training with that error.
     pub checkpoint_path: *const c_char,
     /// May be NULL.
     pub on_progress: tg_progress_fn,
@@ -132,7 +141,7 @@ unsafe impl Options for tg_train_options {
 }
 
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<tg_train_options>() == 8 * 4 + 28 * 8);
+const _: () = assert!(size_of::<tg_train_options>() == 8 * 4 + 30 * 8);
 
 const OPTIMIZERS: [OptimizerKind; 3] = [OptimizerKind::Adam, OptimizerKind::AdamW, OptimizerKind::RAdam];
 const SCHEDULES: [ScheduleKind; 5] =
@@ -148,12 +157,16 @@ impl tg_train_options {
                 (config.stage2_iterations, config.lr_generator, config.stage2_grad_clip, config.stage2_weight_decay)
             }
         };
+        let batch_size = match (stage, config.stage2_batch_size) {
+            (Stage::Gan, own) if own != 0 => own,
+            _ => config.batch_size,
+        };
         tg_train_options {
             struct_size: 0,
             threads: 0,
             seed: config.seed,
             iterations,
-            batch_size: config.batch_size as u32,
+            batch_size: batch_size as u32,
             n_critic: config.n_critic,
             learning_rate,
             critic_learning_rate: config.lr_discriminator,
@@ -175,6 +188,8 @@ impl tg_train_options {
             lambda_fm: if config.use_feature_matching { config.lambda_fm } else { 0.0 },
             beta1: config.adam_beta1,
             beta2: config.adam_beta2,
+            generator_average: config.generator_average,
+            summary_noise: config.summary_noise,
             augment_mirror: config.augment_mirror.into(),
             quality_min_length: config.quality_min_length as u32,
             augment_noise: config.augment_noise,
@@ -200,7 +215,6 @@ impl tg_train_options {
     /// The model's settings with these in place of its own.
     fn config(&self, stage: Stage, model: &Config) -> Result<Config, Failure> {
         let mut config = Config {
-            batch_size: self.batch_size as usize,
             n_critic: self.n_critic,
             lr_discriminator: self.critic_learning_rate,
             optimizer: choose("optimizer", self.optimizer, &OPTIMIZERS)?,
@@ -220,6 +234,8 @@ impl tg_train_options {
             use_feature_matching: self.lambda_fm != 0.0,
             adam_beta1: self.beta1,
             adam_beta2: self.beta2,
+            generator_average: self.generator_average,
+            summary_noise: self.summary_noise,
             augment_mirror: flag("augment_mirror", self.augment_mirror)?,
             quality_min_length: self.quality_min_length as usize,
             augment_noise: self.augment_noise,
@@ -231,12 +247,14 @@ impl tg_train_options {
         };
         match stage {
             Stage::Autoencoder => {
+                config.batch_size = self.batch_size as usize;
                 config.stage1_iterations = self.iterations;
                 config.lr_autoencoder = self.learning_rate;
                 config.stage1_grad_clip = self.grad_clip;
                 config.stage1_weight_decay = self.weight_decay;
             }
             Stage::Gan => {
+                config.stage2_batch_size = self.batch_size as usize;
                 config.stage2_iterations = self.iterations;
                 config.lr_generator = self.learning_rate;
                 config.stage2_grad_clip = self.grad_clip;
@@ -250,7 +268,8 @@ impl tg_train_options {
 /// ---- training ----
 ///
 /// Fills *out, which has struct_size bytes, for a TG_STAGE_*: with the settings of the model, those of its preset or
-/// its file and, if it has begun the stage, the seed that going on needs; model NULL: those of the default preset.
+/// its file and, if it has begun the stage, the seed that going on needs; model NULL: those of the default preset of the
+/// closed loop.
 /// [shared] for model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_train_options_init(
@@ -262,7 +281,8 @@ pub unsafe extern "C" fn tg_train_options_init(
     guard(|| {
         let stage = Stage::from_code(stage)?;
         let value = if model.is_null() {
-            tg_train_options::of(&preset(tg_preset::TG_PRESET_DEFAULT as i32)?, stage)
+            let config = preset(tg_preset::TG_PRESET_DEFAULT as i32, tg_decoder::TG_DECODER_CLOSED_LOOP as i32)?;
+            tg_train_options::of(&config, stage)
         } else {
             // SAFETY: a handle of ours.
             let model = unsafe { handle::borrow(model, "model")? };
@@ -326,7 +346,8 @@ fn save_if_due(model: &Model, progress: &Progress, path: Option<&Path>) -> Resul
 /// Tells the host. True: it wants to stop.
 fn report(options: &tg_train_options, progress: &Progress) -> bool {
     let Some(callback) = options.on_progress else { return false };
-    let [direct, recon, latent, total] = progress.validation.unwrap_or_default();
+    let [a, b, c, total] = progress.validation.unwrap_or_default();
+    let [step_nats, tick_nats, stop_nats] = progress.nats.unwrap_or_default();
     let shown = tg_progress {
         struct_size: size_of::<tg_progress>() as u32,
         stage: progress.stage as i32,
@@ -338,13 +359,14 @@ fn report(options: &tg_train_options, progress: &Progress) -> bool {
         direct: progress.direct,
         recon: progress.recon,
         latent: progress.latent,
+        step_nats,
+        tick_nats,
+        stop_nats,
         critic: progress.critic,
         wasserstein: progress.wasserstein,
         gradient_penalty: progress.gradient_penalty,
         validation_loss: total,
-        validation_direct: direct,
-        validation_recon: recon,
-        validation_latent: latent,
+        validation_parts: [a, b, c],
         learning_rate: progress.learning_rate,
         seconds: progress.seconds,
         iterations_per_second: progress.iterations_per_second,

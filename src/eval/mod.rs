@@ -1,6 +1,6 @@
 //! How close generated movements are to real ones, always beside the floor: real against real.
 //!
-//! Knows no model: movements, scaled features and summaries come in as plain arrays.
+//! Knows no model, but for `of_model`: movements, scaled features and summaries come in as plain arrays.
 
 pub mod boost;
 pub mod compare;
@@ -19,6 +19,7 @@ pub mod memorisation;
 pub mod neighbours;
 pub mod networks;
 pub mod obedience;
+mod of_model;
 pub mod parallel;
 pub mod pictures;
 pub mod report;

@@ -173,10 +173,8 @@ impl Walker {
     }
 
     /// Sampling: trunk (B,K) -> logits of stopping (B).
-    pub fn stop_logits<'l, R: Real>(&self, w: &Weights<R>, trunk: &[R], logits: &'l mut Vec<R>) -> &'l [R] {
-        let logits = fit(logits, trunk.len() / self.width);
-        self.stop.forward(w, trunk, logits);
-        logits
+    pub fn stop_logits<R: Real>(&self, w: &Weights<R>, trunk: &[R], logits: &mut Vec<R>) {
+        self.stop.forward(w, trunk, fit(logits, trunk.len() / self.width));
     }
 
     /// Sampling: trunk (B,K), to which the classes drawn so far have been added -> logits of the next head (B,classes).
@@ -185,11 +183,10 @@ impl Walker {
         w: &Weights<R>,
         head: usize,
         trunk: &[R],
-        active: &mut Vec<R>,
+        (gate, active): (&mut Vec<R>, &mut Vec<R>),
         logits: &mut Vec<R>,
     ) {
-        let mut gate = Vec::new();
-        swish(w, trunk, &mut gate, active);
+        swish(w, trunk, gate, active);
         let head = &self.heads[head];
         head.forward(w, active, fit(logits, trunk.len() / self.width * head.weight.outputs));
     }

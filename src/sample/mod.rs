@@ -3,6 +3,8 @@
 //! Sample i is a function of (model, seed, i): it is the same whatever the batch it is drawn in, so that
 //! ranges of samples can be drawn on different machines without coordination.
 
+pub mod path;
+pub mod stream;
 pub mod walk;
 
 use ndarray::{Array2, Array3, ArrayView2};
@@ -105,6 +107,24 @@ impl Model {
         Ok((out, lengths))
     }
 
+    /// The conditions that `generate` makes movements for, given or drawn: count x C, scaled. Those of the closed-loop
+    /// decoder are the distances of its targets.
+    pub fn sample_conditions(
+        &self,
+        count: usize,
+        conditions: Option<&[f64]>,
+        options: &SampleOptions,
+    ) -> Result<Array2<f32>> {
+        if self.config.decoder == DecoderKind::V6 {
+            let scaled = self.conditions(count, conditions, self.known_data("generate")?, options)?;
+            return array2(count, self.config.condition_dim, scaled);
+        }
+        let scaler = self.scaler("generate")?;
+        let distance = |[x, y]: &[i32; 2]| f64::from(*x).hypot(f64::from(*y));
+        let targets = self.targets(count, conditions, options)?;
+        array2(count, 1, targets.iter().flat_map(|t| scaler.scale_condition(&[distance(t)])).collect())
+    }
+
     /// Summaries of movements: n x S in [-1,1].
     pub fn encode(&self, movements: &[Movement], threads: usize) -> Result<Array2<f32>> {
         if let Some(codec) = self.known_data("encode")?.codec.as_ref() {
@@ -169,9 +189,14 @@ impl Model {
     /// As [`Model::generate`]; `State` for a model with the v6 decoder.
     pub fn walk(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
         self.check_ready("walk", options)?;
-        let conditions: Vec<f32> = targets.iter().flat_map(|t| condition(t.map(f64::from))).collect();
-        let summaries = self.draw_summaries(&conditions, options)?;
+        let summaries = self.target_summaries(targets, options)?;
         self.walk_from(&summaries, targets, options)
+    }
+
+    /// Summaries (n,S) that [`Model::walk`] goes by.
+    pub(crate) fn target_summaries(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<f32>> {
+        let conditions: Vec<f32> = targets.iter().flat_map(|t| condition(t.map(f64::from))).collect();
+        self.draw_summaries(&conditions, options)
     }
 
     /// Walks from given summaries z (n,S), as [`Model::encode`] or [`Model::interpolate`] makes them.
@@ -208,17 +233,19 @@ impl Model {
             for (i, z) in rows.clone().zip(z.chunks_exact_mut(s)) {
                 let sample = options.first.wrapping_add(i as u64);
                 self.add_summary_noise(options.seed, sample, z);
-                walks.push(Walking::new(targets[i], options.seed, sample));
+                walks.push(Walking::new(targets[i], options.seed, sample, settings.most_points));
             }
             let mut places: Vec<usize> = (0..walks.len()).collect();
             let mut walkers = Walkers::default();
             walkers.start(&net.walker, &self.weights, &z, walks.len());
             out.resize(walks.len(), Movement::default());
             while !walks.is_empty() {
-                let done = walkers.step(&net.walker, &self.weights, codec, &settings, &mut walks);
-                for row in (0..walks.len()).rev().filter(|&row| done[row]) {
-                    walkers.swap_remove(row, walks.len());
-                    out[places.swap_remove(row)] = walks.swap_remove(row).movement();
+                walkers.step(&net.walker, &self.weights, codec, &settings, &mut walks);
+                for row in (0..walks.len()).rev() {
+                    if walkers.done[row] {
+                        walkers.swap_remove(row, walks.len());
+                        out[places.swap_remove(row)] = walks.swap_remove(row).movement();
+                    }
                 }
             }
         });
@@ -226,7 +253,7 @@ impl Model {
     }
 
     /// z (S) += noise as in training.
-    fn add_summary_noise(&self, seed: u64, sample: u64, z: &mut [f32]) {
+    pub(crate) fn add_summary_noise(&self, seed: u64, sample: u64, z: &mut [f32]) {
         let mut rng = Rng::new(seed, Stream::SummaryNoise, sample);
         z.iter_mut().for_each(|z| *z += (self.config.summary_noise * rng.normal()) as f32);
     }
@@ -264,12 +291,12 @@ impl Model {
         }
     }
 
-    fn known_data(&self, call: &'static str) -> Result<&DataModel> {
+    pub(crate) fn known_data(&self, call: &'static str) -> Result<&DataModel> {
         let problem = "the model has not been trained".to_string();
         self.data.as_ref().ok_or(Error::State { call, problem })
     }
 
-    fn scaler(&self, call: &'static str) -> Result<&Scaler> {
+    pub(crate) fn scaler(&self, call: &'static str) -> Result<&Scaler> {
         let problem = "the model has learnt from arrays without limits: it knows no pixels, only features".to_string();
         let known = self.known_data(call)?.scaler.as_ref();
         known.filter(|_| self.config.feature_dim == FEATURES.len()).ok_or(Error::State { call, problem })
@@ -298,7 +325,7 @@ impl Model {
     }
 
     /// Scaled conditions (n,C) -> summaries (n,S) from the generator.
-    fn draw_summaries(&self, conditions: &[f32], options: &SampleOptions) -> Result<Vec<f32>> {
+    pub(crate) fn draw_summaries(&self, conditions: &[f32], options: &SampleOptions) -> Result<Vec<f32>> {
         let (c, columns) = (&self.config, self.config.condition_inputs());
         let count = conditions.len() / columns;
         let mut summaries = try_zeroed(count.saturating_mul(c.summary_dim), "summaries")?;

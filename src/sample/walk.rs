@@ -5,6 +5,7 @@ use crate::data::steps::{Event, Place, StepCodec};
 use crate::data::{Movement, Point};
 use crate::model::walker::Walker;
 use crate::nn::Weights;
+use crate::nn::params::To;
 use crate::rng::{Rng, Stream};
 
 /// What a walk may be told beside its target.
@@ -21,6 +22,7 @@ pub struct WalkSettings {
 const FEWEST_EVENTS: usize = 2;
 
 /// Random numbers of an event: two blocks of four words, whatever is drawn from them.
+#[derive(Clone, Copy, Debug)]
 struct Dice([f64; 8]);
 
 impl Dice {
@@ -44,13 +46,15 @@ pub struct Walking {
 }
 
 impl Walking {
-    /// A walk to a target in whole pixels. Its random numbers are those of (seed, sample).
-    pub fn new(target: [i32; 2], seed: u64, sample: u64) -> Walking {
+    /// A walk to a target in whole pixels, with room for so many points. Its random numbers are those of (seed, sample).
+    pub fn new(target: [i32; 2], seed: u64, sample: u64, most_points: usize) -> Walking {
         let distance = f64::from(target[0]).hypot(f64::from(target[1]));
         let rng = Rng::new(seed, Stream::SampleEvents, sample);
         let phase = Dice::throw(&rng, u32::MAX as usize / 2).0[0];
         let place = Place { left: target, distance, ..Place::default() };
-        Walking { place, position: [0; 2], ticks: 0, phase, rng, points: vec![Point::default()] }
+        let mut points = Vec::with_capacity(most_points);
+        points.push(Point::default());
+        Walking { place, position: [0; 2], ticks: 0, phase, rng, points }
     }
 
     fn go(&mut self, event: Event, codec: &StepCodec) {
@@ -63,6 +67,13 @@ impl Walking {
         let t_ms = t_ms.max(self.points.last().map_or(0.0, |p| p.t_ms) + codec.tick_ms.min(1.0));
         self.points.push(Point { x: self.position[0] as f64, y: self.position[1] as f64, t_ms });
         self.place = self.place.after(event);
+    }
+
+    /// Another target, in whole pixels from the start: what is left to go changes.
+    pub fn aim(&mut self, target: [i32; 2]) {
+        let left = |axis: usize| (i64::from(target[axis]) - self.position[axis]) as i32;
+        self.place.left = [left(0), left(1)];
+        self.place.distance = f64::from(target[0]).hypot(f64::from(target[1]));
     }
 
     pub fn movement(self) -> Movement {
@@ -82,10 +93,15 @@ pub struct Walkers {
     gates: Vec<f32>,
     trunk: Vec<f32>,
     active: Vec<f32>,
+    gate: Vec<f32>,
     stop: Vec<f32>,
     logits: Vec<f32>,
     bias: Vec<Vec<f32>>,
     next: Vec<f32>,
+    dice: Vec<Dice>,
+    classes: Vec<[usize; 3]>,
+    /// Which rows have arrived, after a step.
+    pub done: Vec<bool>,
 }
 
 impl Walkers {
@@ -103,7 +119,7 @@ impl Walkers {
         walker.lstm.layers.iter().zip(&mut self.bias).for_each(|(layer, bias)| layer.bias(w, bias));
     }
 
-    /// One event of every row. A row that is done is true in the answer and has not moved.
+    /// One event of every row. Where `done` is true afterwards, the row has arrived and did not move.
     pub fn step(
         &mut self,
         walker: &Walker,
@@ -111,54 +127,52 @@ impl Walkers {
         codec: &StepCodec,
         settings: &WalkSettings,
         walks: &mut [Walking],
-    ) -> Vec<bool> {
+    ) {
         self.advance(walker, w, codec, walks);
-        let stop = walker.stop_logits(w, &self.trunk, &mut self.stop).to_vec();
-        let dice: Vec<Dice> = walks.iter().map(|walk| Dice::throw(&walk.rng, walk.place.index)).collect();
+        walker.stop_logits(w, &self.trunk, &mut self.stop);
+        self.dice.clear();
+        self.dice.extend(walks.iter().map(|walk| Dice::throw(&walk.rng, walk.place.index)));
         let rows = walks.len();
-        let mut classes = vec![[0usize; 3]; rows];
+        self.classes.clear();
+        self.classes.resize(rows, [0; 3]);
         for head in 0..3 {
-            walker.head_logits(w, head, &self.trunk, &mut self.active, &mut self.logits);
+            walker.head_logits(w, head, &self.trunk, (&mut self.gate, &mut self.active), &mut self.logits);
             let temperature = if head < 2 { settings.step_temperature } else { settings.time_temperature };
             let width = self.logits.len() / rows;
             for (row, logits) in self.logits.chunks_exact_mut(width).enumerate() {
+                let classes = &mut self.classes[row];
                 // A recorder that reports only changes never reports no step at all.
-                if head == 1 && !codec.repeats && classes[row][0] == codec.zero_class() {
+                if head == 1 && !codec.repeats && classes[0] == codec.zero_class() {
                     logits[codec.zero_class()] = f32::NEG_INFINITY;
                 }
-                classes[row][head] = choose(logits, temperature, dice[row].0[1 + head]);
+                classes[head] = choose(logits, temperature, self.dice[row].0[1 + head]);
             }
             if head < 2 {
-                walker.add_embedding(w, head, classes.iter().map(|c| c[head]), &mut self.trunk);
+                walker.add_embedding(w, head, self.classes.iter().map(|c| c[head]), &mut self.trunk);
             }
         }
-        let mut done = vec![false; rows];
+        self.done.clear();
         for (row, walk) in walks.iter_mut().enumerate() {
-            let Dice(dice) = &dice[row];
+            let Dice(dice) = self.dice[row];
             let arrived = walk.place.left == [0, 0] && walk.place.index >= FEWEST_EVENTS;
-            let leave = 1.0 / (1.0 + (-f64::from(stop[row])).exp());
-            let full = walk.points.len() >= settings.most_points;
-            if full || (arrived && dice[0] < leave) {
-                done[row] = true;
+            let leave = 1.0 / (1.0 + (-f64::from(self.stop[row])).exp());
+            let done = walk.place.index + 1 >= settings.most_points || (arrived && dice[0] < leave);
+            self.done.push(done);
+            if done {
                 continue;
             }
-            let [x, y, ticks] = classes[row];
-            let mut event = Event {
-                x: codec.step(x, dice[4]),
-                y: codec.step(y, dice[5]),
-                ticks: codec.ticks(ticks, dice[6]).max(1),
-            };
-            if walk.points.len() + 1 == settings.most_points {
+            let [x, y, ticks] = self.classes[row];
+            let (x, y) = (codec.step(x, dice[4]), codec.step(y, dice[5]));
+            let mut event = Event { x, y, ticks: codec.ticks(ticks, dice[6]).max(1) };
+            if walk.place.index + 2 == settings.most_points {
                 [event.x, event.y] = walk.place.left; // no room for more
             }
             walk.go(event, codec);
         }
-        done
     }
 
     /// The LSTM's step: self.trunk (B,K) is what the heads see.
     fn advance(&mut self, walker: &Walker, w: &Weights<f32>, codec: &StepCodec, walks: &[Walking]) {
-        use crate::nn::params::To;
         let (rows, hidden) = (walks.len(), walker.lstm.hidden());
         self.x.clear();
         walks.iter().for_each(|walk| self.x.extend(walk.place.inputs(codec)));

@@ -28,7 +28,7 @@ static void null_pointers(void) {
     GIVES(TG_ERR_ARGUMENT, tg_dataset_info(NULL, NULL, 0, &needed));
     CHECK(needed == 77);
     GIVES(TG_ERR_ARGUMENT, tg_read_options_init(NULL, 8));
-    GIVES(TG_ERR_ARGUMENT, tg_model_options_init(NULL, sizeof mo, TG_PRESET_FAST));
+    GIVES(TG_ERR_ARGUMENT, tg_model_options_init(NULL, sizeof mo, TG_PRESET_FAST, TG_DECODER_V6));
     GIVES(TG_ERR_ARGUMENT, tg_model_new(NULL, TG_DEVICE_CPU, NULL));
     GIVES(TG_ERR_ARGUMENT, tg_model_load(NULL, TG_DEVICE_CPU, NULL));
     GIVES(TG_ERR_ARGUMENT, tg_model_save(NULL, NOWHERE));
@@ -46,7 +46,7 @@ static void null_pointers(void) {
 }
 
 static void null_beside_a_handle(void) {
-    tg_model *model = tiny_model();
+    tg_model *model = tiny_model(TG_DECODER_V6);
     tg_dataset *data = arcs(3);
     float z[2 * SUMMARY] = {0};
     uint32_t lengths[1] = {5};
@@ -76,13 +76,17 @@ static void null_beside_a_handle(void) {
 static void numbers(void) {
     tg_model *model = (tg_model *)&model, *const before = model;
     tg_dataset *data = (tg_dataset *)&data, *const data_before = data;
-    tg_model_options mo = tiny_options(), o;
+    tg_model_options mo = tiny_options(TG_DECODER_V6), o;
     GIVES(TG_ERR_ARGUMENT, tg_dataset_new(0, &data));
     SAYS("condition_dim is 0");
     GIVES(TG_ERR_ARGUMENT, tg_dataset_new(UINT32_MAX, &data));
     CHECK(data == data_before);
     memset(&o, 0x55, sizeof o);
-    for (int32_t preset = -1; preset <= 4; preset += 5) GIVES(TG_ERR_ARGUMENT, tg_model_options_init(&o, sizeof o, preset));
+    for (int32_t preset = -1; preset <= 4; preset += 5) GIVES(TG_ERR_ARGUMENT, tg_model_options_init(&o, sizeof o, preset, TG_DECODER_V6));
+    for (int32_t decoder = -1; decoder <= 2; decoder += 3) {
+        GIVES(TG_ERR_ARGUMENT, tg_model_options_init(&o, sizeof o, TG_PRESET_FAST, decoder));
+        SAYS("decoder is");
+    }
     CHECK(o.preset == 0x55555555);
     GIVES(TG_ERR_ARGUMENT, tg_model_new(&mo, -3, &model));
     GIVES(TG_ERR_DEVICE, tg_model_new(&mo, 1000, &model));
@@ -95,6 +99,10 @@ static void numbers(void) {
     o = mo, o.pool = 99;
     GIVES(TG_ERR_ARGUMENT, tg_model_new(&o, TG_DEVICE_CPU, &model));
     SAYS("pool is 99, expected 0 to 3");
+    o = mo, o.condition = 2;
+    GIVES(TG_ERR_ARGUMENT, tg_model_new(&o, TG_DEVICE_CPU, &model));
+    o = mo, o.decoder = TG_DECODER_CLOSED_LOOP, o.condition_dim = 2;
+    GIVES(TG_ERR_ARGUMENT, tg_model_new(&o, TG_DEVICE_CPU, &model));
     o = mo, o.expand = -1;
     GIVES(TG_ERR_ARGUMENT, tg_model_new(&o, TG_DEVICE_CPU, &model));
     o = mo, o.generator = 3;

@@ -36,9 +36,9 @@
 
 enum { STEPS = 24, SUMMARY = 8 };
 
-static inline tg_model_options tiny_options(void) {
+static inline tg_model_options tiny_options(int32_t decoder) {
     tg_model_options o;
-    OK(tg_model_options_init(&o, sizeof o, TG_PRESET_FAST));
+    OK(tg_model_options_init(&o, sizeof o, TG_PRESET_FAST, decoder));
     o.max_seq_len = STEPS;
     o.latent_dim = o.summary_dim = o.noise_dim = SUMMARY;
     o.encoder_hidden_dim = o.decoder_hidden_dim = o.expander_hidden_dim = 8;
@@ -50,8 +50,8 @@ static inline tg_model_options tiny_options(void) {
     return o;
 }
 
-static inline tg_model *tiny_model(void) {
-    tg_model_options o = tiny_options();
+static inline tg_model *tiny_model(int32_t decoder) {
+    tg_model_options o = tiny_options(decoder);
     tg_model *model = NULL;
     OK(tg_model_new(&o, TG_DEVICE_CPU, &model));
     return model;
@@ -90,11 +90,11 @@ static inline tg_train_options tiny_training(const tg_model *model, int32_t stag
 }
 
 /* A model that has been through both stages. */
-static inline tg_model *trained_model(void) {
-    tg_model *model = tiny_model();
+static inline tg_model *trained_model(int32_t decoder) {
+    tg_model *model = tiny_model(decoder);
     tg_dataset *data = arcs(60);
     for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
-        tg_train_options o = tiny_training(model, stage, 5);
+        tg_train_options o = tiny_training(model, stage, 2);
         OK(tg_train_stage(model, data, stage, &o));
     }
     tg_dataset_free(data);

@@ -36,9 +36,9 @@ static void float_state(unsigned state) {
     tg_dataset *data = arcs(60); /* with the host's own numbers as usual */
     _mm_setcsr(state);
     state = _mm_getcsr(); /* valgrind keeps the rounding mode only */
-    model = tiny_model();
+    model = tiny_model(TG_DECODER_V6);
     for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
-        tg_train_options o = tiny_training(model, stage, 5);
+        tg_train_options o = tiny_training(model, stage, 2);
         o.threads = 2;
         o.on_progress = note;
         OK(tg_train_stage(model, data, stage, &o));
@@ -83,7 +83,7 @@ static void forked(tg_model *model) {
         GIVES(TG_ERR_STATE, tg_generate(model, NULL, 1, NULL, points, STEPS, &length));
         SAYS("forked");
         tg_model_free(model);
-        tg_model *own = trained_model();
+        tg_model *own = trained_model(TG_DECODER_V6);
         compare(own);
         tg_model_free(own);
         fflush(stdout);
@@ -94,16 +94,16 @@ static void forked(tg_model *model) {
 }
 
 static void many_handles(void) {
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 50; i++) {
         tg_dataset *data = arcs(1);
-        tg_model *model = tiny_model();
+        tg_model *model = tiny_model(TG_DECODER_V6);
         tg_model_free(model);
         tg_dataset_free(data);
     }
 }
 
 int main(void) {
-    tg_model *model = trained_model();
+    tg_model *model = trained_model(TG_DECODER_V6);
     OK(tg_generate(model, NULL, 1, NULL, reference, STEPS, &reference_length));
     compare(model);
 #if defined(__x86_64__)

@@ -89,7 +89,7 @@ static void failed_saves(const tg_model *model) {
 }
 
 int main(void) {
-    tg_model *model = trained_model();
+    tg_model *model = trained_model(TG_DECODER_V6);
     there_and_back(model);
     damage();
     failed_saves(model);

@@ -136,7 +136,7 @@ static void summaries(const tg_model *model) {
 }
 
 int main(void) {
-    tg_model *model = trained_model();
+    tg_model *model = trained_model(TG_DECODER_V6);
     own_lengths(model);
     given_lengths(model);
     small_buffers(model);

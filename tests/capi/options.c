@@ -67,18 +67,20 @@ static void nonsense(const tg_model *model) {
 /* Each struct from its own _init goes back in unchanged. */
 static void every_struct(const tg_model *model) {
     tg_model_options mo, got;
-    OK(tg_model_options_init(&mo, sizeof mo, TG_PRESET_LARGE));
+    OK(tg_model_options_init(&mo, sizeof mo, TG_PRESET_LARGE, TG_DECODER_V6));
     CHECK(mo.struct_size == sizeof mo && mo.generator_hidden_dims[2] == 256 && mo.generator_hidden_dims[3] == 0);
     OK(tg_model_options_get(model, &got, sizeof got));
-    tg_model_options tiny = tiny_options();
+    tg_model_options tiny = tiny_options(TG_DECODER_V6);
     tiny.preset = got.preset;
     CHECK(memcmp(&got, &tiny, sizeof got) == 0);
 
     tg_train_options to;
     OK(tg_train_options_init(&to, sizeof to, TG_STAGE_AUTOENCODER, NULL));
-    CHECK(to.struct_size == sizeof to && to.learning_rate == 1e-3 && to.iterations == 15000 && to.on_progress == NULL);
+    CHECK(to.struct_size == sizeof to && to.learning_rate == 4e-3 && to.iterations == 12000 && to.on_progress == NULL);
     OK(tg_train_options_init(&to, sizeof to, TG_STAGE_GAN, NULL));
-    CHECK(to.learning_rate == 1e-4 && to.iterations == 30000 && to.lambda_gp == 10.0 && to.beta1 == 0.0);
+    CHECK(to.learning_rate == 2e-4 && to.batch_size == 128 && to.lambda_gp == 10.0 && to.beta1 == 0.0);
+    OK(tg_train_options_init(&to, sizeof to, TG_STAGE_GAN, model));
+    CHECK(to.learning_rate == 1e-4 && to.iterations == 2 && to.batch_size == 8);
     OK(tg_train_options_init(&to, sizeof to, TG_STAGE_AUTOENCODER, model));
     GIVES(TG_ERR_ARGUMENT, tg_train_options_init(&to, sizeof to, 0, model));
     GIVES(TG_ERR_ARGUMENT, tg_train_options_init(&to, sizeof to, 3, NULL));
@@ -91,7 +93,7 @@ static void every_struct(const tg_model *model) {
 }
 
 int main(void) {
-    tg_model *model = trained_model();
+    tg_model *model = trained_model(TG_DECODER_V6);
     older(model);
     newer(model);
     nonsense(model);

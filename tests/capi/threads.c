@@ -52,7 +52,7 @@ int main(void) {
     pthread_t threads[THREADS], trainer;
     tg_point points[STEPS];
     uint32_t length;
-    model = trained_model();
+    model = trained_model(TG_DECODER_V6);
     data = arcs(60);
     OK(tg_generate(model, NULL, 1, NULL, expected, STEPS, &expected_length));
     for (size_t i = 0; i < THREADS; i++) CHECK(pthread_create(threads + i, NULL, draw, (void *)i) == 0);

@@ -35,7 +35,7 @@ static void calls_from_inside(watcher *w) {
     CHECK(fopen("inside.safetensors", "r") == NULL);
     /* Reading the data set is shared; another model is another handle. */
     OK(tg_dataset_info(w->data, NULL, 0, &needed));
-    tg_model *other = tiny_model();
+    tg_model *other = tiny_model(TG_DECODER_V6);
     tg_train_options o = tiny_training(other, TG_STAGE_AUTOENCODER, 1);
     OK(tg_train_stage(other, w->data, TG_STAGE_AUTOENCODER, &o));
     tg_model_free(other);
@@ -63,7 +63,7 @@ static tg_status train(watcher *w, int32_t stage, uint64_t iterations) {
 }
 
 static void order_and_progress(tg_dataset *data) {
-    watcher w = {.model = tiny_model(), .data = data};
+    watcher w = {.model = tiny_model(TG_DECODER_V6), .data = data};
     tg_point points[STEPS];
     uint32_t length;
     GIVES(TG_ERR_STATE, tg_generate(w.model, NULL, 1, NULL, points, STEPS, &length));
@@ -71,16 +71,16 @@ static void order_and_progress(tg_dataset *data) {
     CHECK(w.calls == 0);
     GIVES(TG_ERR_ARGUMENT, tg_train_stage(w.model, data, 0, NULL));
     GIVES(TG_ERR_ARGUMENT, tg_train_stage(w.model, data, 3, NULL));
-    OK(train(&w, TG_STAGE_AUTOENCODER, 20));
-    CHECK(w.calls == 20 && w.validated == 4);
-    OK(train(&w, TG_STAGE_GAN, 20));
-    CHECK(w.calls == 20);
+    OK(train(&w, TG_STAGE_AUTOENCODER, 10));
+    CHECK(w.calls == 10 && w.validated == 2);
+    OK(train(&w, TG_STAGE_GAN, 5));
+    CHECK(w.calls == 5);
     OK(tg_generate(w.model, NULL, 1, NULL, points, STEPS, &length));
     tg_model_free(w.model);
 }
 
 static void wrong_settings(tg_dataset *data) {
-    tg_model *model = tiny_model();
+    tg_model *model = tiny_model(TG_DECODER_V6);
     tg_dataset *empty, *wide;
     tg_train_options o = tiny_training(model, TG_STAGE_AUTOENCODER, 5), bad;
     OK(tg_dataset_new(1, &empty));
@@ -113,32 +113,32 @@ static void wrong_settings(tg_dataset *data) {
 }
 
 static void cancel(tg_dataset *data) {
-    watcher w = {.model = tiny_model(), .data = data, .stop_at = 1};
+    watcher w = {.model = tiny_model(TG_DECODER_V6), .data = data, .stop_at = 1};
     GIVES(TG_ERR_CANCELLED, train(&w, TG_STAGE_AUTOENCODER, 20));
     CHECK(w.calls == 1);
-    w.stop_at = 7;
-    GIVES(TG_ERR_CANCELLED, train(&w, TG_STAGE_AUTOENCODER, 20));
-    CHECK(w.calls == 7);
+    w.stop_at = 4;
+    GIVES(TG_ERR_CANCELLED, train(&w, TG_STAGE_AUTOENCODER, 10));
+    CHECK(w.calls == 4);
     w.stop_at = 0;
-    OK(train(&w, TG_STAGE_AUTOENCODER, 20));
-    CHECK(w.calls == 12); /* cancelled iterations are kept */
-    OK(train(&w, TG_STAGE_AUTOENCODER, 20));
+    OK(train(&w, TG_STAGE_AUTOENCODER, 10));
+    CHECK(w.calls == 5); /* cancelled iterations are kept */
+    OK(train(&w, TG_STAGE_AUTOENCODER, 10));
     CHECK(w.calls == 0);
     tg_model_free(w.model);
 }
 
 static void inside_the_callback(tg_dataset *data) {
-    watcher w = {.model = tiny_model(), .data = data, .probe = 1};
+    watcher w = {.model = tiny_model(TG_DECODER_V6), .data = data, .probe = 1};
     OK(train(&w, TG_STAGE_AUTOENCODER, 5));
     tg_model_free(w.model);
     /* Freeing the model stops the training; the memory goes when the call does. */
-    watcher f = {.model = tiny_model(), .data = data, .free_it = 1};
+    watcher f = {.model = tiny_model(TG_DECODER_V6), .data = data, .free_it = 1};
     GIVES(TG_ERR_CANCELLED, train(&f, TG_STAGE_AUTOENCODER, 20));
     CHECK(f.calls == 2);
 }
 
 static void checkpoints(tg_dataset *data) {
-    tg_model *model = tiny_model(), *back = NULL;
+    tg_model *model = tiny_model(TG_DECODER_V6), *back = NULL;
     tg_train_options o = tiny_training(model, TG_STAGE_AUTOENCODER, 10);
     o.save_interval = 4;
     o.checkpoint_path = "checkpoint.safetensors";

@@ -1,0 +1,35 @@
+# make demo   builds the program and shows everything once, on made-up recordings
+# make test   formatting, lints, all tests
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: all demo test lint bench-train setup clean
+
+# Where rustup puts cargo, for shells that do not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+all: setup
+	cargo build --release --locked
+
+demo: setup
+	cargo build --release --locked --bin trajgan
+	target/release/trajgan demo --out demo
+
+test: lint
+	cargo test --locked
+
+# With the program and without it: the library alone must not need what only the program has.
+lint: setup
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+
+# Losses against those that PyTorch reached on the same data; needs ../shared and some minutes.
+bench-train: setup
+	cargo bench --locked --bench train_curve
+
+setup:
+	@scripts/setup
+
+clean:
+	cargo clean
+	rm -rf demo

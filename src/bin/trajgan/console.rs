@@ -1,0 +1,108 @@
+//! What the program says, and to whom: results on stdout, complaints on stderr. With `--json` stdout is one JSON
+//! document and everything for people goes to stderr.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+use trajgan::Progress;
+
+use crate::failure::{Failure, Result};
+
+/// A line of the result. A reader that is gone (`trajgan ... | head`) is no failure.
+pub fn say(line: &str) {
+    let _ = writeln!(stdout(), "{line}");
+}
+
+/// A line about what went wrong.
+pub fn complain(line: &str) {
+    let _ = writeln!(stderr(), "{line}");
+}
+
+/// The result for programs.
+pub fn say_json(value: &Value) {
+    say(&format!("{value:#}"));
+}
+
+/// Where people read while a command works.
+#[derive(Clone, Copy)]
+pub struct Console {
+    pub json: bool,
+}
+
+impl Console {
+    pub fn line(self, line: &str) {
+        if self.json { complain(line) } else { say(line) }
+    }
+
+    fn is_terminal(self) -> bool {
+        if self.json { stderr().is_terminal() } else { stdout().is_terminal() }
+    }
+
+    /// Shows a stage of training: a bar on a terminal, the log lines above it; the log lines alone elsewhere.
+    pub fn meter(self) -> Meter {
+        let bar = self.is_terminal().then(|| {
+            let target = if self.json { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::stdout() };
+            let style = ProgressStyle::with_template("{prefix} [{bar:32}] {pos}/{len} {msg} {eta} left");
+            let bar = ProgressBar::with_draw_target(None, target);
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+        });
+        Meter { console: self, bar }
+    }
+}
+
+pub struct Meter {
+    console: Console,
+    bar: Option<ProgressBar>,
+}
+
+impl Meter {
+    pub fn show(&self, progress: &Progress) {
+        let Some(bar) = &self.bar else {
+            if progress.log {
+                self.console.line(&progress.to_string());
+            }
+            return;
+        };
+        if bar.length() != Some(progress.iterations) {
+            bar.set_length(progress.iterations);
+            bar.set_prefix(format!("Stage {}", progress.stage as u32));
+        }
+        if progress.log {
+            bar.println(progress.to_string());
+        }
+        bar.set_message(format!("loss {:.4}, {:.1} it/s,", progress.loss, progress.iterations_per_second));
+        bar.set_position(progress.iteration);
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM that have come since [`watch_interrupts`].
+static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
+
+/// From now on the first Ctrl-C only asks; the second ends the program at once. Files are written whole or not at all,
+/// so that this loses nothing but the iterations since the last checkpoint.
+pub fn watch_interrupts() -> Result<()> {
+    static WATCHING: OnceLock<()> = OnceLock::new();
+    if WATCHING.set(()).is_err() {
+        return Ok(());
+    }
+    let handler = || {
+        if INTERRUPTS.fetch_add(1, Ordering::Relaxed) > 0 {
+            std::process::exit(1);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched for: {e}")))
+}
+
+pub fn interrupted() -> bool {
+    INTERRUPTS.load(Ordering::Relaxed) > 0
+}

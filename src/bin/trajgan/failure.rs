@@ -1,0 +1,61 @@
+//! Why a command did not do what it was asked.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::ExitCode;
+
+use trajgan::Error;
+
+/// Says what the caller can do about it.
+#[derive(Debug)]
+pub enum Failure {
+    /// Mend the command line, name a file that is there, a folder that can be written: exit code 2.
+    Usage(String),
+    /// The work itself failed or was stopped: exit code 1.
+    Work(String),
+}
+
+pub type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    /// One line on stderr.
+    pub fn report(&self) -> ExitCode {
+        let (message, code) = match self {
+            Failure::Usage(message) => (message, 2),
+            Failure::Work(message) => (message, 1),
+        };
+        let line: Vec<&str> = message.split_whitespace().collect();
+        crate::console::complain(&format!("error: {}", line.join(" ")));
+        ExitCode::from(code)
+    }
+
+    pub fn io(path: &Path, error: std::io::Error) -> Failure {
+        Error::io(path, error).into()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let message = error.to_string();
+        match error {
+            Error::Argument { .. } | Error::Device { .. } | Error::Version { .. } => Failure::Usage(message),
+            Error::Io { source, .. } if callers_fault(source.kind()) => Failure::Usage(message),
+            _ => Failure::Work(message),
+        }
+    }
+}
+
+/// The path was wrong, rather than the disk.
+fn callers_fault(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::AlreadyExists
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidFilename
+            | ErrorKind::ReadOnlyFilesystem
+    )
+}

@@ -1,0 +1,97 @@
+//! `generate`: movements from a model.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use trajgan::SampleOptions;
+
+use crate::console::{self, Console};
+use crate::failure::{Failure, Result};
+use crate::{output, run_folder};
+
+/// Make movements with a trained model
+#[derive(clap::Args)]
+#[command(
+    after_help = "The name of the output says its form: .jsonl (one movement a line: x, y in pixels, t in ms), .csv, or .npz (X scaled features, C conditions, L lengths, and points). Movement i depends on model, seed and i alone.
+
+Examples:
+  trajgan generate --model checkpoints/run_20260131_120000 --count 1000 -o new.jsonl
+  trajgan generate --model my.safetensors --distance 400 --seed 3 -o new.csv
+  trajgan generate --model my.safetensors --count 500 --features -o new.npz"
+)]
+pub struct Args {
+    /// Model file, or a run folder for its newest
+    #[arg(long)]
+    model: PathBuf,
+    /// Where the movements go: .npz, .csv or .jsonl
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    /// How many [default: 100, or one for each line of --conditions]
+    #[arg(long, conflicts_with = "conditions")]
+    count: Option<usize>,
+    /// Distance in pixels, the same for all [default: as in the training data]
+    #[arg(long, conflicts_with = "conditions", allow_negative_numbers = true)]
+    distance: Option<f64>,
+    /// File of conditions, one line for each movement
+    #[arg(long, value_name = "FILE")]
+    conditions: Option<PathBuf>,
+    /// Same seed, same movements
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Index of the first movement, to share the work of one seed between many calls
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// v6 decoder: points of every movement, 0 for lengths as in the training data
+    #[arg(long, default_value_t = 0)]
+    seq_len: usize,
+    /// Below 1: closer to the average movement [default: truncation_psi of the model]
+    #[arg(long)]
+    psi: Option<f64>,
+    /// closed-loop decoder: below 1, the likelier steps and times; 1 as learnt
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
+    /// Scaled features rather than points
+    #[arg(long)]
+    features: bool,
+    /// CPU threads, 0 for one per core; the result does not depend on it
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Print what was made as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    output::Format::of(&args.out)?;
+    let (path, model) = run_folder::load(&args.model)?;
+    let dim = output::condition_dim(&model);
+    let mut count = args.count.unwrap_or(100);
+    let conditions = match (&args.conditions, args.distance) {
+        (Some(file), _) => {
+            let numbers = output::read_conditions(file, dim)?;
+            count = numbers.len() / dim;
+            Some(numbers)
+        }
+        (None, Some(_)) if dim != 1 => {
+            let message = format!("--distance is for models with one condition number, this one has {dim}");
+            return Err(Failure::Usage(message));
+        }
+        (None, distance) => distance.map(|d| vec![d; count]),
+    };
+    let options = SampleOptions {
+        seed: args.seed,
+        first: args.first,
+        seq_len: args.seq_len,
+        truncation_psi: args.psi.unwrap_or(model.config().truncation_psi),
+        step_temperature: args.temperature,
+        time_temperature: args.temperature,
+        threads: args.threads,
+    };
+    let conditions = conditions.as_deref();
+    output::Order { model: &model, count, conditions, options, features: args.features }.write(&args.out)?;
+    if args.json {
+        console::say_json(&json!({ "model": path, "out": args.out, "count": count, "seed": args.seed }));
+    }
+    Console { json: args.json }.line(&format!("{count} movements: {}", args.out.display()));
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! `inspect`: what a model is and how far it has trained.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use trajgan::config::{DecoderKind, Expand};
+use trajgan::data::steps::INPUTS;
+use trajgan::files::TensorFile;
+use trajgan::model::StageState;
+use trajgan::{Config, Model};
+
+use crate::console::{say, say_json};
+use crate::failure::Result;
+use crate::run_folder;
+
+/// Show what a model or checkpoint is: architecture, parameters, training so far, data
+#[derive(clap::Args)]
+#[command(after_help = "Example: trajgan inspect checkpoints/run_20260131_120000/final.safetensors --json")]
+pub struct Args {
+    /// Model file, or a run folder for its newest
+    model: PathBuf,
+    /// Print everything as JSON, the history of the losses included
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let (path, model) = run_folder::load(&args.model)?;
+    let networks = networks(&path)?;
+    let bytes = std::fs::metadata(&path).map_err(|e| crate::failure::Failure::io(&path, e))?.len();
+    if args.json {
+        let mut info = model.info();
+        (info["path"], info["bytes"], info["networks"]) = (json!(path), json!(bytes), json!(networks));
+        say_json(&info);
+        return Ok(());
+    }
+    say(&format!("{} ({:.1} MB), {} decoder", path.display(), bytes as f64 / 1e6, model.config().decoder.name()));
+    say("");
+    say(&format!("{:14} {:>10}  architecture", "network", "parameters"));
+    for (name, what) in architecture(model.config()) {
+        say(&format!("{name:14} {:>10}  {what}", networks.get(name).copied().unwrap_or(0)));
+    }
+    say(&format!("{:14} {:>10}", "all", model.parameters()));
+    say("");
+    let [first, second] = model.stages();
+    let c = model.config();
+    let first_losses = match c.decoder {
+        DecoderKind::V6 => ["direct", "recon", "latent", "total"],
+        DecoderKind::ClosedLoop => ["steps", "ticks", "stop", "nats"],
+    };
+    say(&stage("stage 1", first, c.stage1_iterations, first_losses));
+    say(&stage("stage 2", second, c.stage2_iterations, ["critic", "generator", "wasserstein", "penalty"]));
+    say("");
+    data(&model);
+    Ok(())
+}
+
+/// Parameters by the first part of their names; the vectors of spectral norm and the training state are none.
+fn networks(path: &Path) -> Result<BTreeMap<String, usize>> {
+    let mut sums = BTreeMap::new();
+    for (name, tensor) in TensorFile::read(path)?.tensors {
+        let network = name.split('.').next().unwrap_or_default();
+        let counted = !matches!(network, "train" | "data") && !name.ends_with("_u") && !name.ends_with("_v");
+        if counted {
+            *sums.entry(network.to_owned()).or_insert(0) += tensor.values.len();
+        }
+    }
+    Ok(sums)
+}
+
+/// Networks by the first part of their tensors' names, and what they are.
+fn architecture(c: &Config) -> Vec<(&'static str, String)> {
+    let residual = if c.generator_use_residual { ", residual" } else { "" };
+    let spectral = if c.discriminator_use_spectral_norm { ", spectral norm" } else { "" };
+    let lstm = |layers, hidden, from: &str, to: &str| format!("LSTM {layers} x {hidden}, {from} -> {to}");
+    let (layers, hidden) = (c.encoder_num_layers, c.encoder_hidden_dim);
+    let (latent, summary, condition) = (c.latent_dim.to_string(), c.summary_dim, c.condition_inputs());
+    let (generator, critic) = (&c.generator_hidden_dims, &c.discriminator_hidden_dims);
+    let inputs = if c.decoder == DecoderKind::V6 { c.feature_dim } else { INPUTS };
+    let expander = match c.expand_type {
+        Expand::Lstm => lstm(c.expander_num_layers, c.expander_hidden_dim, &summary.to_string(), &latent),
+        kind => format!("{}, {summary} -> {latent}", kind.name()),
+    };
+    let decoder = lstm(c.decoder_num_layers, c.decoder_hidden_dim, &latent, &c.feature_dim.to_string());
+    let (hidden_walker, layers_walker) = (c.expander_hidden_dim, c.expander_num_layers);
+    let classes = format!("{} step and {} tick classes", 2 * c.step_magnitudes - 1, c.tick_classes);
+    let mut rows = vec![
+        ("encoder", lstm(layers, hidden, &inputs.to_string(), &latent)),
+        ("pooler", format!("{}, {latent} -> {summary}", c.pool_type.name())),
+    ];
+    match c.decoder {
+        DecoderKind::V6 => rows.extend([("expander", expander), ("decoder", decoder)]),
+        DecoderKind::ClosedLoop => {
+            rows.push(("walker", lstm(layers_walker, hidden_walker, &format!("{INPUTS}+{summary}"), &classes)));
+        }
+    }
+    let kind = c.generator_type.name();
+    rows.push(("generator", format!("{kind}{residual} {generator:?}, {}+{condition} -> {summary}", c.noise_dim)));
+    rows.push(("discriminator", format!("{}{spectral} {critic:?}, {summary} -> 1", c.discriminator_type.name())));
+    rows
+}
+
+fn stage(name: &str, state: &StageState, iterations: u64, losses: [&str; 4]) -> String {
+    if state.iteration == 0 {
+        return format!("{name}: not trained");
+    }
+    let averages = state.history.last().map_or_else(|| state.averages(), |record| record.losses);
+    let losses: Vec<String> = losses.iter().zip(averages).map(|(name, loss)| format!("{name} {loss:.4}")).collect();
+    format!("{name}: {}/{iterations} iterations, {}, seed {}", state.iteration, losses.join(", "), state.seed)
+}
+
+fn data(model: &Model) {
+    let Some(data) = model.data() else {
+        return say("data: none yet");
+    };
+    match &data.scaler {
+        Some(scaler) => {
+            let limits = scaler.condition_min.iter().zip(&scaler.condition_max);
+            let ranges: Vec<String> = limits.map(|(low, high)| format!("{low:.1} to {high:.1}")).collect();
+            say(&format!("data: conditions {} ({})", ranges.join(", "), model.config().condition.name()));
+        }
+        None => say("data: arrays without limits: the model speaks features, not pixels"),
+    }
+    let shortest = data.lengths.quantiles.iter().filter_map(|q| q.first()).copied().fold(f32::INFINITY, f32::min);
+    let longest = data.lengths.quantiles.iter().filter_map(|q| q.last()).copied().fold(0.0, f32::max);
+    say(&format!(
+        "      lengths {shortest} to {longest} points, training split {}",
+        &data.hash[..data.hash.len().min(12)]
+    ));
+}

@@ -1,0 +1,194 @@
+//! Movements into files: .npz, .csv or .jsonl by the name, written whole or not at all.
+
+use std::io::{self, Cursor};
+use std::ops::Range;
+use std::path::Path;
+
+use ndarray::{Array1, Array3};
+use ndarray_npy::NpzWriter;
+use serde_json::json;
+use trajgan::config::DecoderKind;
+use trajgan::data::FEATURES;
+use trajgan::files::write_whole;
+use trajgan::{Error, Model, Point, SampleOptions};
+
+use crate::failure::{Failure, Result};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Npz,
+    Csv,
+    JsonLines,
+}
+
+impl Format {
+    pub fn of(path: &Path) -> Result<Format> {
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("npz") => Ok(Format::Npz),
+            Some("csv") => Ok(Format::Csv),
+            Some("jsonl") => Ok(Format::JsonLines),
+            _ => Err(Failure::Usage(format!("{}: expected a name in .npz, .csv or .jsonl", path.display()))),
+        }
+    }
+}
+
+/// Condition numbers that a caller gives for each movement.
+pub fn condition_dim(model: &Model) -> usize {
+    match model.config().decoder {
+        DecoderKind::V6 => model.config().condition_dim,
+        DecoderKind::ClosedLoop => 1,
+    }
+}
+
+/// What to draw.
+pub struct Order<'a> {
+    pub model: &'a Model,
+    pub count: usize,
+    /// count x `condition_dim`, or drawn from the training data.
+    pub conditions: Option<&'a [f64]>,
+    pub options: SampleOptions,
+    /// Scaled features instead of points.
+    pub features: bool,
+}
+
+impl Order<'_> {
+    /// Draws the movements into a file.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let format = Format::of(path)?;
+        let pixels = self.model.data().is_some_and(|d| d.scaler.is_some());
+        if format == Format::Npz {
+            let bytes = self.npz(pixels && !self.features)?;
+            return Ok(write_whole(path, |out| out.write_all(&bytes))?);
+        }
+        let mut failed = None;
+        let written = write_whole(path, |out| {
+            if format == Format::Csv {
+                writeln!(out, "movement,{}", if self.features { columns(self.model) } else { "t_ms,x,y".into() })?;
+            }
+            // In pieces, since text of many movements would not fit in memory: sample i is the same in any piece.
+            for start in (0..self.count).step_by(PIECE) {
+                let text = self.piece(start..self.count.min(start + PIECE)).text(format, start).map_err(|error| {
+                    failed = Some(error);
+                    io::Error::other("sampling failed")
+                })?;
+                out.write_all(text.as_bytes())?;
+            }
+            Ok(())
+        });
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(written?),
+        }
+    }
+
+    fn piece(&self, range: Range<usize>) -> Order<'_> {
+        let dim = condition_dim(self.model);
+        let first = self.options.first.wrapping_add(range.start as u64);
+        let conditions = self.conditions.map(|c| &c[range.start * dim..range.end * dim]);
+        Order { count: range.len(), conditions, options: SampleOptions { first, ..self.options.clone() }, ..*self }
+    }
+
+    /// Movements as text; `number`: of the first of them.
+    fn text(&self, format: Format, number: usize) -> trajgan::Result<String> {
+        let Order { model, count, conditions, options, .. } = self;
+        let wanted = model.sample_conditions(*count, *conditions, options)?;
+        let scaler = model.data().and_then(|d| d.scaler.as_ref());
+        let wanted = |i: usize| match scaler {
+            Some(scaler) => scaler.unscale_condition(&wanted.row(i).to_vec()).into_iter().map(thousandth).collect(),
+            None => wanted.row(i).iter().map(|&c| f64::from(c)).collect::<Vec<_>>(),
+        };
+        if self.features {
+            let (x, lengths) = model.generate_features(*count, *conditions, options)?;
+            let rows = x.outer_iter().zip(lengths).enumerate();
+            return Ok(rows
+                .map(|(i, (x, length))| {
+                    let rows: Vec<Vec<f32>> = x.outer_iter().take(length).map(|row| row.to_vec()).collect();
+                    match format {
+                        Format::Csv => rows.iter().map(|row| csv_line(number + i, row)).collect(),
+                        _ => format!("{}\n", json!({ "features": rows, "wanted": wanted(i) })),
+                    }
+                })
+                .collect());
+        }
+        let movements = model.generate(*count, *conditions, options)?;
+        let text = movements.iter().enumerate().map(|(i, m)| match format {
+            Format::Csv => {
+                let line = |p: &Point| csv_line(number + i, &[p.t_ms, p.x, p.y].map(thousandth));
+                m.points.iter().map(line).collect()
+            }
+            _ => {
+                let column = |of: fn(&Point) -> f64| m.points.iter().map(|p| thousandth(of(p))).collect::<Vec<_>>();
+                let (x, y, t) = (column(|p| p.x), column(|p| p.y), column(|p| p.t_ms));
+                format!("{}\n", json!({ "x": x, "y": y, "t": t, "wanted": wanted(i) }))
+            }
+        });
+        Ok(text.collect())
+    }
+
+    /// Arrays as in the V4 layout: X (n,T,F) and C (n) or (n,C) scaled, L (n); and points (n,T,3) of x, y in pixels and
+    /// t in ms, 0 beyond the length.
+    fn npz(&self, with_points: bool) -> Result<Vec<u8>> {
+        let Order { model, count, conditions, options, .. } = self;
+        let fail = |e: ndarray_npy::WriteNpzError| Failure::Work(format!("npz: {e}"));
+        let mut npz = NpzWriter::new(Cursor::new(Vec::new()));
+        let (x, lengths) = model.generate_features(*count, *conditions, options)?;
+        npz.add_array("X", &x).map_err(fail)?;
+        let wanted = model.sample_conditions(*count, *conditions, options)?;
+        match wanted.dim().1 {
+            1 => npz.add_array("C", &wanted.column(0).to_owned()).map_err(fail)?,
+            _ => npz.add_array("C", &wanted).map_err(fail)?,
+        }
+        let lengths: Array1<i32> = lengths.iter().map(|&l| l as i32).collect();
+        npz.add_array("L", &lengths).map_err(fail)?;
+        if with_points {
+            let mut points = Array3::<f64>::zeros((*count, x.dim().1, 3));
+            let movements = model.generate(*count, *conditions, options)?;
+            for (m, mut rows) in movements.iter().zip(points.outer_iter_mut()) {
+                for (p, mut row) in m.points.iter().zip(rows.outer_iter_mut()) {
+                    row.iter_mut().zip([p.x, p.y, p.t_ms]).for_each(|(out, v)| *out = v);
+                }
+            }
+            npz.add_array("points", &points).map_err(fail)?;
+        }
+        Ok(npz.finish().map_err(fail)?.into_inner())
+    }
+}
+
+const PIECE: usize = 4096;
+
+fn columns(model: &Model) -> String {
+    let f = model.config().feature_dim;
+    if f == FEATURES.len() { FEATURES.join(",") } else { (0..f).map(|k| format!("f{k}")).collect::<Vec<_>>().join(",") }
+}
+
+fn csv_line<T: ToString>(number: usize, row: &[T]) -> String {
+    let numbers: Vec<String> = row.iter().map(T::to_string).collect();
+    format!("{number},{}\n", numbers.join(","))
+}
+
+/// More digits of a pixel or millisecond tell nothing.
+fn thousandth(v: f64) -> f64 {
+    (v * 1000.0).round() / 1000.0
+}
+
+/// A file of condition numbers: C a line, separated by commas or blanks.
+pub fn read_conditions(path: &Path, dim: usize) -> Result<Vec<f64>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::io(path, e))?;
+    let mut numbers = Vec::new();
+    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let place = format!("line {}", i + 1);
+        let before = numbers.len();
+        for word in line.split([',', ' ', '\t']).filter(|word| !word.is_empty()) {
+            let number = word.parse().map_err(|_| Error::format(path, &place, format!("{word} is no number")))?;
+            numbers.push(number);
+        }
+        if numbers.len() - before != dim {
+            let problem = format!("{} numbers, expected {dim}", numbers.len() - before);
+            return Err(Error::format(path, place, problem).into());
+        }
+    }
+    if numbers.is_empty() {
+        return Err(Error::format(path, "conditions", "the file has none").into());
+    }
+    Ok(numbers)
+}

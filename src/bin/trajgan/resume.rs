@@ -1,0 +1,93 @@
+//! `resume`: a run that was stopped goes on as if it had not been.
+
+use std::path::PathBuf;
+
+use trajgan::{Config, Dataset, Model, Stage};
+
+use crate::console::{self, Console};
+use crate::failure::{Failure, Result};
+use crate::recordings;
+use crate::run_folder::{self, RunFolder};
+use crate::settings::{Flags, Settings};
+use crate::train;
+use crate::training::Job;
+
+/// Go on with a run that was stopped, exactly as if it had not been
+#[derive(clap::Args)]
+#[command(after_help = "Settings and seeds are those of the checkpoint; flags change them, e.g. to train longer.
+
+Examples:
+  trajgan resume checkpoints/run_20260131_120000
+  trajgan resume checkpoints/run_20260131_120000/stage2_iter5000.safetensors --iterations 60000")]
+pub struct Args {
+    /// Run folder, whose newest checkpoint is taken, or a checkpoint
+    run: PathBuf,
+    /// The data, if it is no longer where it was
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Flags,
+    /// CPU threads, 0 for one per core; the result does not depend on it
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Go on even if the data is not what the model has been trained on
+    #[arg(long)]
+    other_data: bool,
+    /// Print the result as JSON; progress goes to stderr
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let console = Console { json: args.json };
+    let (path, model) = run_folder::load(&args.run)?;
+    let Some(folder) = RunFolder::of(&path) else {
+        let message = "not in a run folder (no config.toml beside it); use: trajgan train --from";
+        return Err(Failure::Usage(format!("{}: {message}", path.display())));
+    };
+    let mut settings = Settings::resumed(&args.settings, model.config(), &folder.config())?;
+    let stages = stages_left(&model, &settings.config, settings.stage())?;
+    let data = settings.data(args.data.as_deref())?;
+    console.line(&format!("Going on from {}", path.display()));
+    let (data, _) = recordings::open(&data, &mut settings, console)?;
+    if !args.other_data {
+        same_data(&model, &data, &settings.config)?;
+    }
+    // A stage that has begun has its seed; one that has not takes that of the stage before it.
+    let [first, second] = model.stages();
+    let seed = |stage: &Stage| if *stage == Stage::Gan && second.iteration > 0 { second.seed } else { first.seed };
+    let seeds = stages.iter().map(seed).collect();
+    let folder = folder.with_logs()?;
+    let mut job =
+        Job { model, data: &data, config: settings.config, stages, seeds, threads: args.threads, folder, console };
+    let summary = job.run()?;
+    if args.json {
+        console::say_json(&summary);
+    }
+    Ok(())
+}
+
+/// Those of the run that have not done all their iterations; the last one, if all have.
+fn stages_left(model: &Model, config: &Config, stage: Option<&str>) -> Result<Vec<Stage>> {
+    let (_, mut stages) = train::stages(stage)?;
+    let [first, second] = model.stages();
+    // Stage 1 has ended, early or not, once stage 2 has begun.
+    let first_done = second.iteration > 0
+        || first.iteration >= config.stage1_iterations
+        || first.early_stop.converged(config.stage1_patience);
+    stages.retain(|&stage| stage == Stage::Gan || !first_done);
+    if stages.is_empty() {
+        return Err(Failure::Usage("stage 1 is done; go on with: trajgan train --stage 2 --from".into()));
+    }
+    Ok(stages)
+}
+
+fn same_data(model: &Model, data: &Dataset, config: &Config) -> Result<()> {
+    let Some(known) = model.data() else { return Ok(()) };
+    let prepared = data.prepare(config, known.scaler.as_ref())?;
+    if prepared.hash == known.hash {
+        return Ok(());
+    }
+    let message = "the training movements are not those that the model has seen: the data or its settings have changed";
+    Err(Failure::Usage(format!("{message} (--other-data goes on all the same)")))
+}

@@ -1,0 +1,133 @@
+//! `runs`: what is in a folder of runs, and how runs differ.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use trajgan::Model;
+
+use crate::console::{say, say_json};
+use crate::failure::{Failure, Result};
+use crate::run_folder;
+use crate::training::watched;
+
+/// List and compare run folders
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// One line for each run: how far it is, and its losses
+    #[command(after_help = "Example: trajgan runs list --checkpoints checkpoints")]
+    List {
+        /// Where run folders are
+        #[arg(long, value_name = "FOLDER", default_value = "checkpoints")]
+        checkpoints: PathBuf,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Settings in which runs differ, and their losses
+    #[command(
+        after_help = "Example: trajgan runs compare checkpoints/run_20260131_120000 checkpoints/run_20260131_130000"
+    )]
+    Compare {
+        /// Run folders or model files, two or more
+        #[arg(required = true, num_args = 2..)]
+        runs: Vec<PathBuf>,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::List { checkpoints, json } => list(checkpoints, *json),
+        Command::Compare { runs, json } => compare(runs, *json),
+    }
+}
+
+fn list(folder: &Path, json: bool) -> Result<()> {
+    let entries = std::fs::read_dir(folder).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
+    let mut paths: Vec<PathBuf> = entries.map_err(|e| Failure::io(folder, e))?.iter().map(|e| e.path()).collect();
+    paths.retain(|path| path.is_dir());
+    paths.sort();
+    let mut rows = Vec::new();
+    for path in paths {
+        let files = run_folder::checkpoints(&path)?.len();
+        // A run that has saved nothing yet is one too.
+        let newest = if files > 0 { Some(run_folder::load(&path)?) } else { None };
+        rows.push(row(&path, files, newest.as_ref().map(|(_, model)| model)));
+    }
+    if json {
+        say_json(&Value::Array(rows));
+        return Ok(());
+    }
+    say(&format!("{:28} {:>5} {:>9} {:>8} {:>9} {:>11}", "run", "files", "stage 1", "loss", "stage 2", "wasserstein"));
+    for row in &rows {
+        let name = row["run"].as_str().and_then(|run| Path::new(run).file_name()).unwrap_or_default();
+        let number = |v: &Value| v.as_f64().map_or_else(|| "-".into(), |v| format!("{v:.4}"));
+        let columns = [number(&row["stage1_loss"]), number(&row["wasserstein"])];
+        say(&format!(
+            "{:28} {:>5} {:>9} {:>8} {:>9} {:>11}",
+            name.display().to_string(),
+            row["files"],
+            row["stage1_iterations"],
+            columns[0],
+            row["stage2_iterations"],
+            columns[1],
+        ));
+    }
+    Ok(())
+}
+
+fn row(path: &Path, files: usize, model: Option<&Model>) -> Value {
+    let stage = |k: usize| model.map(|m| &m.stages()[k]);
+    let iterations = |k| stage(k).map_or(0, |s| s.iteration);
+    let loss = |k, which: usize| stage(k).and_then(|s| s.history.last()).map(|record| record.losses[which]);
+    json!({
+        "run": path,
+        "files": files,
+        "stage1_iterations": iterations(0),
+        "stage1_loss": model.and_then(|m| loss(0, watched(m.config()).1)),
+        "stage2_iterations": iterations(1),
+        "wasserstein": loss(1, 2),
+    })
+}
+
+fn compare(runs: &[PathBuf], json: bool) -> Result<()> {
+    let loaded = runs.iter().map(|path| run_folder::load(path)).collect::<Result<Vec<_>>>()?;
+    let configs: Vec<Value> = loaded.iter().map(|(_, model)| json!(model.config())).collect();
+    let mut rows: Vec<(String, Vec<Value>)> = Vec::new();
+    for name in configs.iter().filter_map(Value::as_object).take(1).flat_map(|fields| fields.keys()) {
+        let values: Vec<Value> = configs.iter().map(|config| config[name].clone()).collect();
+        if values.iter().any(|value| *value != values[0]) {
+            rows.push((name.clone(), values));
+        }
+    }
+    let facts: Vec<Value> = runs.iter().zip(&loaded).map(|(path, (_, model))| row(path, 0, Some(model))).collect();
+    for name in ["stage1_iterations", "stage1_loss", "stage2_iterations", "wasserstein"] {
+        // Done, where a setting of that name is what was to be done.
+        let name_here = if name.ends_with("iterations") { format!("{name} done") } else { name.to_owned() };
+        rows.push((name_here, facts.iter().map(|fact| fact[name].clone()).collect()));
+    }
+    if json {
+        let table: Vec<Value> = rows.iter().map(|(name, values)| json!({ "name": name, "values": values })).collect();
+        say_json(&json!({ "runs": runs, "differences": table }));
+        return Ok(());
+    }
+    say(&line("", runs.iter().map(|path| path.file_name().unwrap_or(path.as_os_str()).display().to_string())));
+    for (name, values) in &rows {
+        let text = |v: &Value| match v {
+            Value::Number(n) if n.is_f64() => {
+                format!("{:.6}", n.as_f64().unwrap_or(f64::NAN)).trim_end_matches('0').into()
+            }
+            Value::String(s) => s.clone(),
+            Value::Null => "-".into(),
+            other => other.to_string(),
+        };
+        say(&line(name, values.iter().map(text)));
+    }
+    Ok(())
+}
+
+fn line(name: &str, values: impl Iterator<Item = String>) -> String {
+    values.fold(format!("{name:24}"), |line, value| format!("{line} {value:>24}"))
+}

@@ -1,0 +1,227 @@
+//! Settings: preset, then file, then flags. One flat set of names: those of the model and its training, of how
+//! recordings are read and cut, and a few of the program's own.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trajgan::config::{DecoderKind, Preset};
+use trajgan::data::ReadOptions;
+use trajgan::{Config, Dataset};
+
+use crate::failure::{Failure, Result};
+
+/// Flags of the commands that read data or train.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Flags {
+    /// File of settings, one `name = value` a line (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Which decoder: closed-loop (whole pixels and clock ticks, exact ends) or v6 (the original's scaled features)
+    /// [default: closed-loop for recordings, v6 for arrays]
+    #[arg(long, value_name = "NAME")]
+    decoder: Option<DecoderKind>,
+    /// Settings to start from: default, fast, large or recommended
+    #[arg(long, value_name = "NAME")]
+    preset: Option<Preset>,
+    /// Iterations of each stage, in all
+    #[arg(long, value_name = "N")]
+    iterations: Option<u64>,
+    /// Movements in a batch
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Seed of the first weights, the split and all that training draws
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: Option<u64>,
+    /// Any other setting; `trajgan train --show-settings` lists them
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+impl Flags {
+    /// The decoder that flags or file ask for: presets depend on it.
+    fn decoder_or(&self, file: &serde_json::Map<String, Value>) -> Result<Option<DecoderKind>> {
+        let set = self.set.iter().filter_map(|pair| pair.split_once('=')).rfind(|(name, _)| name.trim() == "decoder");
+        let word = set.map(|(_, word)| word.trim().trim_matches('"')).or_else(|| file.get("decoder")?.as_str());
+        match self.decoder {
+            Some(decoder) => Ok(Some(decoder)),
+            None => Ok(word.map(str::parse).transpose()?),
+        }
+    }
+
+    /// The same flags for data that is arrays of features: the closed-loop decoder is not for those.
+    pub fn for_arrays(&self) -> Result<Flags> {
+        let file = self.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
+        Ok(Flags { decoder: self.decoder_or(&file)?.or(Some(DecoderKind::V6)), ..self.clone() })
+    }
+}
+
+/// What only the program needs to know.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Program {
+    config_preset: Option<String>,
+    data_dir: Option<PathBuf>,
+    checkpoint_dir: Option<PathBuf>,
+    stage: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub config: Config,
+    pub read: ReadOptions,
+    program: Program,
+    /// What file and flags have set.
+    given: BTreeSet<String>,
+}
+
+impl Settings {
+    /// `model`: the settings of a model that goes on, in place of a preset.
+    pub fn new(flags: &Flags, model: Option<&Config>) -> Result<Settings> {
+        let file = flags.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
+        let named = file.get("config_preset").and_then(Value::as_str).map(str::parse::<Preset>).transpose()?;
+        let preset = flags.preset.or(named).unwrap_or(Preset::Default);
+        let config = model.cloned().unwrap_or(match flags.decoder_or(&file)? {
+            Some(DecoderKind::V6) => Config::preset(preset),
+            Some(DecoderKind::ClosedLoop) | None => Config::closed_loop(preset),
+        });
+        let (read, program) = (ReadOptions::default(), Program::default());
+        let settings = Settings { config, read, program, given: BTreeSet::new() };
+        settings.with(flags, file, model.is_some())
+    }
+
+    /// Those of a model that goes on in its run folder, whose config.toml is `run`, and flags.
+    pub fn resumed(flags: &Flags, model: &Config, run: &Path) -> Result<Settings> {
+        let kept = Settings::new(&Flags { config: Some(run.to_owned()), ..Flags::default() }, None)?;
+        let file = flags.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
+        Settings { config: model.clone(), given: BTreeSet::new(), ..kept }.with(flags, file, true)
+    }
+
+    fn with(mut self, flags: &Flags, file: serde_json::Map<String, Value>, goes_on: bool) -> Result<Settings> {
+        if goes_on && flags.preset.is_some() {
+            return Err(Failure::Usage("--preset is for a new model: one that goes on has its settings".into()));
+        }
+        let origin = flags.config.as_deref().unwrap_or(Path::new("")).display().to_string();
+        for (name, value) in file {
+            self.put(&name, value, &origin)?;
+        }
+        if let Some(decoder) = flags.decoder {
+            self.put("decoder", decoder.name().into(), "--decoder")?;
+        }
+        self.put_flags(flags)?;
+        self.config.check()?;
+        Ok(self)
+    }
+
+    fn put_flags(&mut self, flags: &Flags) -> Result<()> {
+        if let Some(iterations) = flags.iterations {
+            self.put("stage1_iterations", iterations.into(), "--iterations")?;
+            self.put("stage2_iterations", iterations.into(), "--iterations")?;
+        }
+        if let Some(batch_size) = flags.batch_size {
+            self.put("batch_size", batch_size.into(), "--batch-size")?;
+        }
+        if let Some(seed) = flags.seed {
+            self.put("seed", seed.into(), "--seed")?;
+        }
+        for pair in &flags.set {
+            let origin = format!("--set {pair}");
+            let Some((name, text)) = pair.split_once('=') else {
+                return Err(Failure::Usage(format!("{origin}: expected NAME=VALUE")));
+            };
+            // What is no number, list or truth value is a word.
+            let table = format!("v = {text}").parse::<toml::Table>().ok();
+            let value = table.and_then(|t| serde_json::to_value(&t["v"]).ok()).unwrap_or_else(|| text.trim().into());
+            self.put(name.trim(), value, &origin)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, name: &str, value: Value, origin: &str) -> Result<()> {
+        let done = replace(&mut self.config, name, &value)
+            .or_else(|| replace(&mut self.read.cut, name, &value))
+            .or_else(|| replace(&mut self.read, name, &value).filter(|_| name != "cut"))
+            .or_else(|| replace(&mut self.program, name, &value));
+        match done {
+            Some(Ok(())) => {
+                self.given.insert(name.to_owned());
+                Ok(())
+            }
+            Some(Err(problem)) => Err(Failure::Usage(format!("{origin}: {name}: {problem}"))),
+            None => {
+                let message = format!("{origin}: {name}: no such setting (trajgan train --show-settings lists them)");
+                Err(Failure::Usage(message))
+            }
+        }
+    }
+
+    /// Takes over what only the data can say, unless it was set.
+    pub fn fit(&mut self, data: &Dataset) {
+        if !self.given.contains("condition_dim") {
+            self.config.condition_dim = data.condition_dim();
+        }
+        if !self.given.contains("feature_dim") {
+            self.config.feature_dim = data.feature_dim();
+        }
+    }
+
+    /// What the command line names, else what the file names.
+    pub fn data(&self, argument: Option<&Path>) -> Result<PathBuf> {
+        let path = argument.map(Path::to_owned).or_else(|| self.program.data_dir.clone());
+        path.ok_or_else(|| Failure::Usage("no data: name a file or folder of recordings, or set data_dir".into()))
+    }
+
+    pub fn checkpoints(&self, argument: Option<&Path>) -> PathBuf {
+        let path = argument.map(Path::to_owned).or_else(|| self.program.checkpoint_dir.clone());
+        path.unwrap_or_else(|| "checkpoints".into())
+    }
+
+    /// As in the file.
+    pub fn stage(&self) -> Option<&str> {
+        self.program.stage.as_deref()
+    }
+
+    /// Remembers for config.toml what the command line said.
+    pub fn remember(&mut self, data: &Path, stage: &str) {
+        // A run is resumed from any folder. If there is no current one, the path as given is the best there is.
+        self.program.data_dir = Some(std::path::absolute(data).unwrap_or_else(|_| data.to_owned()));
+        self.program.stage = Some(stage.to_owned());
+        self.program.config_preset = None;
+    }
+
+    /// All settings as a file that `--config` reads.
+    pub fn to_toml(&self) -> Result<String> {
+        let broken = |e: &dyn std::fmt::Display| Failure::Usage(format!("settings cannot be written as TOML: {e}"));
+        let mut table = toml::Table::try_from(&self.config).map_err(|e| broken(&e))?;
+        let mut read = toml::Table::try_from(&self.read).map_err(|e| broken(&e))?;
+        if let Some(toml::Value::Table(cut)) = read.remove("cut") {
+            read.extend(cut);
+        }
+        table.extend(read);
+        table.extend(toml::Table::try_from(&self.program).map_err(|e| broken(&e))?);
+        toml::to_string(&table).map_err(|e| broken(&e))
+    }
+}
+
+fn read_table(path: &Path) -> Result<serde_json::Map<String, Value>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::io(path, e))?;
+    let wrong = |e: &dyn std::fmt::Display| Failure::Usage(format!("{}: {e}", path.display()));
+    let table: toml::Table = text.parse().map_err(|e| wrong(&e))?;
+    match serde_json::to_value(table).map_err(|e| wrong(&e))? {
+        Value::Object(map) => Ok(map),
+        _ => Ok(serde_json::Map::new()),
+    }
+}
+
+/// Sets one field by its name. None: there is no such field.
+fn replace<T: Serialize + DeserializeOwned>(
+    target: &mut T,
+    name: &str,
+    value: &Value,
+) -> Option<std::result::Result<(), String>> {
+    let mut fields = serde_json::to_value(&*target).ok()?;
+    *fields.get_mut(name)? = value.clone();
+    Some(serde_json::from_value(fields).map(|changed| *target = changed).map_err(|e| e.to_string()))
+}

@@ -1,0 +1,98 @@
+//! `train`: a new run.
+
+use std::path::PathBuf;
+
+use trajgan::{Device, Model, Stage};
+
+use crate::console::{self, Console};
+use crate::failure::{Failure, Result};
+use crate::run_folder::{self, RunFolder};
+use crate::settings::{Flags, Settings};
+use crate::training::Job;
+use crate::{console::say, recordings};
+
+/// Train a model on recordings, into a run folder of its own
+#[derive(clap::Args)]
+#[command(
+    after_help = "Stage 1 learns to compress movements, stage 2 to make new ones. Ctrl-C stops after the iteration and saves.
+
+Examples:
+  trajgan train recordings/ --preset recommended --seed 7
+  trajgan train recordings/ --stage 1 --set lr_schedule=cosine
+  trajgan train recordings/ --stage 2 --from checkpoints/run_20260131_120000/stage1_final.safetensors"
+)]
+pub struct Args {
+    /// File or folder of recordings, or a folder that `prepare` wrote [default: data_dir of the settings]
+    data: Option<PathBuf>,
+    /// Which stages: 1, 2 or both [default: both]
+    #[arg(long, value_parser = ["1", "2", "both"])]
+    stage: Option<String>,
+    /// Model to go on with, in a new run folder: a file, or a run folder for its newest
+    #[arg(long, value_name = "MODEL")]
+    from: Option<PathBuf>,
+    /// Where run folders go [default: checkpoints]
+    #[arg(long, value_name = "FOLDER")]
+    checkpoints: Option<PathBuf>,
+    /// Name of the run folder [default: run_YYYYMMDD_HHMMSS]
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    settings: Flags,
+    /// CPU threads, 0 for one per core; the result does not depend on it
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Print all settings as TOML, and train nothing
+    #[arg(long)]
+    show_settings: bool,
+    /// Print the result as JSON; progress goes to stderr
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let console = Console { json: args.json };
+    let from = args.from.as_deref().map(run_folder::load).transpose()?.map(|(_, model)| model);
+    let mut settings = Settings::new(&args.settings, from.as_ref().map(Model::config))?;
+    if args.show_settings {
+        say(settings.to_toml()?.trim_end());
+        return Ok(());
+    }
+    let (name, stages) = stages(args.stage.as_deref().or(settings.stage()))?;
+    if stages[0] == Stage::Gan && from.is_none() {
+        return Err(Failure::Usage("--stage 2 learns on top of stage 1: name its model with --from".into()));
+    }
+    let path = settings.data(args.data.as_deref())?;
+    if path.join("X_train.npy").is_file() && from.is_none() {
+        settings = Settings::new(&args.settings.for_arrays()?, None)?;
+    }
+    let (data, _) = recordings::open(&path, &mut settings, console)?;
+    let model = match from {
+        Some(model) => model,
+        None => Model::new(settings.config.clone(), Device::Auto)?,
+    };
+    // Now rather than after the folder is there.
+    model.config().same_architecture(&settings.config)?;
+    let known = model.data().and_then(|d| d.scaler.as_ref());
+    recordings::splits(&data.prepare(&settings.config, known)?.report, console);
+    settings.remember(&path, name);
+    let folder = RunFolder::create(&settings.checkpoints(args.checkpoints.as_deref()), args.name.as_deref())?;
+    folder.write_config(&settings)?;
+    let seeds = vec![settings.config.seed; stages.len()];
+    let mut job =
+        Job { model, data: &data, config: settings.config, stages, seeds, threads: args.threads, folder, console };
+    let summary = job.run()?;
+    if args.json {
+        console::say_json(&summary);
+    }
+    Ok(())
+}
+
+/// The stages that a name stands for.
+pub fn stages(name: Option<&str>) -> Result<(&'static str, Vec<Stage>)> {
+    match name {
+        Some("1") => Ok(("1", vec![Stage::Autoencoder])),
+        Some("2") => Ok(("2", vec![Stage::Gan])),
+        None | Some("both") => Ok(("both", vec![Stage::Autoencoder, Stage::Gan])),
+        Some(other) => Err(Failure::Usage(format!("stage is {other}, expected 1, 2 or both"))),
+    }
+}

@@ -1,0 +1,145 @@
+//! The training that `train`, `resume` and `demo` share: stages with progress, checkpoints, log and Ctrl-C.
+
+use serde_json::{Value, json};
+use trajgan::config::DecoderKind;
+use trajgan::{Config, Control, Dataset, Error, Model, Outcome, Progress, SampleOptions, Stage, TrainOptions};
+
+use crate::console::{self, Console};
+use crate::failure::{Failure, Result};
+use crate::output::Order;
+use crate::run_folder::{Log, RunFolder};
+
+/// Samples that a finished run leaves behind, as the original's n_samples.
+const SAMPLES: usize = 100;
+
+pub struct Job<'a> {
+    pub model: Model,
+    pub data: &'a Dataset,
+    pub config: Config,
+    pub stages: Vec<Stage>,
+    /// Of each stage in `stages`.
+    pub seeds: Vec<u64>,
+    pub threads: usize,
+    pub folder: RunFolder,
+    pub console: Console,
+}
+
+impl Job<'_> {
+    /// Trains, and gives the result for programs. A run that was stopped is a failure that says how to go on.
+    pub fn run(&mut self) -> Result<Value> {
+        console::watch_interrupts()?;
+        self.console.line(&format!("Run folder: {}", self.folder.path().display()));
+        let mut summary = json!({ "run": self.folder.path(), "interrupted": false });
+        for (stage, seed) in self.stages.clone().into_iter().zip(self.seeds.clone()) {
+            let outcome = self.stage(stage, seed)?;
+            let path = self.folder.model(&format!("stage{}_final", stage as u32));
+            self.model.save(&path)?;
+            self.tell(stage, &outcome);
+            let state = &self.model.stages()[stage as usize - 1];
+            summary[format!("stage{}", stage as u32)] = json!({
+                "iterations": outcome.iterations,
+                "converged": outcome.converged,
+                "losses": state.averages(),
+                "checkpoint": path,
+            });
+        }
+        if self.stages.last() == Some(&Stage::Gan) {
+            let path = self.folder.model("final");
+            self.model.save(&path)?;
+            let samples = self.folder.samples();
+            let options = SampleOptions { threads: self.threads, ..SampleOptions::default() };
+            let order = Order { model: &self.model, count: SAMPLES, conditions: None, options, features: false };
+            order.write(&samples)?;
+            self.console.line(&format!("Model: {}", path.display()));
+            self.console.line(&format!("Samples: {}", samples.display()));
+            (summary["model"], summary["samples"]) = (json!(path), json!(samples));
+        }
+        Ok(summary)
+    }
+
+    fn stage(&mut self, stage: Stage, seed: u64) -> Result<Outcome> {
+        let options = TrainOptions { config: self.config.clone(), threads: self.threads, seed };
+        let mut watcher = Watcher { folder: &self.folder, log: self.folder.log()?, failed: None };
+        let meter = self.console.meter();
+        let done = self.model.train(self.data, stage, &options, &mut |model, progress| {
+            meter.show(progress);
+            watcher.look(model, progress)
+        });
+        meter.finish();
+        if let Some(failure) = watcher.failed {
+            return Err(failure);
+        }
+        match done {
+            Ok(outcome) => Ok(outcome),
+            Err(Error::Cancelled { iteration }) => self.leave(stage, &format!("stopped after iteration {iteration}")),
+            Err(error @ Error::Diverged { .. }) => self.leave(stage, &error.to_string()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Saves what has been learnt and says how to go on.
+    fn leave(&self, stage: Stage, why: &str) -> Result<Outcome> {
+        let iteration = self.model.stages()[stage as usize - 1].iteration;
+        let path = self.folder.model(&checkpoint(stage, iteration));
+        self.model.save(&path)?;
+        let folder = self.folder.path().display();
+        Err(Failure::Work(format!("{why}; saved {}; go on with: trajgan resume {folder}", path.display())))
+    }
+
+    fn tell(&self, stage: Stage, outcome: &Outcome) {
+        if outcome.converged {
+            self.console.line(&format!("Converged at iteration {}!", outcome.iterations));
+        }
+        if stage == Stage::Autoencoder {
+            let (name, which) = watched(&self.config);
+            let history = self.model.stages()[0].history.iter();
+            let best = history.map(|record| record.losses[which]).fold(f64::INFINITY, f64::min);
+            self.console.line(&format!("Best {name}: {best:.4}"));
+        }
+        if outcome.waste.padded_steps > 0 {
+            let share = 100.0 * outcome.waste.share();
+            self.console.line(&format!("Padding that was not computed: {share:.1} % of all steps"));
+        }
+    }
+}
+
+/// The loss that tells how well stage 1 does: its name, and where it stands in a record.
+pub fn watched(config: &Config) -> (&'static str, usize) {
+    match config.decoder {
+        DecoderKind::V6 => ("direct reconstruction loss", 0),
+        DecoderKind::ClosedLoop => ("loss in nats an event", 3),
+    }
+}
+
+fn checkpoint(stage: Stage, iteration: u64) -> String {
+    format!("stage{}_iter{iteration}", stage as u32)
+}
+
+/// Looks on after every iteration.
+struct Watcher<'a> {
+    folder: &'a RunFolder,
+    log: Log,
+    /// Why a checkpoint or the log could not be written.
+    failed: Option<Failure>,
+}
+
+impl Watcher<'_> {
+    fn look(&mut self, model: &Model, progress: &Progress) -> Control {
+        if let Err(failure) = self.write(model, progress) {
+            self.failed = Some(failure);
+            return Control::Stop;
+        }
+        let last = progress.iteration == progress.iterations || progress.converged;
+        if console::interrupted() && !last { Control::Stop } else { Control::Continue }
+    }
+
+    fn write(&mut self, model: &Model, progress: &Progress) -> Result<()> {
+        if progress.log || progress.validation.is_some() {
+            self.log.write(progress).map_err(|e| Failure::io(self.folder.path(), e))?;
+        }
+        if progress.save {
+            model.save(&self.folder.model(&checkpoint(progress.stage, progress.iteration)))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! Recordings, file by file.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use trajgan::data::ReadReport;
+use trajgan::{Dataset, Error, Movement};
+
+use super::{FileReport, spread};
+use crate::failure::{Failure, Result};
+use crate::settings::Settings;
+
+/// Of folders within folders, as the reader's.
+const MAX_DEPTH: usize = 8;
+/// Kinds of rejection that mean damage; others are movements left out on purpose.
+const DAMAGE: [&str; 3] = ["broken file", "broken line", "unknown kind of file"];
+/// Median steps outside of these, in ms, are hardly those of a pointer: other units?
+const STEPS_MS: [f64; 2] = [0.5, 500.0];
+
+/// Movements seen so far, as their numbers.
+type Seen = HashSet<Vec<u64>>;
+
+pub fn check(path: &Path, settings: &Settings) -> Result<Vec<FileReport>> {
+    let mut files = Vec::new();
+    if fs::metadata(path).map_err(|e| Failure::io(path, e))?.is_dir() {
+        list(path, 0, &mut files)?;
+    } else {
+        files.push(path.to_owned());
+    }
+    if files.is_empty() {
+        return Err(Error::format(path, "folder", "is empty, expected recordings").into());
+    }
+    let mut seen = Seen::new();
+    Ok(files.into_iter().map(|file| check_file(file, settings, &mut seen)).collect())
+}
+
+fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+    let mut paths: Vec<PathBuf> = entries.map_err(|e| Failure::io(folder, e))?.iter().map(|e| e.path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() && depth < MAX_DEPTH {
+            list(&path, depth + 1, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn check_file(path: PathBuf, settings: &Settings, seen: &mut Seen) -> FileReport {
+    let mut report = FileReport { path, ..FileReport::default() };
+    match Dataset::open(&report.path, &settings.read) {
+        Ok((data, read)) => {
+            describe(&mut report, data.movements(), seen);
+            rejected(&mut report, &read);
+        }
+        Err(error) => {
+            report.summary = "cannot be used".into();
+            report.unusable.push(error.to_string());
+        }
+    }
+    report
+}
+
+fn describe(report: &mut FileReport, movements: &[Movement], seen: &mut Seen) {
+    let all = || movements.iter().flat_map(|m| &m.points);
+    let mut lengths: Vec<f64> = movements.iter().map(|m| m.points.len() as f64).collect();
+    let mut durations: Vec<f64> = movements.iter().map(Movement::duration_ms).collect();
+    let mut distances: Vec<f64> = movements.iter().map(Movement::straight_distance).collect();
+    let steps = || movements.iter().flat_map(|m| m.points.windows(2));
+    let mut dts: Vec<f64> = steps().map(|p| p[1].t_ms - p[0].t_ms).collect();
+    let still = steps().filter(|p| p[0].x == p[1].x && p[0].y == p[1].y).count();
+    let whole = all().all(|p| p.t_ms.fract() == 0.0);
+    let pixels = all().all(|p| p.x.fract() == 0.0 && p.y.fract() == 0.0);
+    let copies = movements.iter().filter(|m| !seen.insert(numbers(m))).count();
+    let spreads = [spread(&mut lengths), spread(&mut durations), spread(&mut distances), spread(&mut dts)];
+    let [Some(lengths), Some(durations), Some(distances), Some(dts)] = spreads else { return };
+    let range = |values: &mut Vec<f64>| spread(values).unwrap_or_default();
+    let x = range(&mut all().map(|p| p.x).collect());
+    let y = range(&mut all().map(|p| p.y).collect());
+    report.fact("movements", movements.len());
+    for (name, values) in [
+        ("points", lengths),
+        ("duration_ms", durations),
+        ("distance_px", distances),
+        ("step_ms", dts),
+        ("x", x),
+        ("y", y),
+    ] {
+        report.fact(name, values.to_vec());
+    }
+    report.fact("rate_hz", 1000.0 / dts[1]);
+    report.fact("whole_ms", whole);
+    report.fact("whole_pixels", pixels);
+    report.fact("repeated_positions", still);
+    report.fact("duplicates", copies);
+    report.summary = format!(
+        "{} movements, {} to {} points, {:.0} to {:.0} px, {:.0} to {:.0} ms, {:.0} Hz ({} ms clock)",
+        movements.len(),
+        lengths[0],
+        lengths[2],
+        distances[0],
+        distances[2],
+        durations[0],
+        durations[2],
+        1000.0 / dts[1],
+        if whole { "whole" } else { "fractional" },
+    );
+    if !(STEPS_MS[0]..=STEPS_MS[1]).contains(&dts[1]) {
+        report.warnings.push(format!("the usual step is {} ms: are the times in milliseconds?", dts[1]));
+    }
+    if x[2] - x[0] <= 2.0 && y[2] - y[0] <= 2.0 {
+        let extent = format!("x {} to {}, y {} to {}", x[0], x[2], y[0], y[2]);
+        report.warnings.push(format!("{extent}: are the coordinates in pixels?"));
+    }
+    if copies > 0 {
+        report.warnings.push(format!("{copies} movements are the same as others"));
+    }
+}
+
+fn numbers(movement: &Movement) -> Vec<u64> {
+    let start = movement.points.first().copied().unwrap_or_default();
+    movement.points.iter().flat_map(|p| [p.x, p.y, p.t_ms - start.t_ms]).map(f64::to_bits).collect()
+}
+
+fn rejected(report: &mut FileReport, read: &ReadReport) {
+    if read.rejections() == 0 {
+        return;
+    }
+    report.fact("rejected", serde_json::json!(read.counts));
+    for (kind, count) in &read.counts {
+        let line = format!("{kind}: {count}");
+        let damage = DAMAGE.contains(&kind.as_str());
+        if damage { report.unusable.push(line) } else { report.warnings.push(format!("left out, {line}")) }
+    }
+    if let Some(first) = read.rejected.first() {
+        let list = if report.unusable.is_empty() { &mut report.warnings } else { &mut report.unusable };
+        list.push(format!("the first: {}", first.reason));
+    }
+}

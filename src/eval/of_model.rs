@@ -1,0 +1,89 @@
+//! A model against the test split of a data set.
+
+use super::obedience::Asked;
+use super::sequences::OwnedSequences;
+use super::{EvalOptions, FeatureSets, Inputs, Report, SummarySets, evaluate};
+use crate::config::{ConditionKind, DecoderKind};
+use crate::data::{Dataset, Movement, Point, Prepared, Scaler, Split};
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::sample::SampleOptions;
+
+impl Model {
+    /// Judges the model: as many movements as the test split of `data` has, asked for the same, against the test split,
+    /// and beside it real against real. The splits are those of training with the same data and config.
+    ///
+    /// # Errors
+    /// `State` for a model that has not trained or knows no pixels; as [`evaluate`] for too few movements.
+    pub fn evaluate(&self, data: &Dataset, options: &EvalOptions) -> Result<Report> {
+        let scaler = self.scaler("evaluate")?;
+        let prepared = data.prepare(self.config(), Some(scaler))?;
+        let (train, held_out) = (movements(&prepared.train, scaler)?, movements(&prepared.test, scaler)?);
+        let sampling = SampleOptions { seed: options.seed, threads: options.threads, ..SampleOptions::default() };
+        let (generated, summaries) = self.like(&prepared, &held_out, &sampling)?;
+        let z_real = self.encode(&held_out, options.threads)?;
+        let z_real: Vec<f32> = z_real.iter().copied().collect();
+        let (real_features, generated_features) =
+            (OwnedSequences::of_movements(&held_out, scaler)?, OwnedSequences::of_movements(&generated, scaler)?);
+        let asked = self.asked(&held_out);
+        let width = self.config().summary_dim;
+        let inputs = Inputs {
+            train: &train,
+            held_out: &held_out,
+            generated: &generated,
+            asked: asked.as_deref(),
+            features: Some(FeatureSets { real: real_features.view(), generated: generated_features.view() }),
+            summaries: Some(SummarySets { real: &z_real, generated: &summaries, width }),
+        };
+        evaluate(&inputs, options)
+    }
+
+    /// Movements asked for what the held-out ones are, and the summaries (n,S) that they were made from.
+    fn like(
+        &self,
+        prepared: &Prepared,
+        held_out: &[Movement],
+        options: &SampleOptions,
+    ) -> Result<(Vec<Movement>, Vec<f32>)> {
+        match self.config().decoder {
+            DecoderKind::ClosedLoop => {
+                let targets: Vec<[i32; 2]> = held_out.iter().map(|m| m.target().map(|x| x as i32)).collect();
+                Ok((self.walk(&targets, options)?, self.target_summaries(&targets, options)?))
+            }
+            DecoderKind::V6 => {
+                let scaler = self.scaler("evaluate")?;
+                let conditions = prepared.test.conditions();
+                let raw: Vec<f64> =
+                    conditions.chunks(self.config().condition_dim).flat_map(|c| scaler.unscale_condition(c)).collect();
+                let generated = self.generate(held_out.len(), Some(&raw), options)?;
+                Ok((generated, self.draw_summaries(conditions, options)?))
+            }
+        }
+    }
+
+    /// What each generated movement was asked to be, where that is a straight distance.
+    fn asked(&self, held_out: &[Movement]) -> Option<Vec<Asked>> {
+        let closed_loop = self.config().decoder == DecoderKind::ClosedLoop;
+        let straight = self.config().condition == ConditionKind::Straight && self.config().condition_dim == 1;
+        let ask = |m: &Movement| {
+            let [x, y] = m.target();
+            let target = closed_loop.then_some(Point { x, y, t_ms: 0.0 });
+            Asked { distance_px: m.straight_distance(), duration_ms: None, target }
+        };
+        (closed_loop || straight).then(|| held_out.iter().map(ask).collect())
+    }
+}
+
+/// The recordings of a split, or what its features say that they were.
+fn movements(split: &Split, scaler: &Scaler) -> Result<Vec<Movement>> {
+    let movement = |i: usize| match split.movement(i) {
+        Some(movement) => Ok(movement.clone()),
+        None => Movement::new(scaler.points(split.features(i))),
+    };
+    let all: Result<Vec<Movement>> = (0..split.len()).filter(|&i| split.length(i) >= 3).map(movement).collect();
+    match all {
+        Ok(all) if all.len() == split.len() => Ok(all),
+        Ok(all) => Err(Error::argument("movements of 3 points or more", all.len(), format!("all {}", split.len()))),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,434 @@
+//! A movement from A to B in pixels: exact ends, own length and timing.
+
+use super::SampleOptions;
+use crate::config::DecoderKind;
+use crate::data::steps::condition;
+use crate::data::{Movement, Point};
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::model::critic::CriticTrace;
+use crate::rng::{Rng, Stream};
+
+/// How paths are drawn. 0 or None switches an option off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PathOptions {
+    pub seed: u64,
+    /// Index of the first path: path i is a function of (model, seed, i, ends, options).
+    pub first: u64,
+    /// Summaries drawn for each path, of which a lottery weighted by the critic keeps one. 1: no lottery.
+    pub candidates: u32,
+    /// Factor on all times.
+    pub duration_scale: f64,
+    /// Resamples to this many points a second.
+    pub polling_hz: f64,
+    /// Rounds every point to whole pixels; the ends are then the rounded ones.
+    pub integer_pixels: bool,
+    /// left, top, right, bottom (px): a rectangle that the path does not leave.
+    pub bounds: Option<[f64; 4]>,
+    /// Bounds on the duration, after duration_scale.
+    pub min_duration_ms: f64,
+    pub max_duration_ms: f64,
+    pub step_temperature: f64,
+    pub time_temperature: f64,
+    /// 0: one per core. The result does not depend on it.
+    pub threads: usize,
+}
+
+impl Default for PathOptions {
+    fn default() -> Self {
+        PathOptions {
+            seed: 0,
+            first: 0,
+            candidates: 1,
+            duration_scale: 1.0,
+            polling_hz: 0.0,
+            integer_pixels: true,
+            bounds: None,
+            min_duration_ms: 0.0,
+            max_duration_ms: 0.0,
+            step_temperature: 1.0,
+            time_temperature: 1.0,
+            threads: 1,
+        }
+    }
+}
+
+/// A path and how it came about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Path {
+    /// From A at 0 ms to B.
+    pub points: Vec<Point>,
+    /// The distance is outside what the model has learnt: it was drawn at the nearest that is not, and scaled.
+    pub scaled: bool,
+    /// The path had to be bent to stay in bounds, or stretched to keep to a duration.
+    pub forced: bool,
+}
+
+/// Times that a path is drawn again because it leaves its bounds or has no extent.
+const TRIES: u64 = 8;
+
+/// Softmax temperature of the critic's lottery, in standard deviations of the candidates' scores.
+const LOTTERY_TEMPERATURE: f64 = 1.0;
+
+/// From and to, in pixels.
+pub type Ends = [[f64; 2]; 2];
+
+impl Model {
+    /// One path; see [`Model::paths`].
+    pub fn path(&self, from: [f64; 2], to: [f64; 2], options: &PathOptions) -> Result<Path> {
+        let mut paths = self.paths(&[[from, to]], options)?;
+        paths.pop().ok_or(Error::Argument { name: "ends".into(), got: "none".into(), expected: "one pair".into() })
+    }
+
+    /// A path for every pair of ends, at least 1 px apart. It begins at A at 0 ms, ends exactly at B, and time rises
+    /// strictly.
+    ///
+    /// # Errors
+    /// As [`Model::generate`]; `Argument` for ends that are less than a pixel apart, out of bounds or not finite.
+    pub fn paths(&self, ends: &[Ends], options: &PathOptions) -> Result<Vec<Path>> {
+        options.check()?;
+        let ends: Vec<Ends> = ends.iter().enumerate().map(|(i, e)| options.ends(i, *e)).collect::<Result<_>>()?;
+        let mut paths: Vec<Option<Path>> = vec![None; ends.len()];
+        for attempt in 0..=TRIES {
+            let open: Vec<usize> = (0..ends.len()).filter(|&i| paths[i].is_none()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let wanted: Vec<(u64, Ends)> =
+                open.iter().map(|&i| (options.first.wrapping_add(i as u64), ends[i])).collect();
+            let drawn = self.attempt(&wanted, attempt, options)?;
+            for ((&i, drawn), (_, ends)) in open.iter().zip(drawn).zip(&wanted) {
+                paths[i] = options.finish(drawn, ends, attempt == TRIES);
+            }
+        }
+        let missing = || {
+            let problem = "the model's movements have no extent: it has not learnt enough".to_string();
+            Error::State { call: "path", problem }
+        };
+        paths.into_iter().map(|path| path.ok_or_else(missing)).collect()
+    }
+
+    /// Distances (px) between which the model has learnt.
+    fn learnt_distances(&self) -> Result<(f64, f64)> {
+        let data = self.known_data("path")?;
+        Ok(match self.config().decoder {
+            DecoderKind::ClosedLoop => {
+                let distances = data.conditions.chunks_exact(2).map(|t| f64::from(t[0]).hypot(f64::from(t[1])));
+                distances.fold((f64::INFINITY, 1.0), |(low, high), d| (low.min(d), d.max(high)))
+            }
+            DecoderKind::V6 => {
+                let scaler = self.scaler("path")?;
+                (scaler.condition_min[0], scaler.condition_max[0])
+            }
+        })
+    }
+
+    /// Movements for samples and their ends, before they are laid onto the ends.
+    fn attempt(&self, wanted: &[(u64, Ends)], attempt: u64, options: &PathOptions) -> Result<Vec<Drawn>> {
+        let mut drawn = Vec::with_capacity(wanted.len());
+        let (mut targets, mut samples) = (Vec::new(), Vec::new());
+        for &(sample, ends) in wanted {
+            let (target, scaled) = self.target(way(&ends))?;
+            targets.push(target);
+            samples.push(self.lottery(sample, attempt, target, options)?);
+            drawn.push(Drawn { movement: Movement::default(), scaled });
+        }
+        for (movement, drawn) in self.movements(&samples, &targets, options)?.into_iter().zip(&mut drawn) {
+            drawn.movement = movement;
+        }
+        Ok(drawn)
+    }
+
+    fn movements(&self, samples: &[u64], targets: &[[i32; 2]], options: &PathOptions) -> Result<Vec<Movement>> {
+        let one = |sample: u64| SampleOptions {
+            seed: options.seed,
+            first: sample,
+            step_temperature: options.step_temperature,
+            time_temperature: options.time_temperature,
+            threads: options.threads,
+            ..SampleOptions::default()
+        };
+        // Runs of consecutive samples are one batch; a retry or a lottery breaks them.
+        let mut movements = Vec::with_capacity(samples.len());
+        let mut start = 0;
+        while start < samples.len() {
+            let run =
+                (start..samples.len()).take_while(|&i| samples[i] == samples[start].wrapping_add((i - start) as u64));
+            let end = start + run.count();
+            let part = &targets[start..end];
+            movements.extend(match self.config().decoder {
+                DecoderKind::ClosedLoop => self.walk(part, &one(samples[start]))?,
+                DecoderKind::V6 => {
+                    let distances: Vec<f64> = part.iter().map(|t| f64::from(t[0]).hypot(f64::from(t[1]))).collect();
+                    self.generate(part.len(), Some(&distances), &one(samples[start]))?
+                }
+            });
+            start = end;
+        }
+        Ok(movements)
+    }
+
+    /// Where a walk has to go for a way: whole pixels at a distance that the model has learnt, and whether that is another.
+    fn target(&self, way: [f64; 2]) -> Result<([i32; 2], bool)> {
+        let (low, high) = self.learnt_distances()?;
+        let distance = way[0].hypot(way[1]);
+        let scale = distance.clamp(low.max(1.0), high.max(1.0)) / distance;
+        Ok((way.map(|x| (x * scale).round() as i32), (scale - 1.0).abs() > 1e-9))
+    }
+
+    /// The ends, sample and target of a stream, which are those of a path that is not drawn again.
+    pub(super) fn stream_start(&self, ends: Ends, options: &PathOptions) -> Result<(Ends, u64, [i32; 2])> {
+        options.check()?;
+        let ends = options.ends(0, ends)?;
+        let (target, _) = self.target(way(&ends))?;
+        Ok((ends, self.lottery(options.first, 0, target, options)?, target))
+    }
+
+    /// Which sample index a path takes: of the candidates, one by lot, the better the critic likes it the likelier.
+    fn lottery(&self, sample: u64, attempt: u64, target: [i32; 2], options: &PathOptions) -> Result<u64> {
+        let candidates = u64::from(options.candidates);
+        // Attempts and candidates have index ranges of their own, far from the samples'.
+        let index = |k: u64| if attempt == 0 && k == 0 { sample } else { sample ^ (attempt * 4096 + k) << 40 };
+        if candidates <= 1 {
+            return Ok(index(0));
+        }
+        let condition = self.target_condition(target.map(f64::from))?;
+        let mut scores = Vec::with_capacity(options.candidates as usize);
+        let norms = {
+            let mut buffers = self.buffers.clone();
+            self.networks.critic.normalise(&self.weights.params, &mut buffers, false)
+        };
+        for k in 0..candidates {
+            let first = SampleOptions { seed: options.seed, first: index(k), ..SampleOptions::default() };
+            let z = self.draw_summaries(&condition, &first)?;
+            let mut trace = CriticTrace::default();
+            self.networks.critic.forward(&self.weights, &norms, &z, &condition, &mut trace);
+            scores.push(f64::from(trace.score[0]));
+        }
+        let mean = scores.iter().sum::<f64>() / candidates as f64;
+        let deviation = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / candidates as f64).sqrt();
+        let tickets: Vec<f64> =
+            scores.iter().map(|s| ((s - mean) / (LOTTERY_TEMPERATURE * deviation).max(1e-12)).exp()).collect();
+        let mut left = Rng::new(options.seed, Stream::PathLottery, index(0)).unit() * tickets.iter().sum::<f64>();
+        let winner = tickets.iter().position(|ticket| {
+            left -= ticket;
+            left < 0.0
+        });
+        Ok(index(winner.map_or(0, |k| k as u64)))
+    }
+
+    /// What generator and critic see of a target.
+    fn target_condition(&self, target: [f64; 2]) -> Result<Vec<f32>> {
+        match self.config().decoder {
+            DecoderKind::ClosedLoop => Ok(condition(target).to_vec()),
+            DecoderKind::V6 => Ok(self.scaler("path")?.scale_condition(&[target[0].hypot(target[1])])),
+        }
+    }
+}
+
+fn way([from, to]: &Ends) -> [f64; 2] {
+    [to[0] - from[0], to[1] - from[1]]
+}
+
+/// A movement on its own, from (0, 0).
+struct Drawn {
+    movement: Movement,
+    scaled: bool,
+}
+
+impl PathOptions {
+    fn check(&self) -> Result<()> {
+        let positive = [
+            ("duration_scale", self.duration_scale),
+            ("step_temperature", self.step_temperature),
+            ("time_temperature", self.time_temperature),
+        ];
+        for (name, value) in positive {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Error::argument(name, value, "a number above 0"));
+            }
+        }
+        if !(1..=4096).contains(&self.candidates) {
+            return Err(Error::argument("candidates", self.candidates, "1 to 4096"));
+        }
+        if self.polling_hz != 0.0 && !(60.0..=8000.0).contains(&self.polling_hz) {
+            return Err(Error::argument("polling_hz", self.polling_hz, "60 to 8000, or 0 for off"));
+        }
+        let (low, high) = (self.min_duration_ms, self.max_duration_ms);
+        let finite = [low, high].iter().all(|d| *d >= 0.0 && d.is_finite());
+        if !finite || (high > 0.0 && high < low) {
+            let expected = "0 or more, the longest not below the shortest";
+            return Err(Error::argument("min_duration_ms, max_duration_ms", format!("{low}, {high}"), expected));
+        }
+        match self.bounds {
+            Some([l, t, r, b])
+                if !(l.is_finite() && t.is_finite() && r >= l && b >= t && r.is_finite() && b.is_finite()) =>
+            {
+                Err(Error::argument("bounds", format!("{:?}", [l, t, r, b]), "left <= right, top <= bottom"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The ends that the path gets.
+    fn ends(&self, i: usize, ends: Ends) -> Result<Ends> {
+        let ends = if self.integer_pixels { ends.map(|p| p.map(f64::round)) } else { ends };
+        let [a, b] = ends;
+        if !ends.iter().flatten().all(|x| x.is_finite() && x.abs() <= 1e6) {
+            return Err(Error::argument(format!("ends[{i}]"), format!("{ends:?}"), "within 1000000 px of 0"));
+        }
+        let distance = (b[0] - a[0]).hypot(b[1] - a[1]);
+        if distance < 1.0 {
+            return Err(Error::argument(format!("distance of ends[{i}]"), distance, "1 px or more"));
+        }
+        if !ends.iter().all(|&p| self.inside(p)) {
+            return Err(Error::argument(format!("ends[{i}]"), format!("{ends:?}"), "inside the bounds"));
+        }
+        Ok(ends)
+    }
+
+    fn inside(&self, [x, y]: [f64; 2]) -> bool {
+        self.bounds.is_none_or(|[l, t, r, b]| (l..=r).contains(&x) && (t..=b).contains(&y))
+    }
+
+    /// Lays a movement onto its ends. None: it has to be drawn again, unless it is the last try.
+    fn finish(&self, drawn: Drawn, ends: &Ends, last: bool) -> Option<Path> {
+        let Drawn { movement, scaled } = drawn;
+        let mut points = lay(&movement.points, ends)?;
+        let duration = points.last().map_or(0.0, |p| p.t_ms);
+        let wanted = (duration * self.duration_scale).max(self.min_duration_ms).min(if self.max_duration_ms > 0.0 {
+            self.max_duration_ms
+        } else {
+            f64::INFINITY
+        });
+        let stretched = (wanted - duration * self.duration_scale).abs() > 1e-9;
+        if stretched && !last {
+            return None;
+        }
+        let factor = if stretched { wanted / duration } else { self.duration_scale };
+        points.iter_mut().for_each(|p| p.t_ms *= factor);
+        if self.polling_hz > 0.0 {
+            points = resample(&points, 1000.0 / self.polling_hz);
+        }
+        if self.integer_pixels {
+            points.iter_mut().for_each(|p| (p.x, p.y) = (p.x.round(), p.y.round()));
+        }
+        let outside = points.iter().any(|p| !self.inside([p.x, p.y]));
+        if outside && !last {
+            return None;
+        }
+        if let (true, Some([l, t, r, b])) = (outside, self.bounds) {
+            points.iter_mut().for_each(|p| (p.x, p.y) = (p.x.clamp(l, r), p.y.clamp(t, b)));
+        }
+        Some(Path { points, scaled, forced: stretched || outside })
+    }
+}
+
+/// The similarity that sends (0, 0) to A and a target to B.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Similarity {
+    from: [f64; 2],
+    /// Way over target, as complex numbers; exactly 1 where they are the same.
+    turn: [f64; 2],
+}
+
+impl Similarity {
+    /// None if there is no way to the target.
+    pub fn new(ends: &Ends, [x, y]: [f64; 2]) -> Option<Similarity> {
+        let (way, square) = (way(ends), x * x + y * y);
+        let turn = [(way[0] * x + way[1] * y) / square, (way[1] * x - way[0] * y) / square];
+        let turn = if way == [x, y] { [1.0, 0.0] } else { turn };
+        (square >= 1.0).then_some(Similarity { from: ends[0], turn })
+    }
+
+    pub fn apply(&self, x: f64, y: f64) -> [f64; 2] {
+        let [u, v] = self.turn;
+        [self.from[0] + x * u - y * v, self.from[1] + x * v + y * u]
+    }
+
+    pub fn inverse(&self, p: [f64; 2]) -> [f64; 2] {
+        let ([u, v], x, y) = (self.turn, p[0] - self.from[0], p[1] - self.from[1]);
+        let square = u * u + v * v;
+        [(x * u + y * v) / square, (y * u - x * v) / square]
+    }
+}
+
+/// The movement by the similarity that sends its first point to A and its last to B; None if it has no extent.
+fn lay(points: &[Point], ends: &Ends) -> Option<Vec<Point>> {
+    let (first, last) = (points.first()?, points.last()?);
+    let similarity = Similarity::new(ends, [last.x - first.x, last.y - first.y])?;
+    let lay = |p: &Point| {
+        let [x, y] = similarity.apply(p.x - first.x, p.y - first.y);
+        Point { x, y, t_ms: p.t_ms - first.t_ms }
+    };
+    let mut laid: Vec<Point> = points.iter().map(lay).collect();
+    let end = laid.len() - 1;
+    for (k, [x, y]) in [(0, ends[0]), (end, ends[1])] {
+        (laid[k].x, laid[k].y) = (x, y);
+    }
+    Some(laid)
+}
+
+/// Points every `interval` ms and the last one: a cubic through the given ones (Catmull-Rom, uneven times).
+fn resample(points: &[Point], interval: f64) -> Vec<Point> {
+    let Some(&last) = points.last() else { return Vec::new() };
+    // The last interval is between one half and one and a half.
+    let count = ((last.t_ms / interval - 0.5).ceil() as usize).max(1);
+    let slope = |k: usize, value: fn(&Point) -> f64| {
+        let (before, after) = (&points[k.saturating_sub(1)], &points[(k + 1).min(points.len() - 1)]);
+        (value(after) - value(before)) / (after.t_ms - before.t_ms)
+    };
+    let mut k = 0;
+    let mut out: Vec<Point> = (0..count)
+        .map(|i| {
+            let t_ms = i as f64 * interval;
+            while k + 2 < points.len() && points[k + 1].t_ms <= t_ms {
+                k += 1;
+            }
+            let (a, b) = (&points[k], &points[k + 1]);
+            let (span, u) = (b.t_ms - a.t_ms, (t_ms - a.t_ms) / (b.t_ms - a.t_ms));
+            let cubic = |value: fn(&Point) -> f64| {
+                let (m0, m1) = (slope(k, value) * span, slope(k + 1, value) * span);
+                let (u2, u3) = (u * u, u * u * u);
+                (2.0 * u3 - 3.0 * u2 + 1.0) * value(a)
+                    + (u3 - 2.0 * u2 + u) * m0
+                    + (3.0 * u2 - 2.0 * u3) * value(b)
+                    + (u3 - u2) * m1
+            };
+            Point { x: cubic(|p| p.x), y: cubic(|p| p.y), t_ms }
+        })
+        .collect();
+    out.push(last);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(list: &[(f64, f64, f64)]) -> Vec<Point> {
+        list.iter().map(|&(x, y, t_ms)| Point { x, y, t_ms }).collect()
+    }
+
+    #[test]
+    fn a_path_is_laid_onto_its_ends() {
+        let movement = points(&[(0.0, 0.0, 0.0), (5.0, 5.0, 10.0), (10.0, 0.0, 25.0)]);
+        let laid = lay(&movement, &[[100.0, 50.0], [110.0, 50.0]]).unwrap();
+        assert_eq!(laid, points(&[(100.0, 50.0, 0.0), (105.0, 55.0, 10.0), (110.0, 50.0, 25.0)]));
+        let turned = lay(&movement, &[[1.0, 1.0], [1.0, 21.0]]).unwrap();
+        assert_eq!((turned[1].x, turned[1].y), (-9.0, 11.0));
+        assert!(lay(&points(&[(0.0, 0.0, 0.0), (0.1, 0.0, 5.0)]), &[[0.0; 2], [9.0, 9.0]]).is_none());
+    }
+
+    #[test]
+    fn resampling_keeps_ends_and_order() {
+        let path = points(&[(0.0, 0.0, 0.0), (3.0, 1.0, 16.0), (9.0, 2.0, 31.0), (10.0, 2.0, 90.0)]);
+        for interval in [0.125, 1.0, 8.0, 16.0] {
+            let out = resample(&path, interval);
+            assert_eq!((out[0], out[out.len() - 1]), (path[0], path[3]));
+            assert!(out.windows(2).all(|p| p[1].t_ms > p[0].t_ms));
+            let steps = out[..out.len() - 1].windows(2).all(|p| (p[1].t_ms - p[0].t_ms - interval).abs() < 1e-9);
+            assert!(steps, "{interval}");
+        }
+    }
+}
