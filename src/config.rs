@@ -416,18 +416,25 @@ impl Config {
             ("lambda_gp", self.lambda_gp),
             ("lambda_fm", self.lambda_fm),
             ("stage1_threshold", self.stage1_threshold),
-            ("stage1_weight_decay", self.stage1_weight_decay),
             ("summary_noise", self.summary_noise),
-            ("stage2_weight_decay", self.stage2_weight_decay),
-            ("lr_step_gamma", self.lr_step_gamma),
-            ("lr_plateau_factor", self.lr_plateau_factor),
-            ("augment_mirror_share", self.augment_mirror_share),
             ("augment_noise", self.augment_noise),
             ("quality_z", self.quality_z),
         ];
         for (name, value) in not_negative {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(Error::argument(name, value, "0 or more"));
+            }
+        }
+        let shares = [
+            ("augment_mirror_share", self.augment_mirror_share),
+            ("stage1_weight_decay", self.stage1_weight_decay),
+            ("stage2_weight_decay", self.stage2_weight_decay),
+            ("lr_step_gamma", self.lr_step_gamma),
+            ("lr_plateau_factor", self.lr_plateau_factor),
+        ];
+        for (name, value) in shares {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Error::argument(name, value, "0 to 1"));
             }
         }
         let intervals = [

@@ -29,7 +29,7 @@ impl Model {
         let mut batches = LengthAware::new(&data.train.lengths(), c.batch_size, options.seed);
         let validation = source.validation();
         let mut waste = Waste::default();
-        let mut schedule = schedule(&c, self.stages[0].schedule.take());
+        let mut schedule = schedule(&c, self.stages[0].schedule.clone());
         let clock = Clock::new(self.stages[0].iteration);
         let mut converged = self.stages[0].early_stop.converged(c.stage1_patience);
         while self.stages[0].iteration < c.stage1_iterations && !converged {
@@ -59,6 +59,8 @@ impl Model {
             let due = state.iteration.is_multiple_of(c.eval_interval) && validation.rows() > 0;
             let learner = self.stage1_learner();
             let validation = due.then(|| stage.evaluate(&mut pool, &learner, &c, &validation));
+            // Evaluation can fail where training did not, and a file holds finite numbers only.
+            let validation = validation.filter(|losses| losses.iter().all(|x| x.is_finite()));
             let (iterations, rate) = (c.stage1_iterations, at.rate);
             let done = Done { stage: Stage::Autoencoder, iterations, converged, rate, validation };
             self.report(&clock, done, on_progress)?;

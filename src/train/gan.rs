@@ -31,7 +31,9 @@ impl Model {
         let mut stage = Stage2::default();
         let clock = Clock::new(self.stages[1].iteration);
         let generator_range = self.networks.generator_range.clone();
-        if c.generator_average > 0.0 && self.average.is_empty() {
+        if c.generator_average == 0.0 {
+            self.average.clear(); // of an earlier call: samples come from the weights as they are
+        } else if self.average.is_empty() {
             self.average = self.weights.params[generator_range.clone()].to_vec();
         }
         while self.stages[1].iteration < c.stage2_iterations {
