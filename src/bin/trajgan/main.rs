@@ -2,11 +2,13 @@
 
 mod console;
 mod demo;
+mod evaluate;
 mod export;
 mod failure;
 mod generate;
 mod inspect;
 mod output;
+mod path;
 mod prepare;
 mod recordings;
 mod resume;
@@ -44,6 +46,8 @@ enum Command {
     Train(train::Args),
     Resume(resume::Args),
     Generate(generate::Args),
+    Path(path::Args),
+    Evaluate(evaluate::Args),
     Inspect(inspect::Args),
     Export(export::Args),
     #[command(subcommand)]
@@ -62,6 +66,8 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Resume(args) => resume::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Path(args) => path::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Runs(command) => runs::run(&command),

@@ -1,0 +1,65 @@
+//! `evaluate`: how close a model's movements are to recordings it has not seen.
+
+use std::path::{Path, PathBuf};
+
+use trajgan::Dataset;
+use trajgan::data::ReadOptions;
+use trajgan::eval::EvalOptions;
+use trajgan::files::write_whole;
+
+use crate::console::{Console, say};
+use crate::failure::{Failure, Result};
+use crate::{recordings, run_folder};
+
+/// Judge a model's movements against held-out recordings, beside real against real
+#[derive(clap::Args)]
+#[command(after_help = "Give the data that the model was trained on: the test split is what it has not seen.
+
+Examples:
+  trajgan evaluate --model checkpoints/run_20260131_120000 recordings/ --html report.html
+  trajgan evaluate --model my.safetensors recordings.jsonl --quick --json")]
+pub struct Args {
+    /// Recordings or a folder of arrays, as for train
+    data: PathBuf,
+    /// Model file, or a run folder for its newest
+    #[arg(long)]
+    model: PathBuf,
+    /// Fewer movements, permutations and runs
+    #[arg(long)]
+    quick: bool,
+    /// Also write a page with pictures
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Same seed, same report
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// CPU threads, 0 for one per core; the result does not depend on it
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let console = Console { json: args.json };
+    let (path, model) = run_folder::load(&args.model)?;
+    let (data, report) = Dataset::open(&args.data, &ReadOptions::default())?;
+    recordings::rejections(&report, console);
+    console.line(&format!("{} against the test split of {}", path.display(), args.data.display()));
+    let options = EvalOptions { seed: args.seed, threads: args.threads, quick: args.quick };
+    let report = model.evaluate(&data, &options)?;
+    if let Some(html) = &args.html {
+        write(html, &report.to_html())?;
+        console.line(&format!("Pictures: {}", html.display()));
+    }
+    say(&if args.json { report.to_json()? } else { report.to_text() });
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if path.extension().is_none_or(|e| e != "html") {
+        return Err(Failure::Usage(format!("{}: expected a name in .html", path.display())));
+    }
+    Ok(write_whole(path, |out| out.write_all(text.as_bytes()))?)
+}
