@@ -303,7 +303,6 @@ impl Config {
             generator_average: 0.998,
             stage2_iterations: 5000,
             stage2_batch_size: 128,
-            augment_mirror_share: 0.6,
             ..Config::default()
         };
         match preset {

@@ -114,15 +114,15 @@ fn write_recordings(path: &Path, movements: &[Movement]) -> Result<()> {
 }
 
 fn tell(console: Console, model: &Path, csv: &Path, sets: [&[Movement]; 2]) {
-    let mean =
-        |set: &[Movement], of: &dyn Fn(&Movement) -> f64| set.iter().map(of).sum::<f64>() / set.len().max(1) as f64;
+    let mean = |set: &[Movement], of: fn(&Movement) -> f64| set.iter().map(of).sum::<f64>() / set.len().max(1) as f64;
     console.line("");
     console.line(&format!("{:32} {:>10} {:>10}", "mean of", "recorded", "made"));
-    let rows: [(&str, &dyn Fn(&Movement) -> f64); 4] = [
-        ("points", &|m| m.points.len() as f64),
-        ("duration, ms", &|m| m.duration_ms()),
-        ("straight line, px", &|m| m.straight_distance()),
-        ("way over straight line", &|m| m.path_length() / m.straight_distance().max(1.0)),
+    type Measure = fn(&Movement) -> f64;
+    let rows: [(&str, Measure); 4] = [
+        ("points", |m| m.points.len() as f64),
+        ("duration, ms", |m| m.duration_ms()),
+        ("straight line, px", |m| m.straight_distance()),
+        ("way over straight line", |m| m.path_length() / m.straight_distance().max(1.0)),
     ];
     for (name, of) in rows {
         console.line(&format!("{name:32} {:>10.2} {:>10.2}", mean(sets[0], of), mean(sets[1], of)));
