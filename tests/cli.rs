@@ -109,13 +109,15 @@ fn path(value: &Value) -> PathBuf {
 #[test]
 fn every_command_has_help_with_an_example() {
     let folder = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 13] = [
         &[],
         &["prepare"],
         &["validate"],
         &["train"],
         &["resume"],
         &["generate"],
+        &["path"],
+        &["evaluate"],
         &["inspect"],
         &["export"],
         &["runs", "list"],
@@ -261,6 +263,34 @@ fn the_closed_loop_decoder_ends_at_the_distance_asked_for() {
     assert!(shown.contains("Direct: "), "{shown}");
     let line = refused(folder, &["train", "prepared", "--decoder", "closed-loop", "--set", "max_seq_len=48"], 2);
     assert!(line.contains("arrays of features"), "{line}");
+}
+
+#[test]
+fn path_and_evaluate_use_a_model() {
+    let folder = workplace();
+    let folder = folder.path();
+    let model =
+        train(folder, &["--decoder", "closed-loop", "--iterations", "15"])["model"].as_str().unwrap().to_owned();
+    let args = ["path", "100,200", "-50,350", "--model", &model, "--count", "3", "--polling", "125"];
+    let paths = json(folder, &args);
+    for p in paths.as_array().unwrap() {
+        let ends = |name: &str| {
+            let v = p[name].as_array().unwrap();
+            (v[0].as_f64().unwrap(), v[v.len() - 1].as_f64().unwrap())
+        };
+        assert_eq!((ends("x"), ends("y"), ends("t").0), ((100.0, -50.0), (200.0, 350.0), 0.0));
+    }
+    assert_eq!(paths.as_array().unwrap().len(), 3);
+    assert!(good(folder, &args).starts_with("movement,t_ms,x,y\n0,0,100,200\n"));
+    assert!(refused(folder, &["path", "100", "200,1", "--model", &model], 2).contains("2 numbers"));
+    assert!(refused(folder, &["path", "1,1", "9,9", "--model", &model, "--bounds", "2,2,5,5"], 2).contains("bounds"));
+
+    let evaluate = ["evaluate", "recordings.jsonl", "--model", &model, "--quick"];
+    let report = json(folder, &[&evaluate[..], &["--html", "report.html"]].concat());
+    assert!(report.is_object() && fs::read_to_string(folder.join("report.html")).unwrap().contains("</html>"));
+    assert!(good(folder, &evaluate).lines().count() > 10);
+    refused(folder, &[&evaluate[..], &["--html", "report.txt"]].concat(), 2);
+    refused(folder, &["evaluate", "nowhere", "--model", &model], 2);
 }
 
 fn check_npz(folder: &Path, model: &str, movements: &[Value]) {
