@@ -483,15 +483,13 @@ fn interrupted(folder: &Path, args: &[&str], after: usize) -> String {
 
 /// Both stages: stopped twice by Ctrl-C and resumed each time, the final file is that of a run which was not stopped.
 #[cfg(unix)]
-#[test]
-fn an_interrupted_run_resumes_to_the_same_bits() {
+fn check_resume(decoder: &str) {
     let folder = workplace();
     let folder = folder.path();
-    let options = ["--config", "small.toml", "--iterations", "400", "--set", "augment_mirror=false", "--seed", "11"];
-    let train = [&["train", "recordings.jsonl", "--name"], &["whole"][..], &options].concat();
-    good(folder, &train);
-    let stopped = [&["train", "recordings.jsonl", "--name"], &["stopped"][..], &options, &["--threads", "2"]].concat();
-    let said = interrupted(folder, &stopped, 3);
+    let options = ["--config", "small.toml", "--decoder", decoder, "--iterations", "400", "--seed", "11"];
+    let train = ["train", "recordings.jsonl", "--name"];
+    good(folder, &[&train[..], &["whole"], &options].concat());
+    let said = interrupted(folder, &[&train[..], &["stopped"], &options, &["--threads", "2"]].concat(), 3);
     assert!(said.contains("stage1_iter"), "{said}");
     let said = interrupted(folder, &["resume", "checkpoints/stopped", "--threads", "1"], 40);
     assert!(said.contains("stage2_iter"), "{said}");
@@ -501,7 +499,7 @@ fn an_interrupted_run_resumes_to_the_same_bits() {
     good(elsewhere.path(), &["resume", run.to_str().unwrap()]);
     let read = |run: &str, name: &str| fs::read(folder.join("checkpoints").join(run).join(name)).unwrap();
     for name in ["stage1_final.safetensors", "stage2_final.safetensors", "final.safetensors"] {
-        assert!(read("whole", name) == read("stopped", name), "{name} differs");
+        assert!(read("whole", name) == read("stopped", name), "{decoder}: {name} differs");
     }
     // Other data is not taken for the same.
     let mut lines = fs::read_to_string(folder.join("recordings.jsonl")).unwrap();
@@ -510,6 +508,18 @@ fn an_interrupted_run_resumes_to_the_same_bits() {
     let more = ["resume", "checkpoints/stopped", "--iterations", "410"];
     assert!(refused(folder, &more, 2).contains("--other-data"));
     good(folder, &[&more[..], &["--other-data"]].concat());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_v6_run_resumes_to_the_same_bits() {
+    check_resume("v6");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_closed_loop_run_resumes_to_the_same_bits() {
+    check_resume("closed-loop");
 }
 
 /// A stage of its own, on top of another run's first.
