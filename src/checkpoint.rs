@@ -12,7 +12,7 @@ use crate::data::{LengthModel, Scaler, StepCodec};
 use crate::error::{Error, Result};
 use crate::files::{FORMAT_KEY, Tensor, TensorFile, Values};
 use crate::model::{DataModel, Device, Model, StageState};
-use crate::nn::optim::Moments;
+use crate::nn::optim::{Moments, Schedule};
 
 /// Of this version's files. A file with a higher number is refused.
 const FORMAT: u64 = 1;
@@ -27,6 +27,8 @@ struct Metadata {
     stages: [StageState; 2],
     /// Steps that the optimisers of autoencoder, generator and critic have taken.
     optimizer_steps: [u64; 3],
+    /// The generator's average is in the file.
+    averaged: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,6 +44,9 @@ struct DataMetadata {
 struct Format {
     format: u64,
 }
+
+/// More than any training does; counters that come from a file must not overflow.
+const MOST_ITERATIONS: u64 = 1 << 48;
 
 const CONDITIONS: &str = "data.conditions";
 const AVERAGE: &str = "train.generator.average";
@@ -99,6 +104,7 @@ impl Model {
             data,
             stages,
             optimizer_steps: if training { self.moments.each_ref().map(|m| m.steps) } else { [0; 3] },
+            averaged: training && !self.average.is_empty(),
         };
         let json =
             serde_json::to_string(&metadata).map_err(|e| Error::argument("model", e, "one that JSON can hold"))?;
@@ -125,7 +131,7 @@ impl Model {
         let mut reader = Reader { path, file };
         let mut model = reader.model(metadata.config, device)?;
         if let Some(data) = metadata.data {
-            let conditions = reader.take(CONDITIONS, None)?;
+            let conditions = reader.conditions(&model.config)?;
             model.data = Some(reader.data(&model.config, data, conditions)?);
         }
         model.stages = metadata.stages;
@@ -133,13 +139,21 @@ impl Model {
         let ranges = [&model.networks.autoencoder_range, &model.networks.generator_range, &model.networks.critic_range];
         for (i, (name, range)) in MOMENTS.iter().zip(ranges).enumerate() {
             let steps = metadata.optimizer_steps[i];
+            if steps > MOST_ITERATIONS {
+                return reader
+                    .fail("metadata.trajgan.optimizer_steps", format!("{steps}, expected up to {MOST_ITERATIONS}"));
+            }
             if steps > 0 {
                 let m = reader.take(&format!("train.{name}.m"), Some(&[range.len()]))?;
                 let v = reader.take(&format!("train.{name}.v"), Some(&[range.len()]))?;
+                if let Some(at) = v.iter().position(|&v| v < 0.0) {
+                    return reader
+                        .fail(&format!("train.{name}.v"), format!("number {at} is {}, expected 0 or more", v[at]));
+                }
                 model.moments[i] = Moments { m, v, steps };
             }
         }
-        if reader.file.tensors.contains_key(AVERAGE) {
+        if metadata.averaged {
             model.average = reader.take(AVERAGE, Some(&[model.networks.generator_range.len()]))?;
         }
         reader.finish()?;
@@ -219,12 +233,17 @@ impl Reader<'_> {
         Ok(model)
     }
 
-    fn data(&self, config: &Config, data: DataMetadata, conditions: Vec<f32>) -> Result<DataModel> {
+    /// (n,columns), 1 row or more.
+    fn conditions(&mut self, config: &Config) -> Result<Vec<f32>> {
         let columns = DataModel::condition_columns(config);
-        if conditions.is_empty() || !conditions.len().is_multiple_of(columns) {
-            let expected = format!("rows of {columns}");
-            return self.fail(CONDITIONS, format!("{} numbers, expected {expected}", conditions.len()));
+        match self.file.tensors.get(CONDITIONS).map(|t| t.shape.clone()).as_deref() {
+            Some(&[rows, width]) if width == columns && rows > 0 => self.take(CONDITIONS, Some(&[rows, width])),
+            Some(shape) => self.fail(CONDITIONS, format!("shape {shape:?}, expected rows of {columns}")),
+            None => self.fail(CONDITIONS, "missing"),
         }
+    }
+
+    fn data(&self, config: &Config, data: DataMetadata, conditions: Vec<f32>) -> Result<DataModel> {
         let checked = data.lengths.check(config.max_seq_len).and_then(|()| match &data.scaler {
             Some(scaler) if scaler.condition_dim() != config.condition_dim => {
                 let expected = format!("{}", config.condition_dim);
@@ -246,14 +265,26 @@ impl Reader<'_> {
         }
     }
 
-    /// A model that claims to have trained must know its data.
+    /// A model that claims to have trained must know its data, and its stages must be such as training makes.
     fn check_stages(&self, model: &Model) -> Result<()> {
-        let trained = model.stages.iter().any(|s| s.iteration > 0);
-        if trained && model.data.is_none() {
+        let [first, second] = &model.stages;
+        if first.iteration.max(second.iteration) > 0 && model.data.is_none() {
             return self.fail("metadata.trajgan.data", "missing in a trained model");
         }
-        if model.stages.iter().any(|s| s.recent.len() > crate::model::WINDOW) {
-            return self.fail("metadata.trajgan.stages.recent", "longer than the window");
+        if first.iteration == 0 && second.iteration > 0 {
+            return self.fail("metadata.trajgan.stages", "the GAN has trained, but not the autoencoder");
+        }
+        for (i, stage) in model.stages.iter().enumerate() {
+            let field = format!("metadata.trajgan.stages[{i}]");
+            if stage.iteration > MOST_ITERATIONS {
+                return self.fail(&field, format!("iteration {}, expected up to {MOST_ITERATIONS}", stage.iteration));
+            }
+            if stage.recent.len() > crate::model::WINDOW {
+                return self.fail(&field, format!("recent has {} losses: more than the window", stage.recent.len()));
+            }
+            if let Some(Err(e)) = stage.schedule.as_ref().map(Schedule::check) {
+                return self.fail(&field, e);
+            }
         }
         Ok(())
     }

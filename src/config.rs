@@ -151,6 +151,9 @@ pub struct Config {
     pub condition: ConditionKind,
     /// Training movements are also shown mirrored in x and in y, each with probability one half.
     pub augment_mirror: bool,
+    /// Share of stage 1 in which mirrors are shown. Hands are not symmetric: what comes last should be as recorded. Below 1
+    /// stage 2 learns from what was recorded alone.
+    pub augment_mirror_share: f64,
     /// Standard deviation of the noise on scaled features while stage 1 trains; none on the heading.
     pub augment_noise: f64,
     /// Quality filter: largest z-score of a movement's mean |feature|; 0 switches it off.
@@ -229,6 +232,7 @@ impl Default for Config {
             save_interval: 5000,
             condition: ConditionKind::Straight,
             augment_mirror: true,
+            augment_mirror_share: 1.0,
             augment_noise: 0.02,
             quality_z: 3.0,
             quality_min_length: 10,
@@ -299,6 +303,7 @@ impl Config {
             generator_average: 0.998,
             stage2_iterations: 5000,
             stage2_batch_size: 128,
+            augment_mirror_share: 0.6,
             ..Config::default()
         };
         match preset {
@@ -411,17 +416,25 @@ impl Config {
             ("lambda_gp", self.lambda_gp),
             ("lambda_fm", self.lambda_fm),
             ("stage1_threshold", self.stage1_threshold),
-            ("stage1_weight_decay", self.stage1_weight_decay),
             ("summary_noise", self.summary_noise),
-            ("stage2_weight_decay", self.stage2_weight_decay),
-            ("lr_step_gamma", self.lr_step_gamma),
-            ("lr_plateau_factor", self.lr_plateau_factor),
             ("augment_noise", self.augment_noise),
             ("quality_z", self.quality_z),
         ];
         for (name, value) in not_negative {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(Error::argument(name, value, "0 or more"));
+            }
+        }
+        let shares = [
+            ("augment_mirror_share", self.augment_mirror_share),
+            ("stage1_weight_decay", self.stage1_weight_decay),
+            ("stage2_weight_decay", self.stage2_weight_decay),
+            ("lr_step_gamma", self.lr_step_gamma),
+            ("lr_plateau_factor", self.lr_plateau_factor),
+        ];
+        for (name, value) in shares {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Error::argument(name, value, "0 to 1"));
             }
         }
         let intervals = [

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::cpu::math::{AdamStep, adam};
 use crate::backend::cpu::{Isa, Real};
 use crate::config::{OptimizerKind, ScheduleKind};
+use crate::error::{Error, Result};
 
 const EPSILON: f64 = 1e-8;
 
@@ -135,6 +136,15 @@ impl Schedule {
                 }
             }
         }
+    }
+
+    /// Refuses what `observe` cannot have made: for schedules from a file.
+    pub fn check(&self) -> Result<()> {
+        let factor = self.plateau.factor;
+        if !(0.0..=1.0).contains(&factor) {
+            return Err(Error::argument("plateau.factor", factor, "0 to 1"));
+        }
+        Ok(())
     }
 
     /// ReduceLROnPlateau, mode min, relative threshold 1e-4: shows the schedule a loss.

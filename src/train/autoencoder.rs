@@ -29,7 +29,7 @@ impl Model {
         let mut batches = LengthAware::new(&data.train.lengths(), c.batch_size, options.seed);
         let validation = source.validation();
         let mut waste = Waste::default();
-        let mut schedule = schedule(&c, self.stages[0].schedule.take());
+        let mut schedule = schedule(&c, self.stages[0].schedule.clone());
         let clock = Clock::new(self.stages[0].iteration);
         let mut converged = self.stages[0].early_stop.converged(c.stage1_patience);
         while self.stages[0].iteration < c.stage1_iterations && !converged {
@@ -59,6 +59,8 @@ impl Model {
             let due = state.iteration.is_multiple_of(c.eval_interval) && validation.rows() > 0;
             let learner = self.stage1_learner();
             let validation = due.then(|| stage.evaluate(&mut pool, &learner, &c, &validation));
+            // Evaluation can fail where training did not, and a file holds finite numbers only.
+            let validation = validation.filter(|losses| losses.iter().all(|x| x.is_finite()));
             let (iterations, rate) = (c.stage1_iterations, at.rate);
             let done = Done { stage: Stage::Autoencoder, iterations, converged, rate, validation };
             self.report(&clock, done, on_progress)?;
@@ -96,7 +98,9 @@ impl Source<'_> {
     /// The chosen movements, mirrored at random; features get noise on all but the heading.
     fn batch(&self, chosen: &[usize], seed: u64, iteration: u64) -> Batch {
         let mut coins = Rng::new(seed, Stream::Mirror, iteration);
-        let bits: Vec<u32> = chosen.iter().map(|_| if self.c.augment_mirror { coins.word() } else { 0 }).collect();
+        let mirrors = self.c.stage1_iterations as f64 * self.c.augment_mirror_share;
+        let shown = self.c.augment_mirror && (iteration as f64) < mirrors;
+        let bits: Vec<u32> = chosen.iter().map(|_| if shown { coins.word() } else { 0 }).collect();
         let mirrors = bits.iter().map(|bits| (bits & 1 != 0, bits & 2 != 0));
         match &self.codec {
             Some(codec) => {

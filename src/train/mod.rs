@@ -190,6 +190,7 @@ impl Model {
             seconds,
             iterations_per_second: (iteration - clock.first) as f64 / seconds.max(1e-9),
         };
+        self.sampler = Default::default(); // the callback may sample: from the weights as they are now
         match on_progress(self, &progress) {
             Control::Continue => Ok(()),
             Control::Stop => Err(Error::Cancelled { iteration }),

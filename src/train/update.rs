@@ -6,7 +6,11 @@ use super::shards::reduce;
 use crate::backend::cpu::Pool;
 use crate::error::{Error, Result};
 use crate::nn::Weights;
-use crate::nn::optim::{Moments, Optimizer, clip_factor, norm};
+use crate::nn::optim::{self, Moments, Optimizer, clip_factor};
+
+/// Gradients and weights larger than this are as good as infinite: their squares, and what one more step makes of
+/// them, must be finite in f32. So a model never holds a number that its file could not.
+const LARGEST: f64 = 1e18;
 
 /// How to move one range of the parameters.
 pub struct Update {
@@ -33,12 +37,14 @@ impl Update {
     ) -> Result<f64> {
         reduce(pool, weights.isa, shards, self.range.clone(), sum);
         let grads = &sum[self.range.clone()];
-        let norm = norm(grads);
-        if !norm.is_finite() {
-            return Err(Error::Diverged { stage: self.stage, iteration: self.iteration, what: "the gradient" });
-        }
+        let norm = optim::norm(grads);
         let scale = clip_factor(norm, self.clip);
         let params = &mut weights.params[self.range.clone()];
+        for (what, size) in [("the gradient", norm * scale), ("a weight", optim::norm(params))] {
+            if size.is_nan() || size > LARGEST {
+                return Err(Error::Diverged { stage: self.stage, iteration: self.iteration, what });
+            }
+        }
         self.optimizer.step(weights.isa, params, grads, moments, self.rate, scale);
         weights.pack(self.range.clone());
         Ok(norm)

@@ -1,0 +1,256 @@
+//! The training loops: they learn as fast as PyTorch does, and they stop as they should.
+
+mod common;
+
+use std::path::Path;
+
+use common::{assert_same, contents, dataset, options, tiny, tiny_closed_loop, train_until, trained};
+use trajgan::config::{Config, Preset};
+use trajgan::data::ReadOptions;
+use trajgan::{Control, Dataset, Device, Error, Model, Stage, TrainOptions};
+
+/// PyTorch's direct loss, averaged over iterations 101 to 200, with two seeds: the larger. See benches/train_curve.rs for
+/// the long version of this.
+const PEER_DIRECT: f64 = 0.1480;
+const WORST_RATIO: f64 = 1.15;
+
+fn balabit() -> Option<Dataset> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/balabit/processed");
+    if !folder.is_dir() {
+        println!("skipped: {} is not there", folder.display());
+        return None;
+    }
+    Some(Dataset::open(&folder, &ReadOptions::default()).unwrap().0)
+}
+
+#[test]
+fn learns_as_fast_as_pytorch() {
+    let Some(data) = balabit() else { return };
+    let config = Config {
+        stage1_iterations: 200,
+        stage2_iterations: 30,
+        batch_size: 64,
+        log_interval: 10,
+        ..Config::preset(Preset::Recommended)
+    };
+    let options = TrainOptions { config: config.clone(), threads: 0, seed: 42 };
+    let mut model = Model::new(config, Device::Cpu).unwrap();
+    let mut direct = f64::NAN;
+    let outcome = model.train(&data, Stage::Autoencoder, &options, &mut |_, p| {
+        direct = p.direct;
+        Control::Continue
+    });
+    let share = outcome.unwrap().waste.share();
+    println!("direct loss {direct:.4}, PyTorch {PEER_DIRECT}; {:.1} % padding not computed", 100.0 * share);
+    assert!(direct <= WORST_RATIO * PEER_DIRECT, "direct loss {direct}");
+    assert!(share > 0.0 && share < 0.4, "batches of like lengths waste {share}");
+    model
+        .train(&data, Stage::Gan, &options, &mut |_, p| {
+            let losses = [p.loss, p.critic, p.wasserstein, p.gradient_penalty];
+            assert!(losses.iter().all(|x| x.is_finite()), "{losses:?}");
+            Control::Continue
+        })
+        .unwrap();
+    assert_eq!(model.stages()[1].history.len(), 3);
+}
+
+/// Both decoders learn made-up movements.
+#[test]
+fn learns_made_up_movements() {
+    let data = dataset(200, 4);
+    for config in [tiny(), tiny_closed_loop()] {
+        let config = Config { stage1_iterations: 150, lr_autoencoder: 1e-2, ..config };
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        let mut losses = Vec::new();
+        model
+            .train(&data, Stage::Autoencoder, &options(&config, 0), &mut |_, p| {
+                losses.push(p.loss);
+                Control::Continue
+            })
+            .unwrap();
+        assert!(losses.iter().all(|x| x.is_finite()));
+        assert!(losses[149] < 0.8 * losses[0], "{} to {}", losses[0], losses[149]);
+    }
+}
+
+#[test]
+fn early_stopping_needs_the_threshold_and_patience() {
+    let data = dataset(60, 5);
+    // So slow that nothing improves by 0.001: the window fills, then patience runs out.
+    let config = Config { stage1_iterations: 400, lr_autoencoder: 1e-9, stage1_patience: 20, ..tiny() };
+    let run = |threshold: f64| {
+        let config = Config { stage1_threshold: threshold, ..config.clone() };
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        let mut last = None;
+        let outcome = model.train(&data, Stage::Autoencoder, &options(&config, 2), &mut |_, p| {
+            last = Some(p.clone());
+            if p.iteration < 300 { Control::Continue } else { Control::Stop }
+        });
+        (outcome, last.unwrap())
+    };
+    let (outcome, last) = run(10.0);
+    let outcome = outcome.unwrap();
+    assert!(outcome.converged && last.converged && last.log);
+    assert!((119..300).contains(&outcome.iterations), "{}", outcome.iterations);
+    assert_eq!(last.iteration, outcome.iterations);
+    let (outcome, last) = run(1e-6);
+    assert!(matches!(outcome, Err(Error::Cancelled { iteration: 300 })) && !last.converged);
+}
+
+/// A loss weight near the end of the numbers makes the gradient infinite at once, wherever training is.
+#[test]
+fn divergence_keeps_the_last_finite_weights() {
+    let data = dataset(120, 6);
+    for (config, broken) in [
+        (tiny(), Config { lambda_recon: 1e300, ..tiny() }),
+        (tiny(), Config { lambda_recon: 1e300, stage1_grad_clip: 1e300, ..tiny() }),
+        (tiny(), Config { lambda_recon: 1e25, stage1_grad_clip: 1e300, ..tiny() }),
+    ] {
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        train_until(&mut model, &data, Stage::Autoencoder, &options(&config, 2), 5);
+        let good = contents(&model);
+        let error = model.train(&data, Stage::Autoencoder, &options(&broken, 2), &mut |_, _| Control::Continue);
+        let error = error.unwrap_err();
+        assert!(matches!(error, Error::Diverged { stage: 1, iteration: 5, .. }), "{error}");
+        assert!(error.to_string().contains("stage 1 diverged at iteration 5"), "{error}");
+        assert_weights(&good, &contents(&model));
+        // Training goes on once the cause is gone, and as if nothing had been.
+        model.train(&data, Stage::Autoencoder, &options(&config, 2), &mut |_, _| Control::Continue).unwrap();
+        let mut straight = Model::new(config.clone(), Device::Cpu).unwrap();
+        train_until(&mut straight, &data, Stage::Autoencoder, &options(&config, 1), u64::MAX);
+        assert_same(&contents(&straight), &contents(&model), "after divergence");
+    }
+    let broken = Config { lambda_gp: 1e300, stage2_iterations: 12, ..tiny() };
+    let mut model = trained(&tiny(), &data, 1);
+    let good = contents(&model);
+    let error = model.train(&data, Stage::Gan, &options(&broken, 2), &mut |_, _| Control::Continue).unwrap_err();
+    assert!(matches!(error, Error::Diverged { stage: 2, iteration: 6, .. }), "{error}");
+    assert_weights(&good, &contents(&model));
+}
+
+/// The rate is as high as settings allow: the weights leave all bounds of sense, and stay finite.
+#[test]
+fn absurd_rates_leave_finite_weights() {
+    let data = dataset(60, 6);
+    let base = Config { lr_autoencoder: 10.0, lr_generator: 10.0, lr_discriminator: 10.0, ..tiny() };
+    let decay = Config {
+        optimizer: trajgan::config::OptimizerKind::AdamW,
+        stage1_weight_decay: 1.0,
+        stage1_iterations: 60,
+        ..base.clone()
+    };
+    for config in [base.clone(), decay, Config { generator_average: 0.0, ..tiny_closed_loop() }] {
+        let config = Config { lr_autoencoder: 10.0, ..config };
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        for stage in [Stage::Autoencoder, Stage::Gan] {
+            match model.train(&data, stage, &options(&config, 2), &mut |_, _| Control::Continue) {
+                Ok(_) | Err(Error::Diverged { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // A file with a number that is not finite would not load.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.safetensors");
+        model.save(&path).unwrap();
+        Model::load(&path, Device::Cpu).unwrap();
+    }
+    let over = Config { lr_autoencoder: 11.0, ..tiny() };
+    assert!(over.check().is_err());
+}
+
+/// All tensors; the metadata has the settings of the call that failed.
+fn assert_weights(a: &common::Contents, b: &common::Contents) {
+    for (name, bits) in a.iter().filter(|(name, _)| !name.starts_with("metadata")) {
+        assert!(b.get(name) == Some(bits), "{name} changed");
+    }
+}
+
+#[test]
+fn cancel_keeps_finished_iterations() {
+    let (data, config) = (dataset(60, 7), tiny());
+    let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+    let mut calls = 0;
+    let result = model.train(&data, Stage::Autoencoder, &options(&config, 2), &mut |model, p| {
+        calls += 1;
+        assert_eq!(model.stages()[0].iteration, p.iteration);
+        if p.iteration == 3 { Control::Stop } else { Control::Continue }
+    });
+    let error = result.unwrap_err();
+    assert!(matches!(error, Error::Cancelled { iteration: 3 }), "{error}");
+    assert_eq!((calls, model.stages()[0].iteration), (3, 3));
+    let at_once = model.train(&data, Stage::Autoencoder, &options(&config, 2), &mut |_, _| Control::Stop);
+    assert!(matches!(at_once, Err(Error::Cancelled { iteration: 4 })));
+    let outcome = model.train(&data, Stage::Autoencoder, &options(&config, 2), &mut |_, _| Control::Continue).unwrap();
+    assert_eq!((outcome.iterations, outcome.converged), (8, false));
+}
+
+#[test]
+fn refused_calls_change_nothing() {
+    let (data, config) = (dataset(60, 7), tiny());
+    let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+    let fresh = contents(&model);
+    let never: &mut dyn FnMut(&Model, &trajgan::Progress) -> Control = &mut |_, _| panic!("it trained");
+    let before = model.train(&data, Stage::Gan, &options(&config, 1), never).unwrap_err();
+    assert!(matches!(before, Error::State { .. }), "{before}");
+    let wider = Config { latent_dim: 7, ..config.clone() };
+    let message = model.train(&data, Stage::Autoencoder, &options(&wider, 1), never).unwrap_err().to_string();
+    assert!(message.contains("latent_dim is 7"), "{message}");
+    let bad = Config { lr_autoencoder: -1.0, ..config.clone() };
+    assert!(matches!(model.train(&data, Stage::Autoencoder, &options(&bad, 1), never), Err(Error::Argument { .. })));
+    let empty = Dataset::new(1);
+    assert!(matches!(
+        model.train(&empty, Stage::Autoencoder, &options(&config, 1), never),
+        Err(Error::Argument { .. })
+    ));
+    let other = Dataset::new(2);
+    assert!(matches!(
+        model.train(&other, Stage::Autoencoder, &options(&config, 1), never),
+        Err(Error::Argument { .. })
+    ));
+    assert_same(&fresh, &contents(&model), "a refused call");
+}
+
+#[test]
+fn progress_history_and_validation_come_when_due() {
+    let data = dataset(120, 8);
+    for config in [tiny(), tiny_closed_loop()] {
+        let config = Config { log_interval: 3, eval_interval: 4, save_interval: 5, ..config };
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        let mut seen = Vec::new();
+        for stage in [Stage::Autoencoder, Stage::Gan] {
+            model
+                .train(&data, stage, &options(&config, 2), &mut |_, p| {
+                    seen.push(p.clone());
+                    Control::Continue
+                })
+                .unwrap();
+        }
+        let (first, second) = seen.split_at(8);
+        let at = |which: &dyn Fn(&trajgan::Progress) -> bool| -> Vec<u64> {
+            first.iter().filter(|p| which(p)).map(|p| p.iteration).collect()
+        };
+        assert_eq!(at(&|p| p.log), [3, 6, 8], "the last iteration is logged too");
+        assert_eq!(at(&|p| p.validation.is_some()), [4, 8]);
+        assert_eq!(at(&|p| p.save), [5]);
+        assert!(first.iter().all(|p| p.iterations == 8 && p.stage == Stage::Autoencoder && p.seconds >= 0.0));
+        assert!(second.iter().all(|p| p.iterations == 6 && p.stage == Stage::Gan && p.loss.is_finite()));
+        let validation = first[3].validation.unwrap();
+        assert!(validation.iter().all(|x| x.is_finite() && *x > 0.0), "{validation:?}");
+        let iterations = |k: usize| model.stages()[k].history.iter().map(|r| r.iteration).collect::<Vec<_>>();
+        assert_eq!((iterations(0), iterations(1)), (vec![3, 4, 6, 8], vec![3, 6]));
+        assert_eq!(model.stages()[0].history[1].validation, Some(validation));
+        assert_eq!(model.stages()[0].history[3].losses, model.stages()[0].averages());
+        assert!(first[7].to_string().starts_with("[Stage 1] Iter      8/8 | "), "{}", first[7]);
+        assert!(second[5].to_string().starts_with("[Stage 2] Iter      6/6 | D: "), "{}", second[5]);
+    }
+}
+
+/// Batches of like lengths waste little; one bin of all lengths would waste much. Waste is what padding would have cost.
+#[test]
+fn waste_is_reported() {
+    let (data, config) = (dataset(200, 9), Config { batch_size: 16, ..tiny() });
+    let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+    let outcome = model.train(&data, Stage::Autoencoder, &options(&config, 1), &mut |_, _| Control::Continue).unwrap();
+    assert!(outcome.waste.valid_steps > 8 * 16 * 10 && outcome.waste.padded_steps > 0, "{:?}", outcome.waste);
+    assert!(outcome.waste.share() < 0.25, "{:?}", outcome.waste);
+}
