@@ -109,13 +109,15 @@ fn path(value: &Value) -> PathBuf {
 #[test]
 fn every_command_has_help_with_an_example() {
     let folder = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 13] = [
         &[],
         &["prepare"],
         &["validate"],
         &["train"],
         &["resume"],
         &["generate"],
+        &["path"],
+        &["evaluate"],
         &["inspect"],
         &["export"],
         &["runs", "list"],
@@ -261,6 +263,34 @@ fn the_closed_loop_decoder_ends_at_the_distance_asked_for() {
     assert!(shown.contains("Direct: "), "{shown}");
     let line = refused(folder, &["train", "prepared", "--decoder", "closed-loop", "--set", "max_seq_len=48"], 2);
     assert!(line.contains("arrays of features"), "{line}");
+}
+
+#[test]
+fn path_and_evaluate_use_a_model() {
+    let folder = workplace();
+    let folder = folder.path();
+    let model =
+        train(folder, &["--decoder", "closed-loop", "--iterations", "15"])["model"].as_str().unwrap().to_owned();
+    let args = ["path", "100,200", "-50,350", "--model", &model, "--count", "3", "--polling", "125"];
+    let paths = json(folder, &args);
+    for p in paths.as_array().unwrap() {
+        let ends = |name: &str| {
+            let v = p[name].as_array().unwrap();
+            (v[0].as_f64().unwrap(), v[v.len() - 1].as_f64().unwrap())
+        };
+        assert_eq!((ends("x"), ends("y"), ends("t").0), ((100.0, -50.0), (200.0, 350.0), 0.0));
+    }
+    assert_eq!(paths.as_array().unwrap().len(), 3);
+    assert!(good(folder, &args).starts_with("movement,t_ms,x,y\n0,0,100,200\n"));
+    assert!(refused(folder, &["path", "100", "200,1", "--model", &model], 2).contains("2 numbers"));
+    assert!(refused(folder, &["path", "1,1", "9,9", "--model", &model, "--bounds", "2,2,5,5"], 2).contains("bounds"));
+
+    let evaluate = ["evaluate", "recordings.jsonl", "--model", &model, "--quick"];
+    let report = json(folder, &[&evaluate[..], &["--html", "report.html"]].concat());
+    assert!(report.is_object() && fs::read_to_string(folder.join("report.html")).unwrap().contains("</html>"));
+    assert!(good(folder, &evaluate).lines().count() > 10);
+    refused(folder, &[&evaluate[..], &["--html", "report.txt"]].concat(), 2);
+    refused(folder, &["evaluate", "nowhere", "--model", &model], 2);
 }
 
 fn check_npz(folder: &Path, model: &str, movements: &[Value]) {
@@ -453,15 +483,13 @@ fn interrupted(folder: &Path, args: &[&str], after: usize) -> String {
 
 /// Both stages: stopped twice by Ctrl-C and resumed each time, the final file is that of a run which was not stopped.
 #[cfg(unix)]
-#[test]
-fn an_interrupted_run_resumes_to_the_same_bits() {
+fn check_resume(decoder: &str) {
     let folder = workplace();
     let folder = folder.path();
-    let options = ["--config", "small.toml", "--iterations", "400", "--set", "augment_mirror=false", "--seed", "11"];
-    let train = [&["train", "recordings.jsonl", "--name"], &["whole"][..], &options].concat();
-    good(folder, &train);
-    let stopped = [&["train", "recordings.jsonl", "--name"], &["stopped"][..], &options, &["--threads", "2"]].concat();
-    let said = interrupted(folder, &stopped, 3);
+    let options = ["--config", "small.toml", "--decoder", decoder, "--iterations", "400", "--seed", "11"];
+    let train = ["train", "recordings.jsonl", "--name"];
+    good(folder, &[&train[..], &["whole"], &options].concat());
+    let said = interrupted(folder, &[&train[..], &["stopped"], &options, &["--threads", "2"]].concat(), 3);
     assert!(said.contains("stage1_iter"), "{said}");
     let said = interrupted(folder, &["resume", "checkpoints/stopped", "--threads", "1"], 40);
     assert!(said.contains("stage2_iter"), "{said}");
@@ -471,7 +499,7 @@ fn an_interrupted_run_resumes_to_the_same_bits() {
     good(elsewhere.path(), &["resume", run.to_str().unwrap()]);
     let read = |run: &str, name: &str| fs::read(folder.join("checkpoints").join(run).join(name)).unwrap();
     for name in ["stage1_final.safetensors", "stage2_final.safetensors", "final.safetensors"] {
-        assert!(read("whole", name) == read("stopped", name), "{name} differs");
+        assert!(read("whole", name) == read("stopped", name), "{decoder}: {name} differs");
     }
     // Other data is not taken for the same.
     let mut lines = fs::read_to_string(folder.join("recordings.jsonl")).unwrap();
@@ -480,6 +508,18 @@ fn an_interrupted_run_resumes_to_the_same_bits() {
     let more = ["resume", "checkpoints/stopped", "--iterations", "410"];
     assert!(refused(folder, &more, 2).contains("--other-data"));
     good(folder, &[&more[..], &["--other-data"]].concat());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_v6_run_resumes_to_the_same_bits() {
+    check_resume("v6");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_closed_loop_run_resumes_to_the_same_bits() {
+    check_resume("closed-loop");
 }
 
 /// A stage of its own, on top of another run's first.

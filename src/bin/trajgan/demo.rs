@@ -114,19 +114,16 @@ fn write_recordings(path: &Path, movements: &[Movement]) -> Result<()> {
 }
 
 fn tell(console: Console, model: &Path, csv: &Path, sets: [&[Movement]; 2]) {
-    let mean = |set: &[Movement], of: fn(&Movement) -> f64| set.iter().map(of).sum::<f64>() / set.len().max(1) as f64;
     console.line("");
     console.line(&format!("{:32} {:>10} {:>10}", "mean of", "recorded", "made"));
-    type Measure = fn(&Movement) -> f64;
-    let rows: [(&str, Measure); 4] = [
-        ("points", |m| m.points.len() as f64),
-        ("duration, ms", |m| m.duration_ms()),
-        ("straight line, px", |m| m.straight_distance()),
-        ("way over straight line", |m| m.path_length() / m.straight_distance().max(1.0)),
-    ];
-    for (name, of) in rows {
-        console.line(&format!("{name:32} {:>10.2} {:>10.2}", mean(sets[0], of), mean(sets[1], of)));
-    }
+    let row = |name: &str, of: &dyn Fn(&Movement) -> f64| {
+        let [recorded, made] = sets.map(|set| set.iter().map(of).sum::<f64>() / set.len().max(1) as f64);
+        console.line(&format!("{name:32} {recorded:>10.2} {made:>10.2}"));
+    };
+    row("points", &|m| m.points.len() as f64);
+    row("duration, ms", &|m| m.duration_ms());
+    row("straight line, px", &|m| m.straight_distance());
+    row("way over straight line", &|m| m.path_length() / m.straight_distance().max(1.0));
     console.line("");
     console.line(&format!("Model: {}    movements: {} (and .jsonl)", model.display(), csv.display()));
     console.line("What to look at:");
