@@ -189,9 +189,8 @@ unsafe fn draw(
         let polled = options.polling_hz != 0.0;
         let needed = if polled { 0 } else { model.config().max_seq_len };
         // SAFETY: the caller's promise.
-        let (mut rows, mut flags) = unsafe {
-            (Rows::new(points, stride, needed, count, lengths)?, Output::optional("flags", flags, count)?)
-        };
+        let (mut rows, mut flags) =
+            unsafe { (Rows::new(points, stride, needed, count, lengths)?, Output::optional("flags", flags, count)?) };
         let paths = model.paths(ends, &options)?;
         let lengths = paths.iter().map(|path| path.points.len());
         let longest = lengths.clone().max().unwrap_or(0);

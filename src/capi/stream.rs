@@ -112,8 +112,7 @@ pub unsafe extern "C" fn tg_stream_at(
     guard(|| {
         check("point", point, 1)?;
         // SAFETY: a handle of ours, and the caller's place for a number.
-        let (stream, mut over) =
-            unsafe { (handle::borrow(stream, "stream")?, Output::optional("ended", ended, 1)?) };
+        let (stream, mut over) = unsafe { (handle::borrow(stream, "stream")?, Output::optional("ended", ended, 1)?) };
         if !t_ms.is_finite() {
             return Err(Failure::argument("t_ms", t_ms, "a finite number"));
         }

@@ -247,10 +247,7 @@ impl PathOptions {
         if !(0.001..=1000.0).contains(&self.duration_scale) {
             return Err(Error::argument("duration_scale", self.duration_scale, "0.001 to 1000"));
         }
-        let positive = [
-            ("step_temperature", self.step_temperature),
-            ("time_temperature", self.time_temperature),
-        ];
+        let positive = [("step_temperature", self.step_temperature), ("time_temperature", self.time_temperature)];
         for (name, value) in positive {
             if !(value > 0.0 && value.is_finite()) {
                 return Err(Error::argument(name, value, "a number above 0"));
