@@ -135,6 +135,11 @@ impl Stream {
         point
     }
 
+    /// Whether [`Stream::next_point`] has said so, or [`Stream::at`] was asked for a time behind the last point.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Where the pointer is at a time (ms): walks on as far as needed, and stays at the end. Times do not go back.
     pub fn at(&mut self, t_ms: f64) -> Point {
         while self.recent[1].t_ms < t_ms && self.next_point().is_some() {}
@@ -156,8 +161,9 @@ impl Stream {
                 for (k, p) in points.iter_mut().skip(*next).enumerate() {
                     let u = (k + 1) as f64 / rest as f64;
                     let bend = u * u * (3.0 - 2.0 * u);
-                    p.x += (to[0] - end.x) * bend;
-                    p.y += (to[1] - end.y) * bend;
+                    let [x, y] = [p.x + (to[0] - end.x) * bend, p.y + (to[1] - end.y) * bend];
+                    let [x, y] = if k + 1 == rest { to } else { [x, y] };
+                    (p.x, p.y) = if self.whole_pixels { (x.round(), y.round()) } else { (x, y) };
                 }
             }
         }
