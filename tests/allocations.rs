@@ -71,7 +71,7 @@ fn chasing_a_target_allocates_nothing() {
     (0..FIRST).for_each(|_| assert!(stream.next_point().is_some()));
     let before = CALLS.get();
     for k in 0..5 * config.max_seq_len {
-        stream.aim([200.0 + k as f64, 3.0 * k as f64]);
+        stream.aim([200.0 + k as f64, 3.0 * k as f64]).unwrap();
         assert!(stream.next_point().is_some(), "point {k}: the target moves on");
     }
     let rest = std::iter::from_fn(|| stream.next_point()).last();

@@ -332,7 +332,7 @@ fn a_stream_can_be_aimed_anew() {
                 let to = [ends[1][0] + rng.range(-300.0, 300.0), ends[1][1] + rng.range(-300.0, 300.0)];
                 let mut stream = model.stream(ends[0], ends[1], &options).unwrap();
                 let mut seen: Vec<Point> = stream.by_ref().take(k).collect();
-                stream.aim(to);
+                stream.aim(to).unwrap();
                 seen.extend(stream);
                 let case = format!("{name}, {i}: {ends:?}, to {to:?} after {k} of {}", points.len());
                 assert_eq!(bits(&seen[..k]), bits(&points[..k]), "{case}");
@@ -357,7 +357,7 @@ fn the_same_target_is_the_same_stream() {
         let mut stream = model.stream(ends[0], ends[1], &options()).unwrap();
         let mut seen = Vec::new();
         for _ in 0..points.len() {
-            stream.aim(ends[1]);
+            stream.aim(ends[1]).unwrap();
             seen.extend(stream.next_point());
         }
         assert_eq!(bits(&seen), bits(&points), "{name}");
@@ -418,6 +418,15 @@ fn errors_name_the_value() {
             change(&mut options);
             refused(model.stream(a, b, &options), &["bounds, durations or polling_hz", "stream"]);
         }
+    }
+    for (_, model) in models() {
+        let mut stream = model.stream(a, b, &options()).unwrap();
+        for bad in [[f64::NAN, 0.0], [0.0, -1e7]] {
+            refused(stream.aim(bad), &["to", &format!("{bad:?}"), "1000000"]);
+        }
+        let seen: Vec<Point> = stream.by_ref().collect();
+        assert_eq!(bits(&seen), bits(&streamed(model, [a, b], &options())), "refusals change nothing");
+        assert!(matches!(stream.aim([0.0, 0.0]), Err(Error::State { .. })), "it has ended");
     }
     let untrained = Model::new(tiny(), trajgan::Device::Cpu).unwrap();
     assert!(matches!(untrained.path(a, b, &options()), Err(Error::State { .. })));
