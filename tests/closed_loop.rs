@@ -153,7 +153,7 @@ fn the_loss_is_the_likelihood() {
     let (net, _, mut w) = walker(&c);
     let given = Given::new(&c, 9, 1);
     let z = random(5, 9 * c.summary_dim);
-    let mut run = |w: &Weights<f64>, classes: &[Classes]| {
+    let run = |w: &Weights<f64>, classes: &[Classes]| {
         let (mut grads, mut dz) = (vec![0.0; w.params.len()], Vec::new());
         let both = Some((grads.as_mut_slice(), &mut dz));
         let input = (given.x.as_slice(), classes);
