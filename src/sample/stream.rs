@@ -169,7 +169,7 @@ impl Stream {
     /// `Argument` for an end that is not within 1000000 px of 0; `State` after the end. The stream stays as it was.
     pub fn aim(&mut self, to: [f64; 2]) -> Result<()> {
         for (name, value) in ["x", "y"].into_iter().zip(to) {
-            if !(value.abs() <= 1e6) {
+            if value.is_nan() || value.abs() > 1e6 {
                 return Err(Error::argument(name, value, "within 1000000 px of 0"));
             }
         }
