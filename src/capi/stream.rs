@@ -81,21 +81,13 @@ pub unsafe extern "C" fn tg_stream_next(
 }
 
 /// Another end for the rest of the way, from where the stream is. It must be within 1000000 px of 0, and is rounded with
-/// integer_pixels. Changes nothing once the path has ended. [exclusive]
+/// integer_pixels. TG_ERR_STATE once the path has ended. [exclusive]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_stream_aim(stream: *mut tg_stream, x: f64, y: f64) -> tg_status {
     guard(|| {
         // SAFETY: a handle of ours.
         let stream = unsafe { handle::borrow(stream, "stream")? };
-        for (name, value) in [("x", x), ("y", y)] {
-            if !(value.abs() <= 1e6) {
-                return Err(Failure::argument(name, value, "within 1000000 px of 0"));
-            }
-        }
-        stream.handle.exclusive("tg_stream_aim", |stream| {
-            stream.aim([x, y]);
-            Ok(())
-        })
+        stream.handle.exclusive("tg_stream_aim", |stream| Ok(stream.aim([x, y])?))
     })
 }
 

@@ -203,7 +203,9 @@ impl StepCodec {
 
 /// Steps between whole-pixel positions, times in whole ticks, at least 1.
 fn events(points: &[Point], tick_ms: f64) -> impl Iterator<Item = Event> {
-    let whole = |p: &Point| [(p.x - points[0].x).round() as i32, (p.y - points[0].y).round() as i32];
+    // Differences of what is within these still are whole numbers of 32 bits.
+    let whole = |from: f64, to: f64| (to - from).round().clamp(-5e8, 5e8) as i32;
+    let whole = move |p: &Point| [whole(points[0].x, p.x), whole(points[0].y, p.y)];
     points.windows(2).map(move |pair| {
         let (a, b) = (whole(&pair[0]), whole(&pair[1]));
         let ticks = ((pair[1].t_ms - pair[0].t_ms) / tick_ms).round().max(1.0) as u32;
@@ -240,7 +242,8 @@ fn tick(dts: &[f64]) -> f64 {
 
 /// First values of `count` classes, 0 ... exact and then log-spaced up to `most`, and one past the last value.
 fn edges(exact: u32, count: usize, most: u32) -> Vec<u32> {
-    let exact = exact.min(count as u32 - 1);
+    // One class at least is for all that is longer.
+    let exact = exact.min((count as u32).saturating_sub(2));
     let mut edges: Vec<u32> = (0..=exact).collect();
     let (first, end) = (f64::from(exact + 1), f64::from(most.max(exact) + 1));
     let rest = count - edges.len();

@@ -22,6 +22,9 @@ use crate::rng::{Rng, Stream};
 use crate::train::shards::{Batch, ROWS, row_ranges};
 use walk::{WalkSettings, Walkers, Walking};
 
+/// Pixels along an axis that a walk may have to go.
+const MOST_WAY: u32 = 10_000_000;
+
 /// How movements are drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleOptions {
@@ -51,6 +54,14 @@ impl Default for SampleOptions {
             time_temperature: 1.0,
             threads: 1,
         }
+    }
+}
+
+impl SampleOptions {
+    /// Indices of the samples; after the last 64-bit number comes 0.
+    fn samples(&self) -> impl Iterator<Item = u64> {
+        let first = self.first;
+        (0u64..).map(move |i| first.wrapping_add(i))
     }
 }
 
@@ -220,6 +231,10 @@ impl Model {
             let problem = "the model has the v6 decoder".to_string();
             return Err(Error::State { call: "walk", problem });
         };
+        if let Some(i) = targets.iter().position(|t| t.iter().any(|x| x.unsigned_abs() > MOST_WAY)) {
+            let expected = format!("within {MOST_WAY} px of 0");
+            return Err(Error::argument(format!("targets[{i}]"), format!("{:?}", targets[i]), expected));
+        }
         let settings = WalkSettings {
             step_temperature: options.step_temperature,
             time_temperature: options.time_temperature,
@@ -313,7 +328,7 @@ impl Model {
         let c = &self.config;
         let conditions = self.conditions(count, conditions, data, options)?;
         let summaries = self.draw_summaries(&conditions, options)?;
-        let lengths = conditions.chunks_exact(c.condition_dim).zip(options.first..).map(|(condition, i)| {
+        let lengths = conditions.chunks_exact(c.condition_dim).zip(options.samples()).map(|(condition, i)| {
             let unit = Rng::new(options.seed, Stream::SampleLength, i).unit();
             match options.seq_len {
                 0 => data.lengths.draw(condition[0], unit).clamp(2.min(c.max_seq_len), c.max_seq_len),
@@ -409,7 +424,7 @@ impl Model {
         let dim = self.config.condition_dim;
         let Some(given) = given else {
             let mut out = try_zeroed(count.saturating_mul(dim), "conditions")?;
-            for (out, i) in out.chunks_exact_mut(dim).zip(options.first..) {
+            for (out, i) in out.chunks_exact_mut(dim).zip(options.samples()) {
                 let pick = Rng::new(options.seed, Stream::SampleCondition, i).below(data.conditions.len() / dim);
                 out.copy_from_slice(&data.conditions[pick * dim..(pick + 1) * dim]);
             }

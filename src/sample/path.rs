@@ -328,6 +328,8 @@ impl PathOptions {
             return Ok(None);
         }
         if let (true, Some([l, t, r, b])) = (outside, self.bounds) {
+            let whole = [l.ceil(), t.ceil(), r.floor(), b.floor()];
+            let [l, t, r, b] = if self.integer_pixels { whole } else { [l, t, r, b] };
             points.iter_mut().for_each(|p| (p.x, p.y) = (p.x.clamp(l, r), p.y.clamp(t, b)));
         }
         Ok(Some(Path { points, scaled, forced: stretched || outside }))
@@ -368,14 +370,13 @@ fn lay(points: &[Point], ends: &Ends) -> Option<Vec<Point>> {
     let (first, last) = (points.first()?, points.last()?);
     let similarity = Similarity::new(ends, [last.x - first.x, last.y - first.y])?;
     let lay = |p: &Point| {
-        let [x, y] = similarity.apply(p.x - first.x, p.y - first.y);
+        // Exactly B whenever it is there, as a stream sees it, and not only at the end.
+        let arrived = (p.x, p.y) == (last.x, last.y);
+        let [x, y] = if arrived { ends[1] } else { similarity.apply(p.x - first.x, p.y - first.y) };
         Point { x, y, t_ms: p.t_ms - first.t_ms }
     };
     let mut laid: Vec<Point> = points.iter().map(lay).collect();
-    let end = laid.len() - 1;
-    for (k, [x, y]) in [(0, ends[0]), (end, ends[1])] {
-        (laid[k].x, laid[k].y) = (x, y);
-    }
+    [laid[0].x, laid[0].y] = ends[0];
     Some(laid)
 }
 

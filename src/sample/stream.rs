@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::path::{Ends, PathOptions, Similarity};
 use super::walk::{WalkSettings, Walkers, Walking};
 use crate::config::DecoderKind;
+use crate::data::steps::Event;
 use crate::data::{Point, StepCodec};
 use crate::error::{Error, Result};
 use crate::model::walker::Walker;
@@ -30,8 +31,11 @@ enum Source {
     /// One LSTM step for every point.
     Walk(Box<WalkSource>),
     /// The v6 decoder makes a movement as a whole.
-    Ready { points: Vec<Point>, next: usize },
+    Ready { points: Vec<Point>, next: usize, longest: f64 },
 }
+
+/// Points that a v6 movement may get to reach a new end.
+const MOST_ADDED: f64 = 65_536.0;
 
 #[derive(Clone, Debug)]
 struct WalkSource {
@@ -40,6 +44,8 @@ struct WalkSource {
     /// One.
     walks: Vec<Walking>,
     settings: WalkSettings,
+    /// Points of a movement; so many more for every new end.
+    room: usize,
     /// From the walk's pixels to the caller's.
     similarity: Similarity,
 }
@@ -74,7 +80,10 @@ impl Model {
         }
         let (ends, sample, target) = self.stream_start([from, to], options)?;
         let source = match self.config().decoder {
-            DecoderKind::V6 => Source::Ready { points: self.path(from, to, options)?.points, next: 0 },
+            DecoderKind::V6 => {
+                let points = self.path(from, to, options)?.points;
+                Source::Ready { longest: longest_step(&points), points, next: 0 }
+            }
             DecoderKind::ClosedLoop => Source::Walk(Box::new(self.walk_source(&ends, sample, target, options)?)),
         };
         Ok(Stream {
@@ -107,7 +116,7 @@ impl Model {
         walkers.start(&net.walker, &self.weights, &z, 1);
         let walks = vec![Walking::new(target, options.seed, sample, settings.most_points)];
         let shared = Arc::new(Shared { walker: net.walker.clone(), weights: self.weights.clone(), codec });
-        Ok(WalkSource { shared, walkers, walks, settings, similarity })
+        Ok(WalkSource { shared, walkers, walks, room: settings.most_points, settings, similarity })
     }
 }
 
@@ -115,14 +124,14 @@ impl Stream {
     /// The next point; None at the end.
     pub fn next_point(&mut self) -> Option<Point> {
         let point = match &mut self.source {
-            Source::Ready { points, next } => {
+            Source::Ready { points, next, .. } => {
                 let point = points.get(*next).copied();
                 *next += 1;
                 point
             }
             _ if self.ended => None,
             Source::Walk(_) if !self.started => Some(self.recent[1]),
-            Source::Walk(source) => source.next().map(|p| {
+            Source::Walk(source) => source.next([self.recent[1].x, self.recent[1].y] == self.ends[1]).map(|p| {
                 let arrived = source.walks[0].place.left == [0, 0];
                 let [x, y] = if arrived { self.ends[1] } else { source.similarity.apply(p.x, p.y) };
                 let [x, y] = if self.whole_pixels { [x.round(), y.round()] } else { [x, y] };
@@ -144,30 +153,71 @@ impl Stream {
     pub fn at(&mut self, t_ms: f64) -> Point {
         while self.recent[1].t_ms < t_ms && self.next_point().is_some() {}
         let [a, b] = self.recent;
-        let share = if b.t_ms > a.t_ms { ((t_ms - a.t_ms) / (b.t_ms - a.t_ms)).clamp(0.0, 1.0) } else { 1.0 };
+        // On a point it is exactly there, which the line below would miss by rounding.
+        if b.t_ms <= a.t_ms || t_ms.is_nan() || t_ms >= b.t_ms {
+            return Point { t_ms, ..b };
+        }
+        let share = ((t_ms - a.t_ms) / (b.t_ms - a.t_ms)).max(0.0);
         Point { x: a.x + (b.x - a.x) * share, y: a.y + (b.y - a.y) * share, t_ms }
     }
 
     /// Another end (px) for the rest of the way. The closed-loop decoder walks there; what is left of a v6 movement is
-    /// bent smoothly towards it.
-    pub fn aim(&mut self, to: [f64; 2]) {
+    /// bent smoothly towards it, and prolonged where it is too short for that: no step gets longer than twice the
+    /// longest of the movement, but for rounding.
+    ///
+    /// # Errors
+    /// `Argument` for an end that is not within 1000000 px of 0; `State` after the end. The stream stays as it was.
+    pub fn aim(&mut self, to: [f64; 2]) -> Result<()> {
+        if !to.iter().all(|x| x.abs() <= 1e6) {
+            return Err(Error::argument("to", format!("{to:?}"), "within 1000000 px of 0"));
+        }
+        if self.ended {
+            return Err(Error::State { call: "aim", problem: "the stream has ended".into() });
+        }
         let to = if self.whole_pixels { to.map(f64::round) } else { to };
+        if to == self.ends[1] {
+            return Ok(());
+        }
         self.ends[1] = to;
         match &mut self.source {
-            Source::Walk(source) => source.walks[0].aim(source.similarity.inverse(to).map(|x| x.round() as i32)),
-            Source::Ready { points, next } => {
-                let Some(&end) = points.last() else { return };
-                let rest = points.len().saturating_sub(*next);
-                for (k, p) in points.iter_mut().skip(*next).enumerate() {
-                    let u = (k + 1) as f64 / rest as f64;
-                    let bend = u * u * (3.0 - 2.0 * u);
-                    let [x, y] = [p.x + (to[0] - end.x) * bend, p.y + (to[1] - end.y) * bend];
-                    let [x, y] = if k + 1 == rest { to } else { [x, y] };
-                    (p.x, p.y) = if self.whole_pixels { (x.round(), y.round()) } else { (x, y) };
-                }
+            Source::Walk(source) => {
+                let walk = &mut source.walks[0];
+                walk.aim(source.similarity.inverse(to).map(|x| x.round() as i32));
+                source.settings.most_points = walk.place.index + source.room;
             }
+            Source::Ready { points, next, longest } => bend(points, *next, to, *longest, self.whole_pixels),
         }
+        Ok(())
     }
+}
+
+/// Bends points from `next` on, but not the first, so that they end at `to`.
+fn bend(points: &mut Vec<Point>, next: usize, to: [f64; 2], longest: f64, whole_pixels: bool) {
+    let Some(&end) = points.last() else { return };
+    let start = next.max(1);
+    let way = [to[0] - end.x, to[1] - end.y];
+    // What each step may have in addition; the steepest part of the bend is 3/2 of the mean.
+    let spare = (2.0 * longest - longest_step(&points[start - 1..])).max(longest / 8.0);
+    let needed = (1.5 * way[0].hypot(way[1]) / spare).ceil().clamp(1.0, MOST_ADDED) as usize;
+    let pause = end.t_ms / (points.len() - 1).max(1) as f64;
+    for k in 1..=(start + needed).saturating_sub(points.len()) {
+        points.push(Point { t_ms: end.t_ms + k as f64 * pause, ..end });
+    }
+    let rest = (points.len() - start) as f64;
+    for (k, p) in points[start..].iter_mut().enumerate() {
+        let u = (k + 1) as f64 / rest;
+        let share = u * u * (3.0 - 2.0 * u);
+        let [x, y] = [p.x + way[0] * share, p.y + way[1] * share];
+        [p.x, p.y] = if whole_pixels { [x.round(), y.round()] } else { [x, y] };
+    }
+    if let Some(last) = points.last_mut() {
+        [last.x, last.y] = to;
+    }
+}
+
+/// In pixels.
+fn longest_step(points: &[Point]) -> f64 {
+    points.windows(2).map(|p| (p[1].x - p[0].x).hypot(p[1].y - p[0].y)).fold(0.0, f64::max)
 }
 
 impl Iterator for Stream {
@@ -179,11 +229,19 @@ impl Iterator for Stream {
 }
 
 impl WalkSource {
-    fn next(&mut self) -> Option<Point> {
+    /// The next point in the walk's pixels. there: the last one was exactly at the end; a walk that stops a fraction
+    /// of a pixel beside it takes one more step.
+    fn next(&mut self, there: bool) -> Option<Point> {
         let Shared { walker, weights, codec } = &*self.shared;
+        // A walk looks back at one point only, and without end it must not grow.
+        let points = &mut self.walks[0].points;
+        points.drain(..points.len() - 1);
         self.walkers.step(walker, weights, codec, &self.settings, &mut self.walks);
         if self.walkers.done[0] {
-            return None;
+            if there {
+                return None;
+            }
+            self.walks[0].go(Event { ticks: 1, ..Event::default() }, codec);
         }
         self.walks[0].points.last().copied()
     }

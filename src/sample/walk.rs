@@ -57,7 +57,7 @@ impl Walking {
         Walking { place, position: [0; 2], ticks: 0, phase, rng, points }
     }
 
-    fn go(&mut self, event: Event, codec: &StepCodec) {
+    pub(super) fn go(&mut self, event: Event, codec: &StepCodec) {
         self.position[0] += i64::from(event.x);
         self.position[1] += i64::from(event.y);
         self.ticks += u64::from(event.ticks);

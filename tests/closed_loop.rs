@@ -1,0 +1,376 @@
+//! The closed-loop decoder: its likelihood and gradients, its codec, and walks that arrive whatever it has learnt.
+//!
+//! Gradients of the whole autoencoder on every instruction set stand in gradients/, training and going on in
+//! determinism.rs, files in checkpoint.rs.
+
+mod common;
+
+use std::f64::consts::TAU;
+
+use common::{dataset, movements, options, tiny_closed_loop, trained};
+use trajgan::backend::cpu::Isa;
+use trajgan::config::{Config, DecoderKind};
+use trajgan::data::StepCodec;
+use trajgan::data::steps::{Classes, INPUTS};
+use trajgan::model::closed_loop::{self, ClosedLoop};
+use trajgan::model::walker::{WalkLosses, Walker, WalkerTrace};
+use trajgan::nn::{Dropout, Layout, Steps, Weights};
+use trajgan::rng::{Rng, Stream};
+use trajgan::train::shards::row_ranges;
+use trajgan::{Control, Dataset, Device, Error, Model, Movement, Point, SampleOptions, Stage};
+
+/// Of a tensor's largest gradient: central differences in f64 err by 1e-8 of it or less.
+const RELATIVE: f64 = 1e-6;
+/// Of the loss: its rounding over the step.
+const ROUNDING: f64 = 2e-11;
+const STEP: f64 = 1e-5;
+const DROPOUT: Dropout = Dropout { seed: 9, step: 2, first_row: 0, batch_rows: 33 };
+
+fn random(seed: u64, n: usize) -> Vec<f64> {
+    let mut rng = Rng::new(seed, Stream::Evaluation, 0);
+    (0..n).map(|_| rng.normal()).collect()
+}
+
+/// Every width near n; odd ones find vector tails, 1 what divides by the wrong extent, 33 more rows than a shard has.
+fn config(n: usize) -> Config {
+    Config {
+        decoder: DecoderKind::ClosedLoop,
+        encoder_hidden_dim: n,
+        encoder_num_layers: 2,
+        latent_dim: n + 2,
+        summary_dim: n + 4,
+        expander_hidden_dim: n,
+        expander_num_layers: if n == 3 { 3 } else { 2 },
+        step_magnitudes: n.max(2),
+        tick_classes: n,
+        lstm_dropout: 0.2,
+        pooler_dropout: 0.2,
+        expander_dropout: 0.2,
+        ..Config::default()
+    }
+}
+
+/// Walks of 1 to 6 steps, longest first, and their inputs and classes.
+struct Given {
+    steps: Steps,
+    x: Vec<f64>,
+    classes: Vec<Classes>,
+    noise: Vec<f64>,
+}
+
+impl Given {
+    fn new(c: &Config, rows: usize, seed: u64) -> Given {
+        let mut rng = Rng::new(seed, Stream::Evaluation, 2);
+        let mut lengths: Vec<usize> = (0..rows).map(|_| 1 + rng.below(6)).collect();
+        lengths[0] = 6;
+        lengths.sort_by_key(|&n| std::cmp::Reverse(n));
+        let steps = Steps::new(&lengths);
+        let mut class = |n: usize| rng.below(n) as u16;
+        let width = 2 * c.step_magnitudes - 1;
+        let classes =
+            (0..steps.total()).map(|_| Classes { x: class(width), y: class(width), ticks: class(c.tick_classes) });
+        let classes = classes.collect();
+        let (x, noise) = (random(seed + 1, steps.total() * INPUTS), random(seed + 2, rows * c.summary_dim));
+        Given { x, classes, noise: noise.iter().map(|x| 0.3 * x).collect(), steps }
+    }
+
+    /// Rows of a shard, packed again.
+    fn rows(&self, rows: std::ops::Range<usize>, s: usize) -> Given {
+        let steps = Steps::new(&self.steps.lengths()[rows.clone()]);
+        let (mut x, mut classes) = (Vec::new(), Vec::new());
+        for t in 0..steps.len() {
+            for row in rows.start..rows.start + steps.running(t) {
+                let at = self.steps.at(row, t);
+                x.extend_from_slice(&self.x[at * INPUTS..(at + 1) * INPUTS]);
+                classes.push(self.classes[at]);
+            }
+        }
+        Given { steps, x, classes, noise: self.noise[rows.start * s..rows.end * s].to_vec() }
+    }
+}
+
+fn walker(c: &Config) -> (Walker, Layout, Weights<f64>) {
+    c.check().unwrap();
+    let mut layout = Layout::default();
+    let walker = Walker::new(&mut layout, c);
+    let (params, _) = layout.initialise::<f64>(11);
+    let w = Weights::new(Isa::detect(), &layout, params);
+    (walker, layout, w)
+}
+
+#[test]
+fn gradients_of_the_likelihood() {
+    for (k, n) in [1, 3, 7, 33].into_iter().enumerate() {
+        for dropout in [None, Some((&DROPOUT, 512))] {
+            let c = config(n);
+            let (net, layout, w) = walker(&c);
+            let given = Given::new(&c, [33, 7, 3, 1][k], n as u64);
+            let (z, total) = (random(5, given.steps.rows() * c.summary_dim), given.steps.total() + 3);
+            let run = |w: &Weights<f64>, z: &[f64], grads: Option<(&mut [f64], &mut Vec<f64>)>| {
+                let input = (given.x.as_slice(), given.classes.as_slice());
+                net.losses(w, &given.steps, input, z, total, dropout, &mut WalkerTrace::default(), grads)
+            };
+            let (mut grads, mut dz) = (vec![0.0; layout.len()], Vec::new());
+            let losses = run(&w, &z, Some((&mut grads, &mut dz)));
+            assert_eq!(losses, run(&w, &z, None), "gradients do not change the losses");
+            assert_eq!(dz.len(), z.len());
+            let rounding = ROUNDING * losses.total().max(1.0);
+            let largest = |g: &[f64]| g.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+            let case = format!("{n}, dropout {}", dropout.is_some());
+            for entry in &layout.entries {
+                let allowed = RELATIVE * largest(&grads[entry.range()]) + rounding;
+                let last = entry.len() - 1;
+                for i in [0, last / 3, last / 2, last].map(|i| entry.offset + i) {
+                    let loss = |h: f64| {
+                        let mut moved = w.clone();
+                        moved.params[i] += h;
+                        moved.pack(entry.range());
+                        run(&moved, &z, None).total()
+                    };
+                    let numeric = (loss(STEP) - loss(-STEP)) / (2.0 * STEP);
+                    let what = format!("{case}: {}[{}]: {} is {numeric}", entry.name, i - entry.offset, grads[i]);
+                    assert!((grads[i] - numeric).abs() <= allowed, "{what}");
+                }
+            }
+            let allowed = RELATIVE * largest(&dz) + rounding;
+            for i in (0..z.len()).step_by(1 + z.len() / 20) {
+                let loss = |h: f64| {
+                    let mut moved = z.clone();
+                    moved[i] += h;
+                    run(&w, &moved, None).total()
+                };
+                let numeric = (loss(STEP) - loss(-STEP)) / (2.0 * STEP);
+                assert!((dz[i] - numeric).abs() <= allowed, "{case}: dz[{i}]: {} is {numeric}", dz[i]);
+            }
+        }
+    }
+}
+
+/// Weights of zero give every class the same probability.
+#[test]
+fn the_loss_is_the_likelihood() {
+    let c = config(7);
+    let (net, _, mut w) = walker(&c);
+    let given = Given::new(&c, 9, 1);
+    let z = random(5, 9 * c.summary_dim);
+    let run = |w: &Weights<f64>, classes: &[Classes]| {
+        let (mut grads, mut dz) = (vec![0.0; w.params.len()], Vec::new());
+        let both = Some((grads.as_mut_slice(), &mut dz));
+        let input = (given.x.as_slice(), classes);
+        let total = given.steps.total();
+        let losses = net.losses(w, &given.steps, input, &z, total, None, &mut WalkerTrace::default(), both);
+        (losses, grads, dz)
+    };
+    // What stands at a walk's last step is not looked at.
+    let mut other = given.classes.clone();
+    for (row, &length) in given.steps.lengths().iter().enumerate() {
+        let at = given.steps.at(row, length - 1);
+        other[at] = Classes { x: (other[at].x + 1) % 13, y: (other[at].y + 5) % 13, ticks: (other[at].ticks + 3) % 7 };
+    }
+    assert!(run(&w, &given.classes) == run(&w, &other), "the stop has no event");
+
+    w.params.fill(0.0);
+    w.pack(0..w.params.len());
+    let (losses, ..) = run(&w, &given.classes);
+    let events = (given.steps.total() - 9) as f64 / given.steps.total() as f64;
+    let expected = [2.0 * 13f64.ln() * events, 7f64.ln() * events, 2f64.ln()];
+    for (got, expected) in [losses.steps, losses.ticks, losses.stop].into_iter().zip(expected) {
+        assert!((got - expected).abs() < 1e-12, "{got}, expected {expected}");
+    }
+}
+
+/// Shards of a batch, each alone, add up to the batch: losses are divided by its steps, masks go by its rows.
+#[test]
+fn shards_add_up() {
+    let c = config(7);
+    let mut layout = Layout::default();
+    let net = ClosedLoop::new(&mut layout, &c);
+    let (params, mut buffers) = layout.initialise::<f64>(3);
+    let w = Weights::new(Isa::detect(), &layout, params);
+    let norm = net.encoder.head.normalise(&w.params, &mut buffers, true);
+    let given = Given::new(&c, 33, 2);
+    for dropped in [false, true] {
+        let run = |given: &Given, first_row: usize, grads: &mut [f64]| {
+            let dropout = Dropout { first_row: first_row as u32, ..DROPOUT };
+            let Given { steps, x, classes, noise } = given;
+            let shard = closed_loop::Shard { steps, x, classes, noise };
+            let (mut trace, total) = (closed_loop::Trace::default(), 111);
+            net.losses(&w, &norm, shard, total, dropped.then_some(&dropout), &mut trace, Some(grads))
+        };
+        let mut whole = vec![0.0; layout.len()];
+        let losses = run(&given, 0, &mut whole);
+        let (mut sum, mut parts) = (vec![0.0; layout.len()], WalkLosses::default());
+        for rows in row_ranges(33) {
+            parts += run(&given.rows(rows.clone(), c.summary_dim), rows.start, &mut sum);
+        }
+        assert!((losses.total() - parts.total()).abs() < 1e-12, "dropout {dropped}");
+        let most = whole.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        assert!(most > 0.0);
+        let far = whole.iter().zip(&sum).position(|(a, b)| (a - b).abs() > 1e-12 * most);
+        assert_eq!(far, None, "dropout {dropped}: a gradient differs");
+    }
+}
+
+/// Random whole-pixel movements with steps up to so many pixels, and clock ticks of 8 ms.
+fn whole_pixels(most: i32, seed: u64) -> Vec<Movement> {
+    let movement = |i: u64| {
+        let mut rng = Rng::new(seed, Stream::Evaluation, i);
+        let mut p = Point { x: 100.0, y: -50.0, t_ms: 12.0 };
+        let points = (0..20).map(|_| {
+            let before = p;
+            let mut step = || f64::from(rng.below(2 * most as usize + 1) as i32 - most);
+            (p.x, p.y) = (p.x + step(), p.y + step());
+            p.t_ms += 8.0 * (1.0 + rng.below(5) as f64);
+            before
+        });
+        Movement::new(points.collect()).unwrap()
+    };
+    (0..50).map(movement).collect()
+}
+
+fn decoded(codec: &StepCodec, m: &Movement, unit: f64) -> Vec<[f64; 3]> {
+    let walk = codec.encode(&m.points);
+    assert_eq!(walk.inputs.len(), (walk.events.len() + 1) * INPUTS);
+    let step = |c: &Classes| {
+        let (x, y) = (codec.step(c.x.into(), unit), codec.step(c.y.into(), unit));
+        [f64::from(x), f64::from(y), f64::from(codec.ticks(c.ticks.into(), unit)) * codec.tick_ms]
+    };
+    walk.events.iter().map(step).collect()
+}
+
+#[test]
+fn the_codec_gives_back_what_it_took() {
+    let events = |m: &Movement| -> Vec<[f64; 3]> {
+        m.points.windows(2).map(|p| [p[1].x - p[0].x, p[1].y - p[0].y, p[1].t_ms - p[0].t_ms]).collect()
+    };
+    // Steps and times with a class each come back exactly; the clock is found within its own rounding.
+    let exact = whole_pixels(8, 1);
+    let codec = StepCodec::fit(&exact.iter().collect::<Vec<_>>(), 28, 12).unwrap();
+    for m in &exact {
+        for (a, b) in events(m).iter().zip(decoded(&codec, m, 0.5)) {
+            assert_eq!(a[..2], b[..2]);
+            assert!((a[2] - b[2]).abs() < 1e-6, "{a:?} became {b:?}");
+        }
+    }
+    // Longer ones come back within their class, whatever is drawn, with few classes as with many.
+    for (magnitudes, ticks) in [(28, 12), (9, 6), (5, 4), (2, 2)] {
+        let long = whole_pixels(900, 2);
+        let codec = StepCodec::fit(&long.iter().collect::<Vec<_>>(), magnitudes, ticks).unwrap();
+        codec.check().unwrap();
+        assert_eq!((codec.step_classes(), codec.tick_classes()), (2 * magnitudes - 1, ticks));
+        for m in &long {
+            for unit in [0.0, 0.3, 1.0 - 1e-9] {
+                for (a, b) in events(m).iter().zip(decoded(&codec, m, unit)) {
+                    for axis in 0..2 {
+                        let (a, b) = (a[axis] as i32, b[axis] as i32);
+                        let k = codec.step_edges.partition_point(|&e| e <= a.unsigned_abs()) - 1;
+                        assert!(k + 1 < codec.step_edges.len(), "{a} is beyond {:?}", codec.step_edges);
+                        let class = codec.step_edges[k]..codec.step_edges[k + 1];
+                        assert!(class.contains(&b.unsigned_abs()), "{magnitudes} classes: {a} became {b}");
+                        assert!(a == 0 || a.signum() == b.signum(), "{a} became {b}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Recordings may hold any finite number.
+#[test]
+fn absurd_positions_and_times_are_survived() {
+    let at = |x: f64, y: f64, t_ms: f64| Point { x, y, t_ms };
+    let wild = [at(0.0, 0.0, 0.0), at(1e12, -1e12, 1e-9), at(-1e12, 1e12, 1e15), at(5.0, 5.0, 2e15)];
+    let m = Movement::new(wild.to_vec()).unwrap();
+    let codec = StepCodec::fit(&[&m], 28, 12).unwrap();
+    codec.check().unwrap();
+    let walk = codec.encode(&m.points);
+    assert_eq!(walk.events.len(), 3);
+    assert!(walk.inputs.iter().all(|x| x.is_finite()));
+    assert_eq!(walk.inputs[3 * INPUTS..][..2], [0.0, 0.0], "it arrives");
+}
+
+#[test]
+fn arrays_are_refused() {
+    let shared = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/balabit/processed");
+    if !shared.exists() {
+        println!("skipped: {} is not there", shared.display());
+        return;
+    }
+    let (data, _) = Dataset::open(&shared, &Default::default()).unwrap();
+    let c = Config { max_seq_len: 200, ..tiny_closed_loop() };
+    let mut model = Model::new(c.clone(), Device::Cpu).unwrap();
+    let result = model.train(&data, Stage::Autoencoder, &options(&c, 1), &mut |_, _| Control::Continue);
+    let message = result.unwrap_err().to_string();
+    assert!(message.contains("arrays") && message.contains("pixels"), "{message}");
+    assert!(model.data().is_none() && model.stages()[0].iteration == 0, "a refusal changes nothing");
+}
+
+fn targets(count: usize, seed: u64) -> Vec<[i32; 2]> {
+    let target = |i: u64| {
+        let mut rng = Rng::new(seed, Stream::Evaluation, i);
+        let (far, angle) = (3.0 * 500f64.powf(rng.unit()), rng.range(0.0, TAU));
+        [(far * angle.cos()).round() as i32, (far * angle.sin()).round() as i32]
+    };
+    (0..count as u64).map(target).collect()
+}
+
+#[test]
+fn every_walk_arrives() {
+    let data = dataset(60, 3);
+    // The second may take so few points that nearly every walk has to be closed; the third has few classes.
+    let configs = [
+        tiny_closed_loop(),
+        Config { max_seq_len: 30, lr_autoencoder: 0.05, ..tiny_closed_loop() },
+        Config { step_magnitudes: 4, tick_classes: 3, max_seq_len: 300, ..tiny_closed_loop() },
+    ];
+    for config in configs {
+        let model = trained(&config, &data, 2);
+        let targets = targets(2000, 1);
+        for (step_temperature, time_temperature) in [(1.0, 1.0), (0.3, 2.0)] {
+            let options =
+                SampleOptions { seed: 6, step_temperature, time_temperature, threads: 2, ..Default::default() };
+            let walks = model.walk(&targets, &options).unwrap();
+            assert_eq!(walks.len(), targets.len());
+            for (m, target) in walks.iter().zip(&targets) {
+                let last = m.points[m.points.len() - 1];
+                assert_eq!(m.points[0], Point::default());
+                assert_eq!([last.x, last.y], target.map(f64::from));
+                assert!((3..=config.max_seq_len).contains(&m.points.len()), "{} points", m.points.len());
+                assert!(m.points.iter().all(|p| [p.x, p.y, p.t_ms].iter().all(|x| x.fract() == 0.0)));
+                Movement::new(m.points.clone()).unwrap(); // time rises
+            }
+        }
+    }
+}
+
+#[test]
+fn walks_do_not_depend_on_threads_or_batch() {
+    let model = trained(&tiny_closed_loop(), &dataset(60, 3), 2);
+    let targets = targets(60, 2);
+    let z = model.encode(&movements(60, 4), 2).unwrap();
+    let draw = |rows: std::ops::Range<usize>, threads| {
+        let options = SampleOptions { seed: 8, first: rows.start as u64, threads, ..SampleOptions::default() };
+        let walked = model.walk(&targets[rows.clone()], &options).unwrap();
+        let part = z.slice(ndarray::s![rows.clone(), ..]);
+        walked.into_iter().zip(model.walk_summaries(part, &targets[rows], &options).unwrap()).collect::<Vec<_>>()
+    };
+    let all = draw(0..60, 1);
+    assert!(all.iter().filter(|(a, b)| a == b).count() < 30, "the summary matters");
+    for threads in [2, 3, 8] {
+        assert!(all == draw(0..60, threads), "{threads} threads");
+    }
+    assert!(all == (0..60).flat_map(|i| draw(i..i + 1, 1)).collect::<Vec<_>>(), "one at a time");
+    assert!(all == [draw(0..16, 1), draw(16..19, 2), draw(19..60, 3)].concat(), "in parts");
+}
+
+#[test]
+fn targets_out_of_reach_are_refused() {
+    let model = trained(&tiny_closed_loop(), &dataset(60, 3), 2);
+    for far in [i32::MAX, i32::MIN, 20_000_000] {
+        let message = model.walk(&[[5, 5], [0, far]], &SampleOptions::default()).unwrap_err().to_string();
+        assert!(message.contains("targets[1]") && message.contains(&far.to_string()), "{message}");
+    }
+    let few = model.encode(&movements(1, 4), 1).unwrap();
+    let result = model.walk_summaries(few.view(), &[[5, 5], [6, 6]], &SampleOptions::default());
+    assert!(matches!(result, Err(Error::Argument { .. })));
+}
