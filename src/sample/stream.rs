@@ -168,8 +168,10 @@ impl Stream {
     /// # Errors
     /// `Argument` for an end that is not within 1000000 px of 0; `State` after the end. The stream stays as it was.
     pub fn aim(&mut self, to: [f64; 2]) -> Result<()> {
-        if !to.iter().all(|x| x.abs() <= 1e6) {
-            return Err(Error::argument("to", format!("{to:?}"), "within 1000000 px of 0"));
+        for (name, value) in ["x", "y"].into_iter().zip(to) {
+            if !(value.abs() <= 1e6) {
+                return Err(Error::argument(name, value, "within 1000000 px of 0"));
+            }
         }
         if self.ended {
             return Err(Error::State { call: "aim", problem: "the stream has ended".into() });
