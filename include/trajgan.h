@@ -641,7 +641,7 @@ tg_status tg_stream_new(const tg_model *model,
 TG_API tg_status tg_stream_next(tg_stream *stream, tg_point *points, size_t capacity, size_t *written);
 
 // Another end for the rest of the way, from where the stream is. It must be within 1000000 px of 0, and is rounded with
-// integer_pixels. TG_ERR_STATE once the path has ended. [exclusive]
+// integer_pixels. The path may then take more than max_seq_len points. TG_ERR_STATE once it has ended. [exclusive]
 TG_API tg_status tg_stream_aim(tg_stream *stream, double x, double y);
 
 // Where the pointer is at a time since the start, between points in a straight line; before the start and after the end
@@ -661,7 +661,7 @@ TG_API tg_status tg_evaluate_options_init(tg_evaluate_options *out, size_t struc
 // it real against real, the floor that nothing can be better than. The splits are those of training with the same data;
 // the test split needs 20 movements or more. The report is JSON: {"scores":[{"name","value","floors","rating"...}],
 // "features":[...]...}; json, capacity and needed as in tg_dataset_info(), but asking for the size costs an evaluation:
-// 65536 is enough. html_path: also a page with pictures, written whole or not at all; UTF-8; NULL: none. Blocks until
+// 262144 is plenty. html_path: also a page with pictures, written whole or not at all; UTF-8; NULL: none. Blocks until
 // done. [shared] for both.
 TG_API
 tg_status tg_evaluate(const tg_model *model,

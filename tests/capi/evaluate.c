@@ -1,4 +1,4 @@
-/* A report on a model: JSON, a page, the same for the same seed, and what is refused. */
+/* A report on a model: JSON, a page, both or none, and what is refused. */
 #include "check.h"
 
 enum { ROOM = 65536 };
@@ -41,16 +41,15 @@ int main(void) {
     CHECK(page != NULL && fread(again, 1, 15, page) == 15 && memcmp(again, "<!doctype html>", 15) == 0);
     fclose(page);
 
-    /* No room: the page is not written either. */
+    /* No room: the page is not written either. The page cannot be written: nor is the text. */
     size_t told = 0;
     o.threads = 1;
     memset(again, 0, sizeof again);
     GIVES(TG_ERR_BUFFER, tg_evaluate(model, data, &o, "other.html", again, needed - 1, &told));
     CHECK(told == needed && again[0] == 0 && fopen("other.html", "r") == NULL);
     GIVES(TG_ERR_IO, tg_evaluate(model, data, &o, "nowhere/page.html", again, ROOM, NULL));
+    SAYS("nowhere/page.html");
     CHECK(again[0] == 0);
-    OK(tg_evaluate(model, data, &o, NULL, again, ROOM, NULL));
-    CHECK(strcmp(json, again) == 0);
 
     tg_dataset_free(data);
     tg_dataset_free(few);

@@ -236,7 +236,7 @@ static void misuse(const tg_model *model) {
     GIVES(TG_ERR_ARGUMENT, tg_stream_next(stream, &p, 1, NULL));
     GIVES(TG_ERR_ARGUMENT, tg_stream_aim(stream, NAN, 1));
     GIVES(TG_ERR_ARGUMENT, tg_stream_aim(stream, 1, -2e6));
-    SAYS("y is -2000000");
+    SAYS("-2000000");
     GIVES(TG_ERR_ARGUMENT, tg_stream_at(stream, NAN, &p, NULL));
     GIVES(TG_ERR_ARGUMENT, tg_stream_at(stream, 5, NULL, NULL));
     CHECK(p.x == 5 && written == 77);
