@@ -107,7 +107,9 @@ pub fn condition(target: [f64; 2]) -> [f32; 3] {
 
 impl StepCodec {
     /// Classes that cover the movements, and their clock. magnitudes: classes of |step|, 0 included; tick_classes: of time.
-    /// Needs a movement.
+    ///
+    /// # Errors
+    /// `Argument` without a movement, or for a clock that ticks more slowly than every 1000000 ms.
     pub fn fit(movements: &[&Movement], magnitudes: usize, tick_classes: usize) -> Result<StepCodec> {
         let pairs = || movements.iter().flat_map(|m| m.points.windows(2));
         let dts: Vec<f64> = pairs().map(|p| p[1].t_ms - p[0].t_ms).collect();
@@ -120,13 +122,15 @@ impl StepCodec {
             (step.max(e.x.unsigned_abs()).max(e.y.unsigned_abs()), ticks.max(e.ticks))
         });
         let still = pairs().filter(|p| p[0].x == p[1].x && p[0].y == p[1].y).count();
-        Ok(StepCodec {
+        let codec = StepCodec {
             tick_ms,
             step_edges: edges(EXACT_STEP, magnitudes, step.min(MOST_STEP)),
             tick_edges: edges(EXACT_TICKS, tick_classes, ticks.min(MOST_TICKS)),
             repeats: still * 1000 > dts.len(),
             whole_ms: dts.iter().all(|dt| (dt - dt.round()).abs() < 1e-6),
-        })
+        };
+        codec.check()?;
+        Ok(codec)
     }
 
     /// Refuses what `fit` cannot have made: for codecs from a file.
