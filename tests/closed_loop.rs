@@ -153,7 +153,7 @@ fn the_loss_is_the_likelihood() {
     let (net, _, mut w) = walker(&c);
     let given = Given::new(&c, 9, 1);
     let z = random(5, 9 * c.summary_dim);
-    let mut run = |w: &Weights<f64>, classes: &[Classes]| {
+    let run = |w: &Weights<f64>, classes: &[Classes]| {
         let (mut grads, mut dz) = (vec![0.0; w.params.len()], Vec::new());
         let both = Some((grads.as_mut_slice(), &mut dz));
         let input = (given.x.as_slice(), classes);
@@ -220,7 +220,8 @@ fn whole_pixels(most: i32, seed: u64) -> Vec<Movement> {
             let before = p;
             let mut step = || f64::from(rng.below(2 * most as usize + 1) as i32 - most);
             (p.x, p.y) = (p.x + step(), p.y + step());
-            p.t_ms += 8.0 * (1.0 + rng.below(5) as f64);
+            // Mostly one tick, as a clock shows itself.
+            p.t_ms += 8.0 * (1.0 + rng.below(3).saturating_sub(1) as f64 * rng.below(5) as f64);
             before
         });
         Movement::new(points.collect()).unwrap()
@@ -279,7 +280,7 @@ fn the_codec_gives_back_what_it_took() {
 #[test]
 fn absurd_positions_and_times_are_survived() {
     let at = |x: f64, y: f64, t_ms: f64| Point { x, y, t_ms };
-    let wild = [at(0.0, 0.0, 0.0), at(1e12, -1e12, 1e-9), at(-1e12, 1e12, 1e15), at(5.0, 5.0, 2e15)];
+    let wild = [at(0.0, 0.0, 0.0), at(1e12, -1e12, 8.0), at(-1e12, 1e12, 1e15), at(5.0, 5.0, 1e15 + 8.0)];
     let m = Movement::new(wild.to_vec()).unwrap();
     let codec = StepCodec::fit(&[&m], 28, 12).unwrap();
     codec.check().unwrap();
@@ -287,6 +288,9 @@ fn absurd_positions_and_times_are_survived() {
     assert_eq!(walk.events.len(), 3);
     assert!(walk.inputs.iter().all(|x| x.is_finite()));
     assert_eq!(walk.inputs[3 * INPUTS..][..2], [0.0, 0.0], "it arrives");
+    let slow = Movement::new((0..4).map(|k| at(f64::from(k), 0.0, 1e15 * f64::from(k))).collect()).unwrap();
+    let message = StepCodec::fit(&[&slow], 28, 12).unwrap_err().to_string();
+    assert!(message.contains("tick_ms"), "no model file could hold it: {message}");
 }
 
 #[test]
