@@ -2,7 +2,7 @@
 # make test   formatting, lints, all tests
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: all demo test lint bench-train setup clean
+.PHONY: all demo test lint bench bench-train setup clean
 
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -22,6 +22,10 @@ lint: setup
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+
+# Rates and latencies; with the peer if TRAJGAN_PEER names its script.
+bench: setup
+	cargo bench --locked --bench rates
 
 # Losses against those that PyTorch reached on the same data; needs ../shared and some minutes.
 bench-train: setup

@@ -1,12 +1,13 @@
 //! Learns from recordings and makes a movement: `cargo run --release --example generate RECORDINGS`
 
+use trajgan::config::Preset;
 use trajgan::{Config, Control, Dataset, Device, Model, SampleOptions, Stage, TrainOptions};
 
 fn main() -> trajgan::Result<()> {
     let folder = std::env::args().nth(1).unwrap_or("demo/recordings.jsonl".into());
     // README: from here
     let (data, _) = Dataset::open(folder.as_ref(), &Default::default())?;
-    let config = Config { stage1_iterations: 300, stage2_iterations: 300, ..Config::default() };
+    let config = Config { stage1_iterations: 300, stage2_iterations: 300, ..Config::closed_loop(Preset::Fast) };
     let mut model = Model::new(config.clone(), Device::Auto)?;
     let options = TrainOptions { config, threads: 0, seed: 1 };
     for stage in [Stage::Autoencoder, Stage::Gan] {

@@ -9,7 +9,7 @@
  *     tg_train_stage(model, data, TG_STAGE_AUTOENCODER, NULL);
  *     tg_train_stage(model, data, TG_STAGE_GAN, NULL);
  *     tg_model_save(model, "my.safetensors");
- *     tg_generate(model, &distance, 1, NULL, points, opt.max_seq_len, &length);
+ *     tg_path(model, 100, 100, 900, 500, NULL, points, opt.max_seq_len, &length, NULL);
  *
  * RULES - they hold for every function unless it says otherwise.
  *  Errors     The answer is TG_OK (0) or a TG_ERR_* code; tg_last_error() has the words. A call that
@@ -152,11 +152,22 @@ typedef enum {
     TG_SCHEDULE_ONECYCLE = 4,
 } tg_schedule;
 
+// How a path came about: bits.
+typedef enum {
+    // The distance is not among those that the model has learnt: drawn at the nearest that is, and scaled.
+    TG_PATH_SCALED = 1,
+    // Bent to stay in bounds, or stretched to keep to a duration.
+    TG_PATH_FORCED = 2,
+} tg_path_flag;
+
 // Recorded movements to learn from.
 typedef struct tg_dataset tg_dataset;
 
 // A model, trained or not.
 typedef struct tg_model tg_model;
+
+// A path under way. It keeps the weights that it began with: the model may be trained on or freed.
+typedef struct tg_stream tg_stream;
 
 // A pointer event. An array of n is also an n x 3 row-major matrix of double.
 typedef struct {
@@ -373,6 +384,48 @@ typedef struct {
     double time_temperature;
 } tg_sample_options;
 
+// How paths are drawn. 0 switches an option off where nothing else is said.
+typedef struct {
+    uint32_t struct_size;
+    // CPU threads; 0: one per core. The default is 1.
+    uint32_t threads;
+    // Same seed, same paths, whatever the threads.
+    uint64_t seed;
+    // Index of the first path. Path i is a function of model, seed, i, its ends and the options alone.
+    uint64_t first;
+    // 1 to 4096: that many are begun for each path, and a lottery weighted by the critic keeps one. 1: no lottery.
+    uint64_t candidates;
+    // 1, the default: every point in whole pixels, and the ends are rounded; 0: not.
+    uint32_t integer_pixels;
+    // 1: the path does not leave the rectangle below, edges included. Ends outside are an error.
+    uint32_t bounded;
+    double left;
+    double top;
+    double right;
+    double bottom;
+    // Factor on all times: 0.001 to 1000.
+    double duration_scale;
+    // 60 to 8000: resampled to that many points a second.
+    double polling_hz;
+    // Shortest and longest, after duration_scale; the longest is 1 to 3600000.
+    double min_duration_ms;
+    double max_duration_ms;
+    // Closed loop: 1: as learnt; below 1: likelier steps, likelier times.
+    double step_temperature;
+    double time_temperature;
+} tg_path_options;
+
+// How hard to look.
+typedef struct {
+    uint32_t struct_size;
+    // CPU threads; 0: one per core.
+    uint32_t threads;
+    // Same seed, same report, whatever the threads.
+    uint64_t seed;
+    // 1: fewer movements, permutations and runs: half a minute for 500 movements on two cores, instead of minutes.
+    uint64_t quick;
+} tg_evaluate_options;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -531,6 +584,93 @@ tg_status tg_interpolate(const tg_model *model,
                          size_t steps,
                          float *summaries,
                          size_t capacity);
+
+// ---- paths ----
+//
+// A path goes from one place on the screen to another at least 1 px away, within 1000000 px of 0. It begins at 0 ms
+// exactly at the one and ends exactly at the other, and time rises from point to point. Length and timing are the
+// model's own.
+//
+// Fills *out, which has struct_size bytes, with the defaults. [any]
+TG_API tg_status tg_path_options_init(tg_path_options *out, size_t struct_size);
+
+// One path: tg_paths() with a count of 1. [shared]
+TG_API
+tg_status tg_path(const tg_model *model,
+                  double from_x,
+                  double from_y,
+                  double to_x,
+                  double to_y,
+                  const tg_path_options *options,
+                  tg_point *points,
+                  size_t capacity,
+                  uint32_t *length,
+                  uint32_t *flags);
+
+// Draws count paths. ends: count x 4 numbers, from x, y to x, y of each. points: count rows of stride points; path i is
+// the first lengths[i] points of row i, and beyond it the row repeats its last point. stride: max_seq_len or more. With
+// polling_hz it has to hold the longest path, which only drawing shows: if it does not, TG_ERR_BUFFER names what is
+// needed, and lengths is written all the same, flags and points are not; max_duration_ms * polling_hz / 1000 + 2 is
+// always enough. flags: TG_PATH_* of each, or NULL. [shared]
+TG_API
+tg_status tg_paths(const tg_model *model,
+                   const double *ends,
+                   size_t count,
+                   const tg_path_options *options,
+                   tg_point *points,
+                   size_t stride,
+                   uint32_t *lengths,
+                   uint32_t *flags);
+
+// ---- streams ----
+//
+// Begins the path that tg_path() draws for the same ends and options: the same points, bit for bit, but one at a time,
+// with bounded work and no allocation for each. bounded, polling_hz and durations have to be off, as they need the
+// whole path. [shared] for model.
+TG_API
+tg_status tg_stream_new(const tg_model *model,
+                        double from_x,
+                        double from_y,
+                        double to_x,
+                        double to_y,
+                        const tg_path_options *options,
+                        tg_stream **out);
+
+// The next points, as many as points has room for; the first of all is where the path begins. *written: how many came;
+// less than capacity: the path has ended. [exclusive]
+TG_API tg_status tg_stream_next(tg_stream *stream, tg_point *points, size_t capacity, size_t *written);
+
+// Another end for the rest of the way, from where the stream is. It must be within 1000000 px of 0, and is rounded with
+// integer_pixels. TG_ERR_STATE once the path has ended. [exclusive]
+TG_API tg_status tg_stream_aim(tg_stream *stream, double x, double y);
+
+// Where the pointer is at a time since the start, between points in a straight line; before the start and after the end
+// it rests. t_ms must not fall from call to call; the stream goes on as far as needed, so that tg_stream_next() gives
+// what comes after. *ended, which may be NULL: 1 if t_ms is behind the last point, else 0. [exclusive]
+TG_API tg_status tg_stream_at(tg_stream *stream, double t_ms, tg_point *point, uint32_t *ended);
+
+// [exclusive]
+TG_API void tg_stream_free(tg_stream *stream);
+
+// ---- evaluation ----
+//
+// Fills *out, which has struct_size bytes, with the defaults. [any]
+TG_API tg_status tg_evaluate_options_init(tg_evaluate_options *out, size_t struct_size);
+
+// Judges the model: as many movements as the test split of data has, asked for the same, against that split, and beside
+// it real against real, the floor that nothing can be better than. The splits are those of training with the same data;
+// the test split needs 20 movements or more. The report is JSON: {"scores":[{"name","value","floors","rating"...}],
+// "features":[...]...}; json, capacity and needed as in tg_dataset_info(), but asking for the size costs an evaluation:
+// 65536 is enough. html_path: also a page with pictures, written whole or not at all; UTF-8; NULL: none. Blocks until
+// done. [shared] for both.
+TG_API
+tg_status tg_evaluate(const tg_model *model,
+                      const tg_dataset *data,
+                      const tg_evaluate_options *options,
+                      const char *html_path,
+                      char *json,
+                      size_t capacity,
+                      size_t *needed);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -151,6 +151,9 @@ pub struct Config {
     pub condition: ConditionKind,
     /// Training movements are also shown mirrored in x and in y, each with probability one half.
     pub augment_mirror: bool,
+    /// Share of stage 1 in which mirrors are shown. Hands are not symmetric: what comes last should be as recorded. Below 1
+    /// stage 2 learns from what was recorded alone.
+    pub augment_mirror_share: f64,
     /// Standard deviation of the noise on scaled features while stage 1 trains; none on the heading.
     pub augment_noise: f64,
     /// Quality filter: largest z-score of a movement's mean |feature|; 0 switches it off.
@@ -229,6 +232,7 @@ impl Default for Config {
             save_interval: 5000,
             condition: ConditionKind::Straight,
             augment_mirror: true,
+            augment_mirror_share: 1.0,
             augment_noise: 0.02,
             quality_z: 3.0,
             quality_min_length: 10,
@@ -421,6 +425,7 @@ impl Config {
             }
         }
         let shares = [
+            ("augment_mirror_share", self.augment_mirror_share),
             ("stage1_weight_decay", self.stage1_weight_decay),
             ("stage2_weight_decay", self.stage2_weight_decay),
             ("lr_step_gamma", self.lr_step_gamma),

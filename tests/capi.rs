@@ -9,7 +9,8 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// In the order in which the header shows them.
-const SOURCES: [&str; 7] = ["status", "library", "data", "settings", "model", "train", "generate"];
+const SOURCES: [&str; 10] =
+    ["status", "library", "data", "settings", "model", "train", "generate", "path", "stream", "evaluate"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -121,12 +122,15 @@ macro_rules! programs {
 programs! {
     example_generate: "examples/1_generate.c",
     example_train: "examples/2_train.c",
+    example_stream: "examples/3_stream.c",
     arguments: "tests/capi/arguments.c",
     options: "tests/capi/options.c",
     data: "tests/capi/data.c",
     training: "tests/capi/training.c",
     generation: "tests/capi/generation.c",
     closed_loop: "tests/capi/closed_loop.c",
+    path: "tests/capi/path.c",
+    evaluate: "tests/capi/evaluate.c",
     files: "tests/capi/files.c",
     threads: "tests/capi/threads.c",
     environment: "tests/capi/environment.c",

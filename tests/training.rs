@@ -9,9 +9,9 @@ use trajgan::config::{Config, Preset};
 use trajgan::data::ReadOptions;
 use trajgan::{Control, Dataset, Device, Error, Model, Stage, TrainOptions};
 
-/// PyTorch's direct loss, averaged over iterations 101 to 200, with two seeds: the larger. See benches/train_curve.rs for
-/// the long version of this.
-const PEER_DIRECT: f64 = 0.1480;
+/// PyTorch's direct loss, averaged over iterations 101 to 200 (`pytorch_peer.py train --preset recommended --stage1 200`):
+/// 0.1527 with seed 42 and 0.1703 with seed 7, so that it passes too. See benches/train_curve.rs for the long version.
+const PEER_DIRECT: f64 = 0.1527;
 const WORST_RATIO: f64 = 1.15;
 
 fn balabit() -> Option<Dataset> {

@@ -38,7 +38,7 @@ impl tg_sample_options {
 }
 
 /// A batch of movements in the host's memory: count rows of `stride` points, and how many of each are used.
-struct Rows {
+pub(super) struct Rows {
     points: Output<tg_point>,
     lengths: Option<Output<u32>>,
     stride: usize,
@@ -49,7 +49,7 @@ impl Rows {
     ///
     /// # Safety
     /// As for `Output::new`, for count rows and for count lengths, which may be NULL.
-    unsafe fn new(
+    pub(super) unsafe fn new(
         points: *mut tg_point,
         stride: usize,
         needed: usize,
@@ -67,25 +67,33 @@ impl Rows {
     }
 
     /// What a row has beyond its movement repeats the last point: a pointer that rests.
-    fn put(&mut self, movements: &[Movement]) -> Result<(), Failure> {
-        if let Some(long) = movements.iter().find(|m| m.points.len() > self.stride || m.points.is_empty()) {
-            return Err(bug(format!("bug in trajgan: a movement of {} points", long.points.len())));
+    pub(super) fn put<'a>(&mut self, movements: impl Iterator<Item = &'a [Point]> + Clone) -> Result<(), Failure> {
+        if let Some(long) = movements.clone().find(|points| points.len() > self.stride || points.is_empty()) {
+            return Err(bug(format!("bug in trajgan: a movement of {} points", long.len())));
         }
         let mut row = with_room(self.stride, "a row of points")?;
-        for (i, Movement { points, .. }) in movements.iter().enumerate() {
+        for (i, points) in movements.clone().enumerate() {
             let last = points.len() - 1;
             row.clear();
             row.extend((0..self.stride).map(|t| of(points[t.min(last)])));
             self.points.put(i * self.stride, &row);
         }
-        if let Some(lengths) = &mut self.lengths {
-            put_lengths(lengths, movements.iter().map(|m| m.points.len()));
-        }
+        self.put_lengths(movements.map(<[Point]>::len));
         Ok(())
+    }
+
+    pub(super) fn put_lengths(&mut self, lengths: impl Iterator<Item = usize>) {
+        if let Some(out) = &mut self.lengths {
+            put_lengths(out, lengths);
+        }
     }
 }
 
-fn of(point: Point) -> tg_point {
+fn points_of(movements: &[Movement]) -> impl Iterator<Item = &[Point]> + Clone {
+    movements.iter().map(|m| m.points.as_slice())
+}
+
+pub(super) fn of(point: Point) -> tg_point {
     tg_point { x: point.x, y: point.y, t_ms: point.t_ms }
 }
 
@@ -140,7 +148,7 @@ pub unsafe extern "C" fn tg_generate(
             // SAFETY: the buffers are the caller's.
             let (mut rows, conditions) =
                 unsafe { (Rows::new(points, stride, needed, count, lengths)?, wanted(model, conditions, count)?) };
-            rows.put(&model.generate(count, conditions, &options)?)
+            rows.put(points_of(&model.generate(count, conditions, &options)?))
         })
     })
 }
@@ -245,7 +253,7 @@ pub unsafe extern "C" fn tg_decode(
             // SAFETY: the buffer is the caller's.
             let mut rows = unsafe { Rows::new(points, stride, longest, count, std::ptr::null_mut())? };
             let z = ndarray::ArrayView2::from_shape((count, dim), z).map_err(|e| bug(e.to_string()))?;
-            rows.put(&model.decode(z, &wanted, options::threads(threads)?)?)
+            rows.put(points_of(&model.decode(z, &wanted, options::threads(threads)?)?))
         })
     })
 }
@@ -279,7 +287,7 @@ pub unsafe extern "C" fn tg_interpolate(
 }
 
 fn put_lengths(out: &mut Output<u32>, lengths: impl Iterator<Item = usize>) {
-    lengths.enumerate().for_each(|(i, length)| out.put(i, &[length as u32])); // at most max_seq_len
+    lengths.enumerate().for_each(|(i, length)| out.put(i, &[length as u32])); // far below 2^32
 }
 
 fn put_array(

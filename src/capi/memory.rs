@@ -126,6 +126,12 @@ pub unsafe fn text(value: &str, to: *mut c_char, capacity: usize, needed: *mut u
     Ok(())
 }
 
+/// What of `text` can be checked before there is a text.
+pub fn check_text(to: *const c_char, capacity: usize, needed: *const usize) -> Result<(), Failure> {
+    check("needed", needed, usize::from(to.is_null() && capacity == 0))?;
+    check("json", to, capacity)
+}
+
 /// Room for `len` values, or TG_ERR_MEMORY.
 pub fn with_room<T>(len: usize, purpose: &'static str) -> Result<Vec<T>, Failure> {
     let mut values = Vec::new();

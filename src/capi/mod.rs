@@ -5,6 +5,7 @@
 #![allow(clippy::missing_safety_doc, clippy::too_many_arguments)]
 
 mod data;
+mod evaluate;
 mod generate;
 mod guard;
 mod handle;
@@ -12,14 +13,19 @@ mod library;
 mod memory;
 mod model;
 mod options;
+mod path;
 mod settings;
 mod status;
+mod stream;
 mod train;
 
 pub use data::*;
+pub use evaluate::*;
 pub use generate::*;
 pub use library::*;
 pub use model::*;
+pub use path::*;
 pub use settings::*;
 pub use status::*;
+pub use stream::*;
 pub use train::*;

@@ -121,3 +121,12 @@ pub enum tg_schedule {
     TG_SCHEDULE_PLATEAU = 3,
     TG_SCHEDULE_ONECYCLE = 4,
 }
+
+/// How a path came about: bits.
+#[repr(C)]
+pub enum tg_path_flag {
+    /// The distance is not among those that the model has learnt: drawn at the nearest that is, and scaled.
+    TG_PATH_SCALED = 1,
+    /// Bent to stay in bounds, or stretched to keep to a duration.
+    TG_PATH_FORCED = 2,
+}

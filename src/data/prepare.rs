@@ -93,13 +93,10 @@ fn prepare_movements(data: &Dataset, config: &Config, given: Option<&Scaler>) ->
     report.too_long = data.len() - kept.len();
     let (mut splits, sessions) = split(&data.movements, &kept, config.seed);
     report.sessions = sessions;
-    let fit = |train: &[usize]| match given {
-        Some(scaler) => Ok(scaler.clone()),
-        None => {
-            let movements: Vec<&Movement> = train.iter().map(|&i| &data.movements[i]).collect();
-            let conditions: Vec<f64> = train.iter().flat_map(|&i| data.condition(i, config.condition)).collect();
-            Scaler::fit(&movements, &conditions, data.condition_dim(), config.augment_mirror)
-        }
+    let fit = |train: &[usize]| {
+        let movements: Vec<&Movement> = train.iter().map(|&i| &data.movements[i]).collect();
+        let conditions: Vec<f64> = train.iter().flat_map(|&i| data.condition(i, config.condition)).collect();
+        Scaler::fit(&movements, &conditions, data.condition_dim(), config.augment_mirror)
     };
     let scaled = |split: &[usize], scaler: &Scaler| {
         let mut out = Split::new(data.feature_dim(), data.condition_dim());
@@ -112,12 +109,13 @@ fn prepare_movements(data: &Dataset, config: &Config, given: Option<&Scaler>) ->
         out
     };
     // The filter looks at scaled features; the limits are then those of what it lets through, so that one
-    // broken recording does not squeeze all others into a corner of [-1,1].
+    // broken recording does not squeeze all others into a corner of [-1,1]. A given scaler has no say in the filter:
+    // a model that goes on must see the movements that it saw before.
     something(splits[0].len(), &report)?;
     let keep = quality(&scaled(&splits[0], &fit(&splits[0])?), config, &mut report);
     splits[0] = keep.into_iter().map(|at| splits[0][at]).collect();
     something(splits[0].len(), &report)?;
-    let scaler = fit(&splits[0])?;
+    let scaler = given.map_or_else(|| fit(&splits[0]), |scaler| Ok(scaler.clone()))?;
     let splits = splits.map(|split| scaled(&split, &scaler));
     finish(splits, Some(scaler), report)
 }

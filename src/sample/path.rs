@@ -70,6 +70,12 @@ const TRIES: u64 = 8;
 /// Softmax temperature of the critic's lottery, in standard deviations of the candidates' scores.
 const LOTTERY_TEMPERATURE: f64 = 1.0;
 
+/// Longest duration that can be asked for: an hour.
+const LONGEST_MS: f64 = 3_600_000.0;
+
+/// Points of the longest path that is resampled.
+const MOST_POINTS: f64 = 1_000_000.0;
+
 /// From and to, in pixels.
 pub type Ends = [[f64; 2]; 2];
 
@@ -98,7 +104,7 @@ impl Model {
                 open.iter().map(|&i| (options.first.wrapping_add(i as u64), ends[i])).collect();
             let drawn = self.attempt(&wanted, attempt, options)?;
             for ((&i, drawn), (_, ends)) in open.iter().zip(drawn).zip(&wanted) {
-                paths[i] = options.finish(drawn, ends, attempt == TRIES);
+                paths[i] = options.finish(drawn, ends, attempt == TRIES)?;
             }
         }
         let missing = || {
@@ -238,11 +244,10 @@ struct Drawn {
 
 impl PathOptions {
     fn check(&self) -> Result<()> {
-        let positive = [
-            ("duration_scale", self.duration_scale),
-            ("step_temperature", self.step_temperature),
-            ("time_temperature", self.time_temperature),
-        ];
+        if !(0.001..=1000.0).contains(&self.duration_scale) {
+            return Err(Error::argument("duration_scale", self.duration_scale, "0.001 to 1000"));
+        }
+        let positive = [("step_temperature", self.step_temperature), ("time_temperature", self.time_temperature)];
         for (name, value) in positive {
             if !(value > 0.0 && value.is_finite()) {
                 return Err(Error::argument(name, value, "a number above 0"));
@@ -255,9 +260,9 @@ impl PathOptions {
             return Err(Error::argument("polling_hz", self.polling_hz, "60 to 8000, or 0 for off"));
         }
         let (low, high) = (self.min_duration_ms, self.max_duration_ms);
-        let finite = [low, high].iter().all(|d| *d >= 0.0 && d.is_finite());
-        if !finite || (high > 0.0 && high < low) {
-            let expected = "0 or more, the longest not below the shortest";
+        let off_or_longest = high == 0.0 || (high >= 1.0 && high >= low);
+        if !([low, high].iter().all(|d| (0.0..=LONGEST_MS).contains(d)) && off_or_longest) {
+            let expected = "0 to an hour, the longest not below the shortest and 1 ms";
             return Err(Error::argument("min_duration_ms, max_duration_ms", format!("{low}, {high}"), expected));
         }
         match self.bounds {
@@ -292,9 +297,9 @@ impl PathOptions {
     }
 
     /// Lays a movement onto its ends. None: it has to be drawn again, unless it is the last try.
-    fn finish(&self, drawn: Drawn, ends: &Ends, last: bool) -> Option<Path> {
+    fn finish(&self, drawn: Drawn, ends: &Ends, last: bool) -> Result<Option<Path>> {
         let Drawn { movement, scaled } = drawn;
-        let mut points = lay(&movement.points, ends)?;
+        let Some(mut points) = lay(&movement.points, ends) else { return Ok(None) };
         let duration = points.last().map_or(0.0, |p| p.t_ms);
         let wanted = (duration * self.duration_scale).max(self.min_duration_ms).min(if self.max_duration_ms > 0.0 {
             self.max_duration_ms
@@ -303,11 +308,16 @@ impl PathOptions {
         });
         let stretched = (wanted - duration * self.duration_scale).abs() > 1e-9;
         if stretched && !last {
-            return None;
+            return Ok(None);
         }
         let factor = if stretched { wanted / duration } else { self.duration_scale };
         points.iter_mut().for_each(|p| p.t_ms *= factor);
         if self.polling_hz > 0.0 {
+            let count = duration * factor * self.polling_hz / 1000.0;
+            if count > MOST_POINTS {
+                let name = "points of a path (duration times polling_hz)";
+                return Err(Error::argument(name, count, format!("up to {MOST_POINTS}")));
+            }
             points = resample(&points, 1000.0 / self.polling_hz);
         }
         if self.integer_pixels {
@@ -315,14 +325,14 @@ impl PathOptions {
         }
         let outside = points.iter().any(|p| !self.inside([p.x, p.y]));
         if outside && !last {
-            return None;
+            return Ok(None);
         }
         if let (true, Some([l, t, r, b])) = (outside, self.bounds) {
             let whole = [l.ceil(), t.ceil(), r.floor(), b.floor()];
             let [l, t, r, b] = if self.integer_pixels { whole } else { [l, t, r, b] };
             points.iter_mut().for_each(|p| (p.x, p.y) = (p.x.clamp(l, r), p.y.clamp(t, b)));
         }
-        Some(Path { points, scaled, forced: stretched || outside })
+        Ok(Some(Path { points, scaled, forced: stretched || outside }))
     }
 }
 

@@ -144,6 +144,11 @@ impl Stream {
         point
     }
 
+    /// Whether [`Stream::next_point`] has said so, or [`Stream::at`] was asked for a time behind the last point.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Where the pointer is at a time (ms): walks on as far as needed, and stays at the end. Times do not go back.
     pub fn at(&mut self, t_ms: f64) -> Point {
         while self.recent[1].t_ms < t_ms && self.next_point().is_some() {}
@@ -163,8 +168,10 @@ impl Stream {
     /// # Errors
     /// `Argument` for an end that is not within 1000000 px of 0; `State` after the end. The stream stays as it was.
     pub fn aim(&mut self, to: [f64; 2]) -> Result<()> {
-        if !to.iter().all(|x| x.abs() <= 1e6) {
-            return Err(Error::argument("to", format!("{to:?}"), "within 1000000 px of 0"));
+        for (name, value) in ["x", "y"].into_iter().zip(to) {
+            if value.is_nan() || value.abs() > 1e6 {
+                return Err(Error::argument(name, value, "within 1000000 px of 0"));
+            }
         }
         if self.ended {
             return Err(Error::State { call: "aim", problem: "the stream has ended".into() });

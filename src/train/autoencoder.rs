@@ -98,7 +98,9 @@ impl Source<'_> {
     /// The chosen movements, mirrored at random; features get noise on all but the heading.
     fn batch(&self, chosen: &[usize], seed: u64, iteration: u64) -> Batch {
         let mut coins = Rng::new(seed, Stream::Mirror, iteration);
-        let bits: Vec<u32> = chosen.iter().map(|_| if self.c.augment_mirror { coins.word() } else { 0 }).collect();
+        let mirrors = self.c.stage1_iterations as f64 * self.c.augment_mirror_share;
+        let shown = self.c.augment_mirror && (iteration as f64) < mirrors;
+        let bits: Vec<u32> = chosen.iter().map(|_| if shown { coins.word() } else { 0 }).collect();
         let mirrors = bits.iter().map(|bits| (bits & 1 != 0, bits & 2 != 0));
         match &self.codec {
             Some(codec) => {

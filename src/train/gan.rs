@@ -73,10 +73,11 @@ impl Model {
         Latents { summaries, conditions: data.train.conditions().to_vec(), columns: self.config.condition_dim }
     }
 
-    /// With mirrors, each movement in its four images.
+    /// With mirrors to the end, each movement in its four images.
     fn walk_latents(&self, data: &Prepared, codec: &StepCodec, pool: &mut Pool) -> Latents {
         let mut latents = Latents { columns: self.config.condition_inputs(), ..Latents::default() };
-        let images = if self.config.augment_mirror { 4 } else { 1 };
+        let mirrors = self.config.augment_mirror && self.config.augment_mirror_share >= 1.0;
+        let images = if mirrors { 4 } else { 1 };
         for image in 0..images {
             let mut walks = Vec::new();
             for movement in (0..data.train.len()).filter_map(|i| data.train.movement(i)) {

@@ -1,6 +1,6 @@
 //! `evaluate`: how close a model's movements are to recordings it has not seen.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use trajgan::Dataset;
 use trajgan::data::ReadOptions;
@@ -43,6 +43,10 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let console = Console { json: args.json };
+    // Now rather than after minutes of work.
+    if let Some(html) = args.html.as_ref().filter(|html| html.extension().is_none_or(|e| e != "html")) {
+        return Err(Failure::Usage(format!("{}: expected a name in .html", html.display())));
+    }
     let (path, model) = run_folder::load(&args.model)?;
     let (data, report) = Dataset::open(&args.data, &ReadOptions::default())?;
     recordings::rejections(&report, console);
@@ -50,16 +54,10 @@ pub fn run(args: &Args) -> Result<()> {
     let options = EvalOptions { seed: args.seed, threads: args.threads, quick: args.quick };
     let report = model.evaluate(&data, &options)?;
     if let Some(html) = &args.html {
-        write(html, &report.to_html())?;
+        let page = report.to_html();
+        write_whole(html, |out| out.write_all(page.as_bytes()))?;
         console.line(&format!("Pictures: {}", html.display()));
     }
     say(&if args.json { report.to_json()? } else { report.to_text() });
     Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    if path.extension().is_none_or(|e| e != "html") {
-        return Err(Failure::Usage(format!("{}: expected a name in .html", path.display())));
-    }
-    Ok(write_whole(path, |out| out.write_all(text.as_bytes()))?)
 }

@@ -68,10 +68,10 @@ fn list(folder: &Path, json: bool) -> Result<()> {
         say(&format!(
             "{:28} {:>5} {:>9} {:>8} {:>9} {:>11}",
             name.display().to_string(),
-            row["files"],
-            row["stage1_iterations"],
+            row["files"].to_string(),
+            row["stage1_iterations"].to_string(),
             columns[0],
-            row["stage2_iterations"],
+            row["stage2_iterations"].to_string(),
             columns[1],
         ));
     }

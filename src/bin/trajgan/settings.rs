@@ -27,13 +27,13 @@ pub struct Flags {
     #[arg(long, value_name = "NAME")]
     preset: Option<Preset>,
     /// Iterations of each stage, in all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     iterations: Option<u64>,
     /// Movements in a batch
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     batch_size: Option<usize>,
-    /// Seed of the first weights, the split and all that training draws
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    /// Seed of the first weights, the split, and all that training draws
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
     /// Any other setting; `trajgan train --show-settings` lists them
     #[arg(long = "set", value_name = "NAME=VALUE")]

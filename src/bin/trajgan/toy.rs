@@ -22,7 +22,8 @@ pub fn movement(seed: u64, i: u64) -> Result<Movement> {
     let bend = 0.06 * distance * rng.normal();
     let (first_end, second_start) = (duration * rng.range(0.65, 0.8), duration * rng.range(0.5, 0.65));
     let (tremor, phase) = (0.25 + 0.25 * rng.unit(), rng.range(0.0, TAU));
-    let tick = TICKS_MS[rng.below(TICKS_MS.len())];
+    // One recorder made them all.
+    let tick = TICKS_MS[Rng::new(seed, Stream::Demo, u64::MAX).below(TICKS_MS.len())];
     let start = Point { x: rng.range(300.0, 1600.0).round(), y: rng.range(200.0, 900.0).round(), t_ms: 0.0 };
     let (sin, cos) = angle.sin_cos();
     let mut points = vec![start];

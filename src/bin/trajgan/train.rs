@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use trajgan::config::DecoderKind;
 use trajgan::{Device, Model, Stage};
 
 use crate::console::{self, Console};
@@ -66,10 +67,17 @@ pub fn run(args: &Args) -> Result<()> {
         settings = Settings::new(&args.settings.for_arrays()?, None)?;
     }
     let (data, _) = recordings::open(&path, &mut settings, console)?;
+    if settings.config.decoder == DecoderKind::ClosedLoop && data.movements().is_empty() {
+        let message = "arrays of features, which the closed-loop decoder cannot walk in: use --decoder v6";
+        return Err(Failure::Usage(format!("{}: {message}", path.display())));
+    }
+    let seeds = vec![settings.config.seed; stages.len()];
     let model = match from {
         Some(model) => model,
         None => Model::new(settings.config.clone(), Device::Auto)?,
     };
+    // The split stays that of the model, whatever the seed of this training: what it was tested on must not be learnt.
+    settings.config.seed = model.config().seed;
     // Now rather than after the folder is there.
     model.config().same_architecture(&settings.config)?;
     let known = model.data().and_then(|d| d.scaler.as_ref());
@@ -77,7 +85,6 @@ pub fn run(args: &Args) -> Result<()> {
     settings.remember(&path, name);
     let folder = RunFolder::create(&settings.checkpoints(args.checkpoints.as_deref()), args.name.as_deref())?;
     folder.write_config(&settings)?;
-    let seeds = vec![settings.config.seed; stages.len()];
     let mut job =
         Job { model, data: &data, config: settings.config, stages, seeds, threads: args.threads, folder, console };
     let summary = job.run()?;

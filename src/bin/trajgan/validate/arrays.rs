@@ -109,10 +109,10 @@ fn describe(report: &mut FileReport, split: &Split, seen: &mut HashSet<Vec<u32>>
 }
 
 /// As the header of an .npy file that has been read says it.
-fn shape(path: &Path) -> Option<String> {
+fn shape(path: &Path) -> Option<Vec<usize>> {
     let mut start = Vec::new();
     File::open(path).ok()?.take(512).read_to_end(&mut start).ok()?;
     let text = String::from_utf8_lossy(&start);
-    let (_, rest) = text.split_once("'shape':")?;
-    Some(format!("{})", rest.split_once(')')?.0.trim()))
+    let (_, rest) = text.split_once("'shape': (")?;
+    Some(rest.split_once(')')?.0.split(',').filter_map(|extent| extent.trim().parse().ok()).collect())
 }

@@ -1,0 +1,224 @@
+//! Rates of training and sampling, as shares of this machine's own FMA peak and beside PyTorch.
+//!
+//!     make bench                                                  # a table, and JSON on the last line
+//!     TRAJGAN_PEER=path/to/pytorch_peer.py make bench             # with the peer, where Python can import torch
+//!
+//! Full-length synthetic batches, B = 64, T = 100, preset default: what the peer measures.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use trajgan::backend::cpu::gemm::Left;
+use trajgan::backend::cpu::{Isa, Packed, Pool, gemm};
+use trajgan::config::{Config, Preset};
+use trajgan::data::{Dataset, Movement, Point};
+use trajgan::model::Networks;
+use trajgan::nn::Weights;
+use trajgan::nn::optim::Moments;
+use trajgan::rng::{Rng, Stream};
+use trajgan::train::shards::Batch;
+use trajgan::train::stage1::{self, At, Stage1};
+use trajgan::train::stage2::{self, GanBatch, Stage2};
+use trajgan::{Control, Device, Model, PathOptions, SampleOptions, Stage, TrainOptions};
+
+const B: usize = 64;
+const T: usize = 100;
+/// Work of one stage-1 step and of one stage-2 iteration at that size, in GFLOP (multiply and add counted).
+const STAGE1_GFLOP: f64 = 19.4;
+const STAGE2_GFLOP: f64 = 1.8;
+
+/// Median seconds of a call, over at least `seconds`.
+fn median(seconds: f64, mut run: impl FnMut()) -> f64 {
+    run();
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while start.elapsed().as_secs_f64() < seconds || times.len() < 3 {
+        let t = Instant::now();
+        run();
+        times.push(t.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// GFLOP/s of one thread with everything in the first-level cache: what the machine gives right now.
+fn fma_peak() -> f64 {
+    let (m, k, n) = (48, 256, 16);
+    let (a, b, mut c) = (vec![0.5f32; m * k], vec![0.25f32; k * n], vec![0.0; m * n]);
+    let mut packed = Packed::default();
+    packed.pack(k, n, &b, n, 1);
+    let calls = 2000;
+    let seconds = median(1.0, || {
+        for _ in 0..calls {
+            gemm(Isa::detect(), Left::rows(&a, m, k), &packed, black_box(&mut c), n, 1.0, false);
+        }
+    });
+    calls as f64 * 2.0 * (m * k * n) as f64 / seconds / 1e9
+}
+
+fn numbers(n: usize, seed: u64) -> Vec<f32> {
+    let mut rng = Rng::new(seed, Stream::Evaluation, 0);
+    (0..n).map(|_| rng.range(-1.0, 1.0) as f32).collect()
+}
+
+fn stage1_rate(threads: usize) -> f64 {
+    let c = Config::default();
+    let networks = Networks::new(&c);
+    let (params, mut buffers) = networks.layout.initialise(0);
+    let mut weights = Weights::new(Isa::detect(), &networks.layout, params);
+    let (mut moments, mut stage, mut pool) = (Moments::default(), Stage1::default(), Pool::new(threads));
+    let rows: Vec<Vec<f32>> = (0..B as u64).map(|i| numbers(T * c.feature_dim, i)).collect();
+    let batch = Batch::new(&rows, c.feature_dim);
+    let mut iteration = 0;
+    1.0 / median(6.0, || {
+        let mut learner = stage1::Learner {
+            networks: &networks,
+            weights: &mut weights,
+            buffers: &mut buffers,
+            moments: &mut moments,
+        };
+        stage.step(&mut pool, &mut learner, &c, &batch, At { seed: 0, iteration, rate: 1e-3 }).expect("a step");
+        iteration += 1;
+    })
+}
+
+fn stage2_rate(threads: usize) -> f64 {
+    let c = Config::default();
+    let networks = Networks::new(&c);
+    let (params, mut buffers) = networks.layout.initialise(0);
+    let mut weights = Weights::new(Isa::detect(), &networks.layout, params);
+    let (mut generator, mut critic) = (Moments::default(), Moments::default());
+    let (mut stage, mut pool) = (Stage2::default(), Pool::new(threads));
+    let batch = GanBatch {
+        z_real: numbers(B * c.summary_dim, 1),
+        condition: numbers(B, 2),
+        noise: numbers(B * c.noise_dim, 3),
+        alpha: numbers(B, 4).iter().map(|x| x.abs()).collect(),
+    };
+    1.0 / median(4.0, || {
+        let mut learner = stage2::Learner {
+            networks: &networks,
+            weights: &mut weights,
+            buffers: &mut buffers,
+            generator: &mut generator,
+            critic: &mut critic,
+        };
+        for _ in 0..c.n_critic {
+            stage.critic_step(&mut pool, &mut learner, &c, &batch, 0).expect("a step");
+        }
+        stage.generator_step(&mut pool, &mut learner, &c, &batch, 0).expect("a step");
+    })
+}
+
+/// A model that can sample: what it has learnt does not matter for its speed.
+fn sampler(config: &Config) -> Model {
+    let mut data = Dataset::new(1);
+    let mut rng = Rng::new(5, Stream::Demo, 0);
+    for _ in 0..60 {
+        let (x, y, n) = (rng.range(-600.0, 600.0), rng.range(-400.0, 400.0), 20 + rng.below(20));
+        let at = |i: usize| (1.0 - (std::f64::consts::PI * i as f64 / n as f64).cos()) / 2.0;
+        let point = |i| Point { x: (x * at(i)).round(), y: (y * at(i)).round(), t_ms: 16.0 * i as f64 };
+        let movement = Movement::new((0..=n).map(point).collect()).expect("a movement");
+        data.push(movement, None).expect("pushed");
+    }
+    let config = Config { stage1_iterations: 200, stage2_iterations: 1, ..config.clone() };
+    let mut model = Model::new(config.clone(), Device::Cpu).expect("a model");
+    let options = TrainOptions { config, threads: 0, seed: 0 };
+    for stage in [Stage::Autoencoder, Stage::Gan] {
+        model.train(&data, stage, &options, &mut |_, _| Control::Continue).expect("trained");
+    }
+    model
+}
+
+/// p50, p99 and largest of many calls, in ms.
+fn latency(calls: u64, mut run: impl FnMut(u64)) -> [f64; 3] {
+    (0..50).for_each(&mut run);
+    let time = |i| {
+        let t = Instant::now();
+        run(i);
+        t.elapsed().as_secs_f64() * 1e3
+    };
+    let mut times: Vec<f64> = (0..calls).map(time).collect();
+    times.sort_by(f64::total_cmp);
+    [times[times.len() / 2], times[times.len() * 99 / 100], times[times.len() - 1]]
+}
+
+fn sampling() -> Value {
+    let v6 = sampler(&Config { augment_mirror: false, quality_z: 0.0, ..Config::default() });
+    let hundred = |first, threads| SampleOptions { seq_len: T, first, threads, ..SampleOptions::default() };
+    let one = latency(300, |i| drop(black_box(v6.generate_features(1, Some(&[300.0]), &hundred(i, 1)))));
+    let many = median(3.0, || drop(black_box(v6.generate_features(1024, None, &hundred(0, 1))))) * 1e3;
+    println!("v6: one 100-step movement, ms      p50 {:.3}  p99 {:.3}  max {:.3}", one[0], one[1], one[2]);
+    println!("v6: 1024 of them, one thread, ms   {many:.0}");
+    let walker = sampler(&Config { quality_z: 0.0, ..Config::closed_loop(Preset::Default) });
+    let mut points = 0;
+    let whole = latency(2000, |i| {
+        let options = PathOptions { first: i, ..PathOptions::default() };
+        points += walker.path([0.0, 0.0], [300.0, 120.0], &options).expect("a path").points.len();
+    });
+    let points_each = points as f64 / 2050.0;
+    println!(
+        "closed-loop: one path ({points_each:.0} points), ms   p50 {:.3}  p99 {:.3}  max {:.3}",
+        whole[0], whole[1], whole[2]
+    );
+    let mut stream = walker.stream([0.0, 0.0], [300.0, 120.0], &PathOptions::default()).expect("a stream");
+    let mut streams = 0;
+    let step = latency(20_000, |_| {
+        if stream.next_point().is_none() {
+            streams += 1;
+            let options = PathOptions { first: streams, ..PathOptions::default() };
+            stream = walker.stream([0.0, 0.0], [300.0, 120.0], &options).expect("a stream");
+        }
+    });
+    println!("closed-loop: one point of a stream, us   p50 {:.1}  p99 {:.1}", step[0] * 1e3, step[1] * 1e3);
+    json!({
+        "generate_1_ms": one, "generate_1024_ms": many,
+        "path_ms": whole, "path_points": points_each, "stream_point_ms": step,
+    })
+}
+
+/// The peer's numbers with one thread, if it can run.
+fn peer() -> Option<Value> {
+    let script = std::env::var_os("TRAJGAN_PEER")?;
+    let python = std::env::var("TRAJGAN_PYTHON").unwrap_or_else(|_| "python3".into());
+    let output = std::process::Command::new(python).arg(script).args(["rates", "--threads", "1"]).output().ok()?;
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+fn main() {
+    let peak = fma_peak();
+    println!("FMA peak of one thread: {peak:.1} GFLOP/s ({})", Isa::detect().name());
+    let rates = [("stage 1", STAGE1_GFLOP, stage1_rate as fn(usize) -> f64), ("stage 2", STAGE2_GFLOP, stage2_rate)];
+    let mut report = json!({ "fma_peak_gflops": peak });
+    for (name, gflop, rate) in rates {
+        let (one, two) = (rate(1), rate(2));
+        let share = one * gflop / peak * 100.0;
+        println!(
+            "{name}, it/s   one thread {one:.2} ({share:.0} % of peak)   two threads {two:.2} ({:.2}x)",
+            two / one
+        );
+        report[name] = json!({ "it_per_s": one, "percent_of_peak": share, "two_threads_it_per_s": two });
+    }
+    report["sampling"] = sampling();
+    match peer() {
+        Some(peer) => {
+            let ratio =
+                |ours: &Value, theirs: &str| ours.as_f64().unwrap_or(0.0) / peer[theirs].as_f64().unwrap_or(1.0);
+            println!("PyTorch {}, one thread:", peer["torch"]);
+            println!("  stage 1 {:.2}x", ratio(&report["stage 1"]["it_per_s"], "stage1_it_per_s"));
+            println!("  stage 2, cached {:.2}x", ratio(&report["stage 2"]["it_per_s"], "stage2_it_per_s_cached"));
+            println!(
+                "  stage 2, as the original {:.2}x",
+                ratio(&report["stage 2"]["it_per_s"], "stage2_it_per_s_encoding")
+            );
+            println!("  one movement {:.1}x", 1.0 / ratio(&report["sampling"]["generate_1_ms"][0], "generate_1_ms"));
+            println!(
+                "  1024 movements {:.1}x",
+                1.0 / ratio(&report["sampling"]["generate_1024_ms"], "generate_1024_ms")
+            );
+            report["peer"] = peer;
+        }
+        None => println!("PyTorch: skipped (TRAJGAN_PEER is not set, or torch cannot be imported)"),
+    }
+    println!("{report}");
+}

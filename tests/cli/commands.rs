@@ -1,0 +1,218 @@
+//! Commands that use a model.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::*;
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 13] = [
+        &[],
+        &["prepare"],
+        &["validate"],
+        &["train"],
+        &["resume"],
+        &["generate"],
+        &["path"],
+        &["evaluate"],
+        &["inspect"],
+        &["export"],
+        &["runs", "list"],
+        &["runs", "compare"],
+        &["demo"],
+    ];
+    for command in commands {
+        let help = good(folder.path(), &[command, &["--help"]].concat());
+        assert!(help.contains("Example") && help.contains("trajgan"), "{command:?}: {help}");
+    }
+    assert!(good(folder.path(), &["--version"]).starts_with("trajgan "));
+}
+
+#[test]
+fn generate_writes_all_forms() {
+    let folder = workplace();
+    let folder = folder.path();
+    let model = train(folder, &[])["model"].as_str().unwrap().to_owned();
+    let made = json(folder, &["generate", "--model", &model, "--count", "7", "-o", "a.jsonl", "--seed", "3"]);
+    assert_eq!(made["count"], 7);
+    let lines = fs::read_to_string(folder.join("a.jsonl")).unwrap();
+    let movements: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(movements.len(), 7);
+    let numbers = |v: &Value| v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
+    for m in &movements {
+        let (x, t) = (numbers(&m["x"]), numbers(&m["t"]));
+        assert!(x.len() == t.len() && x.len() == m["y"].as_array().unwrap().len() && x[0] == 0.0 && t[0] == 0.0);
+        assert!(t.windows(2).all(|t| t[1] > t[0]));
+    }
+    // The same movements as text, and the later half of them by itself.
+    good(folder, &["generate", "--model", &model, "--count", "7", "-o", "a.csv", "--seed", "3", "--threads", "3"]);
+    let csv = fs::read_to_string(folder.join("a.csv")).unwrap();
+    assert!(csv.starts_with("movement,t_ms,x,y\n0,0,0,0\n"), "{csv}");
+    let xs = |k: usize| -> Vec<f64> {
+        let rows = csv.lines().skip(1).map(|line| line.split(',').map(|w| w.parse().unwrap()).collect::<Vec<f64>>());
+        rows.filter(|row| row[0] == k as f64).map(|row| row[2]).collect()
+    };
+    for (k, m) in movements.iter().enumerate() {
+        let same = xs(k).iter().zip(numbers(&m["x"])).all(|(a, b)| (a - b).abs() < 0.0011);
+        assert!(same && xs(k).len() == numbers(&m["x"]).len());
+    }
+    good(folder, &["generate", "--model", &model, "--count", "3", "--first", "4", "-o", "b.jsonl", "--seed", "3"]);
+    let later: Vec<String> = lines.lines().skip(4).map(str::to_owned).collect();
+    assert_eq!(fs::read_to_string(folder.join("b.jsonl")).unwrap().lines().collect::<Vec<_>>(), later);
+    check_npz(folder, &model, &movements);
+    // What was made can be learnt from.
+    let again = json(folder, &["validate", "a.jsonl"]);
+    assert_eq!(again["files"][0]["facts"]["movements"], 7);
+    good(folder, &["generate", "--model", &model, "--features", "-o", "f.csv", "--count", "2"]);
+    assert!(fs::read_to_string(folder.join("f.csv")).unwrap().starts_with("movement,dx,dy,speed,accel,"));
+    good(folder, &["generate", "--model", &model, "--features", "-o", "f.jsonl", "--count", "2", "--psi", "0.5"]);
+    let line: Value =
+        serde_json::from_str(fs::read_to_string(folder.join("f.jsonl")).unwrap().lines().next().unwrap()).unwrap();
+    assert_eq!(line["features"][0].as_array().unwrap().len(), 8);
+    // Conditions of one's own.
+    fs::write(folder.join("wanted.txt"), "100\n\n250.5\n400\n").unwrap();
+    good(folder, &["generate", "--model", &model, "--conditions", "wanted.txt", "-o", "c.jsonl", "--seq-len", "20"]);
+    let made = fs::read_to_string(folder.join("c.jsonl")).unwrap();
+    let wanted: Vec<Value> = made.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).collect();
+    let first = |v: &Value| v["wanted"][0].as_f64().unwrap();
+    assert!((first(&wanted[1]) - 250.5).abs() < 0.01 && wanted.len() == 3 && numbers(&wanted[0]["x"]).len() == 20);
+}
+
+#[test]
+fn the_closed_loop_decoder_ends_at_the_distance_asked_for() {
+    let folder = workplace();
+    let folder = folder.path();
+    let run = train(folder, &["--decoder", "closed-loop", "--iterations", "15"]);
+    let model = run["model"].as_str().unwrap();
+    let log = fs::read_to_string(folder.join(path(&run["run"])).join("logs/progress.jsonl")).unwrap();
+    assert!(log.lines().next().unwrap().contains("\"ticks\":"), "{log}");
+    assert!(good(folder, &["inspect", model]).contains("walker"));
+    good(folder, &["generate", "--model", model, "--count", "9", "--distance", "120", "-o", "a.jsonl"]);
+    for line in fs::read_to_string(folder.join("a.jsonl")).unwrap().lines() {
+        let m: Value = serde_json::from_str(line).unwrap();
+        let last = |name: &str| m[name].as_array().unwrap().last().unwrap().as_f64().unwrap();
+        let distance = last("x").hypot(last("y"));
+        assert!((distance - 120.0).abs() < 1.0 && (m["wanted"][0].as_f64().unwrap() - distance).abs() < 0.01, "{line}");
+    }
+    good(folder, &["generate", "--model", model, "--count", "9", "-o", "a.npz"]);
+    let mut npz = ndarray_npy::NpzReader::new(fs::File::open(folder.join("a.npz")).unwrap()).unwrap();
+    assert_eq!(npz.by_name::<ndarray::OwnedRepr<f64>, ndarray::Ix3>("points.npy").unwrap().dim(), (9, 48, 3));
+    assert!(
+        refused(folder, &["generate", "--model", model, "-o", "b.csv", "--seq-len", "20"], 2).contains("closed-loop")
+    );
+    // Arrays have no pixels to walk in.
+    good(folder, &["prepare", "recordings.jsonl", "-o", "prepared", "--config", "small.toml"]);
+    let shown = good(folder, &["train", "prepared", "--iterations", "1", "--set", "encoder_hidden_dim=4"]);
+    assert!(shown.contains("Direct: "), "{shown}");
+    let line = refused(folder, &["train", "prepared", "--decoder", "closed-loop", "--set", "max_seq_len=48"], 2);
+    assert!(line.contains("arrays of features"), "{line}");
+}
+
+#[test]
+fn path_and_evaluate_use_a_model() {
+    let folder = workplace();
+    let folder = folder.path();
+    let model =
+        train(folder, &["--decoder", "closed-loop", "--iterations", "15"])["model"].as_str().unwrap().to_owned();
+    let args = ["path", "100,200", "-50,350", "--model", &model, "--count", "3", "--polling", "125"];
+    let paths = json(folder, &args);
+    for p in paths.as_array().unwrap() {
+        let ends = |name: &str| {
+            let v = p[name].as_array().unwrap();
+            (v[0].as_f64().unwrap(), v[v.len() - 1].as_f64().unwrap())
+        };
+        assert_eq!((ends("x"), ends("y"), ends("t").0), ((100.0, -50.0), (200.0, 350.0), 0.0));
+    }
+    assert_eq!(paths.as_array().unwrap().len(), 3);
+    assert!(good(folder, &args).starts_with("movement,t_ms,x,y\n0,0,100,200\n"));
+    assert!(refused(folder, &["path", "100", "200,1", "--model", &model], 2).contains("2 numbers"));
+    assert!(refused(folder, &["path", "1,1", "9,9", "--model", &model, "--bounds", "2,2,5,5"], 2).contains("bounds"));
+
+    let evaluate = ["evaluate", "recordings.jsonl", "--model", &model, "--quick"];
+    let report = json(folder, &[&evaluate[..], &["--html", "report.html"]].concat());
+    assert!(report.is_object() && fs::read_to_string(folder.join("report.html")).unwrap().contains("</html>"));
+    assert!(good(folder, &evaluate).lines().count() > 10);
+    refused(folder, &[&evaluate[..], &["--html", "report.txt"]].concat(), 2);
+    refused(folder, &["evaluate", "nowhere", "--model", &model], 2);
+}
+
+fn check_npz(folder: &Path, model: &str, movements: &[Value]) {
+    use ndarray::{Array1, Array3};
+    good(folder, &["generate", "--model", model, "--count", "7", "-o", "a.npz", "--seed", "3"]);
+    let mut npz = ndarray_npy::NpzReader::new(fs::File::open(folder.join("a.npz")).unwrap()).unwrap();
+    let x: Array3<f32> = npz.by_name("X.npy").unwrap();
+    let c: Array1<f32> = npz.by_name("C.npy").unwrap();
+    let l: Array1<i32> = npz.by_name("L.npy").unwrap();
+    let points: Array3<f64> = npz.by_name("points.npy").unwrap();
+    assert_eq!((x.dim(), c.dim(), l.dim(), points.dim()), ((7, 48, 8), 7, 7, (7, 48, 3)));
+    assert!(x.iter().chain(&c).all(|v| (-1.0..=1.0).contains(v)));
+    for (i, m) in movements.iter().enumerate() {
+        let list = m["x"].as_array().unwrap();
+        assert_eq!(l[i] as usize, list.len());
+        assert!(list.iter().enumerate().all(|(k, v)| (v.as_f64().unwrap() - points[[i, k, 0]]).abs() < 0.001));
+    }
+    good(folder, &["generate", "--model", model, "--count", "7", "-o", "b.npz", "--seed", "3", "--features"]);
+    let mut npz = ndarray_npy::NpzReader::new(fs::File::open(folder.join("b.npz")).unwrap()).unwrap();
+    assert_eq!(npz.names().unwrap().len(), 3);
+    assert_eq!(npz.by_name::<ndarray::OwnedRepr<f32>, ndarray::Ix3>("X.npy").unwrap(), x);
+}
+
+#[test]
+fn inspect_export_and_runs_tell_of_models() {
+    let folder = workplace();
+    let folder = folder.path();
+    let (first, second) = (train(folder, &[]), train(folder, &["--set", "lr_autoencoder=0.01", "--stage", "1"]));
+    let (run, other) = (first["run"].as_str().unwrap(), second["run"].as_str().unwrap());
+    let info = json(folder, &["inspect", run]);
+    let sum: u64 = info["networks"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(info["parameters"].as_u64(), Some(sum));
+    assert_eq!(info["stage2"]["iterations"], 20);
+    let table = good(folder, &["inspect", run]);
+    assert!(table.contains("stage 1: 30/30 iterations") && table.contains("discriminator"), "{table}");
+    assert!(good(folder, &["inspect", other]).contains("stage 2: not trained"));
+
+    let sizes = [&["-o", "m.safetensors"][..], &["-o", "h.safetensors", "--half"]]
+        .map(|args| json(folder, &[&["export", run], args].concat())["bytes"].as_u64().unwrap());
+    let full = fs::metadata(folder.join(first["model"].as_str().unwrap())).unwrap().len();
+    assert!(sizes[1] < sizes[0] && sizes[0] < full, "{sizes:?} {full}");
+    // Without its training state the model makes the same movements.
+    for (model, out) in [(run, "a.jsonl"), ("m.safetensors", "b.jsonl"), ("h.safetensors", "h.jsonl")] {
+        good(folder, &["generate", "--model", model, "--count", "3", "-o", out]);
+    }
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!(read("a.jsonl"), read("b.jsonl"));
+    assert_eq!(read("h.jsonl").lines().count(), 3);
+
+    let list = json(folder, &["runs", "list"]);
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    let of = |run: &str| list.as_array().unwrap().iter().find(|row| row["run"] == run).unwrap().clone();
+    assert_eq!((&of(run)["stage2_iterations"], &of(other)["stage2_iterations"]), (&20.into(), &0.into()));
+    assert!(good(folder, &["runs", "list"]).lines().count() == 3);
+    let compared = json(folder, &["runs", "compare", run, other]);
+    let names: Vec<&str> =
+        compared["differences"].as_array().unwrap().iter().map(|d| d["name"].as_str().unwrap()).collect();
+    assert_eq!(names[0], "lr_autoencoder");
+    assert!(!names.contains(&"latent_dim") && names.contains(&"wasserstein"));
+    assert!(good(folder, &["runs", "compare", run, other]).contains("lr_autoencoder"));
+}
+
+#[test]
+fn demo_makes_model_and_movements() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let small = ["demo", "--out", "d", "--recordings", "60", "--iterations", "20", "--count", "12"];
+    let said = good(folder, &small);
+    assert!(said.contains("d/model.safetensors") && said.contains("What to look at:"), "{said}");
+    let rows = |name: &str| fs::read_to_string(folder.join("d").join(name)).unwrap().lines().count();
+    assert_eq!((rows("recordings.jsonl"), rows("movements.jsonl")), (60, 12));
+    let first = fs::read(folder.join("d/movements.csv")).unwrap();
+    let again = json(folder, &[&small[..], &["--threads", "1"]].concat());
+    assert_eq!(again["stage1"]["iterations"], 20);
+    assert!(fs::read(folder.join("d/movements.csv")).unwrap() == first, "same seed, other movements");
+    good(folder, &["inspect", "d/model.safetensors"]);
+    assert_eq!(json(folder, &["validate", "d/recordings.jsonl"])["usable"], true);
+}

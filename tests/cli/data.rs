@@ -1,0 +1,147 @@
+//! Data in, and what the program refuses.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::*;
+
+fn shared() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    if !path.is_dir() {
+        println!("skipped: ../shared is not there");
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn prepare_reports_what_it_left_out_and_train_reads_what_it_wrote() {
+    let folder = workplace();
+    let folder = folder.path();
+    let mut lines = fs::read_to_string(folder.join("recordings.jsonl")).unwrap();
+    lines += "{\"x\":[1,2,3],\"y\":[1,2],\"t\":[0,8,16]}\nnot json\n";
+    fs::write(folder.join("recordings.jsonl"), &lines).unwrap();
+    let report = json(folder, &["prepare", "recordings.jsonl", "-o", "prepared", "--config", "small.toml"]);
+    assert_eq!((&report["read"]["read"], &report["read"]["counts"]["broken line"]), (&120.into(), &2.into()));
+    assert!(report["read"]["examples"][0]["reason"].as_str().unwrap().contains("line 121"));
+    assert_eq!(report["prepared"]["sessions"], 6);
+    assert!(report["prepared"]["outliers"].as_u64().unwrap() > 0);
+    let said =
+        good(folder, &["prepare", "recordings.jsonl", "-o", "prepared", "--overwrite", "--config", "small.toml"]);
+    assert!(said.contains("Rejected: 2") && said.contains("broken line") && said.contains("Split: "), "{said}");
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 3, "something was left beside the folder");
+    let checked = json(folder, &["validate", "prepared"]);
+    assert_eq!(checked["usable"], true);
+    let shape = |letter: &str| checked["files"][0]["facts"][format!("{letter}_shape")].clone();
+    let n = report["prepared"]["train"].as_u64().unwrap();
+    assert_eq!((shape("X"), shape("C")), (serde_json::json!([n, 36, 8]), serde_json::json!([n])));
+    let run = json(folder, &["train", "prepared", "--config", "small.toml", "--iterations", "5"]);
+    assert_eq!(run["stage2"]["iterations"], 5);
+    // Neither another's folder nor a damaged one is replaced.
+    fs::create_dir(folder.join("mine")).unwrap();
+    refused(folder, &["prepare", "recordings.jsonl", "-o", "mine", "--overwrite"], 2);
+    refused(folder, &["prepare", "recordings.jsonl", "-o", "prepared"], 2);
+}
+
+#[test]
+fn validate_names_the_bad_files() {
+    let folder = workplace();
+    let folder = folder.path();
+    fs::create_dir(folder.join("set")).unwrap();
+    let put = |name: &str, text: &str| fs::write(folder.join("set").join(name), text).unwrap();
+    put("good.json", r#"{"x":[0,5,30,60],"y":[0,1,2,3],"t":[0,8,16,24]}"#);
+    put("same.json", r#"{"x":[0,5,30,60],"y":[0,1,2,3],"t":[0,8,16,24]}"#);
+    put("seconds.json", r#"{"x":[0,5,30,60],"y":[0,1,2,3],"t":[0,0.008,0.016,0.024]}"#);
+    put("unit.json", r#"{"x":[0,0.2,0.4],"y":[0,0.1,0.2],"t":[0,8,16]}"#);
+    let report = json(folder, &["validate", "set"]);
+    let warning = |k: usize| report["files"][k]["warnings"].to_string();
+    assert_eq!(report["files"][0]["facts"]["rate_hz"], 125.0);
+    assert!(
+        warning(1).contains("same as others") && warning(2).contains("milliseconds") && warning(3).contains("pixels")
+    );
+    put("time.json", r#"{"x":[0,5,30],"y":[0,1,2],"t":[0,8,8]}"#);
+    put("notes.txt", "hello");
+    let output = trajgan(folder, &["validate", "set", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let bad = |file: &&Value| file["unusable"].is_array();
+    let bad: Vec<&Value> = report["files"].as_array().unwrap().iter().filter(bad).collect();
+    assert!(report["usable"] == false && bad.len() == 2, "{report}");
+    assert!(bad[1]["unusable"].to_string().contains("t_ms: is 8"), "{report}");
+    let shown = trajgan(folder, &["validate", "set"]);
+    assert!(text(&shown.stdout).contains("NOT USABLE") && text(&shown.stderr).lines().count() == 1);
+}
+
+#[test]
+fn wrong_flags_missing_files_and_unwritable_folders_are_one_line() {
+    let folder = workplace();
+    let folder = folder.path();
+    let file = "small.toml"; // where a folder is wanted
+    let below = "small.toml/runs";
+    let model = train(folder, &["--iterations", "2"])["model"].as_str().unwrap().to_owned();
+    let before = fs::read_dir(folder.join("checkpoints")).unwrap().count();
+    let cases: [(&[&str], &str); 27] = [
+        (&[], "no command"),
+        (&["trian"], "train"),
+        (&["train", "--itrations", "3"], "--iterations"),
+        (&["train"], "data"),
+        (&["train", "nowhere"], "nowhere"),
+        (&["train", "recordings.jsonl", "--config", "nowhere.toml"], "nowhere.toml"),
+        (&["train", "recordings.jsonl", "--preset", "huge"], "recommended"),
+        (&["train", "recordings.jsonl", "--stage", "3"], "both"),
+        (&["train", "recordings.jsonl", "--stage", "2"], "--from"),
+        (&["train", "recordings.jsonl", "--set", "latnet_dim=3"], "latnet_dim"),
+        (&["train", "recordings.jsonl", "--set", "latent_dim=many"], "latent_dim"),
+        (&["train", "recordings.jsonl", "--set", "latent_dim"], "NAME=VALUE"),
+        (&["train", "recordings.jsonl", "--set", "latent_dim=0"], "latent_dim is 0"),
+        (&["train", "recordings.jsonl", "--batch-size", "-1"], "--batch-size"),
+        (&["train", "recordings.jsonl", "--config", file, "--checkpoints", below], below),
+        (&["train", "recordings.jsonl", "--from", &model, "--set", "latent_dim=7"], "latent_dim"),
+        (&["train", "recordings.jsonl", "--from", &model, "--preset", "fast"], "--preset"),
+        (&["resume", "nowhere"], "nowhere"),
+        (&["generate", "--model", "nowhere", "-o", "x.csv"], "nowhere"),
+        (&["generate", "--model", &model, "-o", "x.txt"], ".npz"),
+        (&["generate", "--model", &model, "-o", "small.toml/x.csv"], "x.csv"),
+        (&["generate", "--model", &model, "-o", "x.csv", "--seq-len", "4000"], "seq_len"),
+        (&["generate", "--model", &model, "-o", "x.csv", "--psi", "0"], "psi"),
+        (&["inspect", "nowhere"], "nowhere"),
+        (&["prepare", "recordings.jsonl", "-o", "small.toml/x"], "small.toml"),
+        (&["validate", "nowhere"], "nowhere"),
+        (&["runs", "list", "--checkpoints", "nowhere"], "nowhere"),
+    ];
+    for (args, named) in cases {
+        let line = refused(folder, args, 2);
+        assert!(line.contains(named), "{args:?}: {line}");
+    }
+    // What was read, but is not what it should be, is work that failed.
+    fs::write(folder.join("broken.safetensors"), b"no model").unwrap();
+    assert!(refused(folder, &["inspect", "broken.safetensors"], 1).contains("broken.safetensors"));
+    fs::write(folder.join("unknown.toml"), "latent_dim = 4\nfoo = 1\n").unwrap();
+    assert!(refused(folder, &["train", "recordings.jsonl", "--config", "unknown.toml"], 2).contains("foo"));
+    fs::write(folder.join("syntax.toml"), "latent_dim = = 4\n").unwrap();
+    assert!(refused(folder, &["train", "recordings.jsonl", "--config", "syntax.toml"], 2).contains("syntax.toml"));
+    // Nothing half-written is left behind.
+    assert_eq!(fs::read_dir(folder.join("checkpoints")).unwrap().count(), before);
+    assert!(!folder.join("x.csv").exists() && !folder.join("x").exists());
+}
+
+#[test]
+fn real_recordings_of_all_forms() {
+    let Some(shared) = shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let at = |name: &str| shared.join("data").join(name).to_str().unwrap().to_owned();
+    for name in ["balabit/processed", "balabit/sessions", "json_examples"] {
+        assert_eq!(json(folder, &["validate", &at(name)])["usable"], true, "{name}");
+    }
+    let sessions = json(folder, &["prepare", &at("balabit/sessions"), "-o", "prepared"]);
+    assert!(sessions["read"]["counts"].as_object().unwrap().len() > 3, "{sessions}");
+    fs::write(folder.join("small.toml"), SMALL).unwrap();
+    let options = ["--config", "small.toml", "--set", "max_seq_len=128", "--iterations", "10"];
+    for name in [at("balabit/processed"), "prepared".into()] {
+        let run = json(folder, &[&["train", name.as_str()], &options[..]].concat());
+        assert_eq!(run["stage2"]["iterations"], 10);
+    }
+}

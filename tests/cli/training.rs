@@ -1,0 +1,166 @@
+//! Training: run folders, settings, terminals, and going on.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::*;
+
+#[test]
+fn train_fills_a_run_folder() {
+    let folder = workplace();
+    let folder = folder.path();
+    let run = train(folder, &["--seed", "5"]);
+    let place = folder.join(path(&run["run"]));
+    let name = place.file_name().unwrap().to_str().unwrap();
+    assert!(name.len() == 19 && name.starts_with("run_20"), "{name}");
+    for file in ["stage1_final", "stage2_iter20", "stage2_final", "final", "stage1_iter20"] {
+        assert!(place.join(format!("{file}.safetensors")).is_file(), "{file}");
+    }
+    assert!(folder.join(path(&run["samples"])).is_file());
+    let log = fs::read_to_string(place.join("logs/progress.jsonl")).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let logged: Vec<_> =
+        lines.iter().map(|l| (l["stage"].as_u64().unwrap(), l["iteration"].as_u64().unwrap())).collect();
+    assert_eq!(logged, [(1, 10), (1, 15), (1, 20), (1, 30), (2, 10), (2, 20)]);
+    assert!(lines[1]["validation"]["direct"].as_f64().unwrap() > 0.0);
+    assert!(lines[5]["wasserstein"].is_f64());
+    // What was trained with can be read back.
+    let settings = fs::read_to_string(place.join("config.toml")).unwrap();
+    assert!(settings.contains("seed = 5") && settings.contains("latent_dim = 6") && settings.contains("pause_ms"));
+    // A second run does not touch the first, though it may be in the same second.
+    let second = train(folder, &["--stage", "1"]);
+    assert_ne!(second["run"], run["run"]);
+    assert!(second.get("stage2").is_none() && second.get("model").is_none());
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_the_preset() {
+    let folder = workplace();
+    let show = |args: &[&str]| {
+        let out = good(folder.path(), &[&["train", "--show-settings"], args].concat());
+        out.parse::<toml::Table>().unwrap()
+    };
+    let preset = show(&["--preset", "fast", "--decoder", "v6"]);
+    assert_eq!((preset["latent_dim"].as_integer(), preset["batch_size"].as_integer()), (Some(32), Some(32)));
+    let file = show(&["--preset", "fast", "--config", "small.toml"]);
+    assert_eq!((file["latent_dim"].as_integer(), file["batch_size"].as_integer()), (Some(6), Some(16)));
+    assert_eq!(file["stage1_patience"].as_integer(), Some(1000));
+    let flags =
+        show(&["--config", "small.toml", "--batch-size", "9", "--iterations", "3", "--set", "lr_schedule=cosine"]);
+    assert_eq!((flags["batch_size"].as_integer(), flags["stage2_iterations"].as_integer()), (Some(9), Some(3)));
+    assert_eq!(flags["lr_schedule"].as_str(), Some("cosine"));
+    let lists = show(&["--set", "generator_hidden_dims=[3,4]", "--set", "min_distance=12.5"]);
+    assert_eq!(lists["generator_hidden_dims"].as_array().unwrap().len(), 2);
+    assert_eq!(lists["min_distance"].as_float(), Some(12.5));
+    fs::write(folder.path().join("named.toml"), "config_preset = \"large\"\ndecoder = \"v6\"\n").unwrap();
+    assert_eq!(show(&["--config", "named.toml"])["noise_dim"].as_integer(), Some(256));
+    // What is shown is a settings file.
+    fs::write(folder.path().join("shown.toml"), toml::to_string(&flags).unwrap()).unwrap();
+    assert_eq!(show(&["--config", "shown.toml"]), flags);
+}
+
+/// Starts a training, sends it SIGINT after its n-th log line, and gives what it said last.
+fn interrupted(folder: &Path, args: &[&str], after: usize) -> String {
+    let mut command = Command::new(PROGRAM);
+    let mut child =
+        command.args(args).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let stage_lines = lines.by_ref().filter(|line| line.as_ref().unwrap().starts_with("[Stage"));
+    assert_eq!(stage_lines.take(after).count(), after);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    lines.for_each(drop);
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{err}");
+    assert!(err.lines().count() == 1 && err.contains("go on with: trajgan resume"), "{err}");
+    err
+}
+
+/// Both stages: stopped twice by Ctrl-C and resumed each time, the final file is that of a run which was not stopped.
+#[cfg(unix)]
+fn check_resume(decoder: &str) {
+    let folder = workplace();
+    let folder = folder.path();
+    let options = ["--config", "small.toml", "--decoder", decoder, "--iterations", "400", "--seed", "11"];
+    let train = ["train", "recordings.jsonl", "--name"];
+    good(folder, &[&train[..], &["whole"], &options].concat());
+    let said = interrupted(folder, &[&train[..], &["stopped"], &options, &["--threads", "2"]].concat(), 3);
+    assert!(said.contains("stage1_iter"), "{said}");
+    let said = interrupted(folder, &["resume", "checkpoints/stopped", "--threads", "1"], 40);
+    assert!(said.contains("stage2_iter"), "{said}");
+    // From another folder: the run knows where its data is.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let run = folder.join("checkpoints/stopped");
+    good(elsewhere.path(), &["resume", run.to_str().unwrap()]);
+    let read = |run: &str, name: &str| fs::read(folder.join("checkpoints").join(run).join(name)).unwrap();
+    for name in ["stage1_final.safetensors", "stage2_final.safetensors", "final.safetensors"] {
+        assert!(read("whole", name) == read("stopped", name), "{decoder}: {name} differs");
+    }
+    // Other data is not taken for the same.
+    let mut lines = fs::read_to_string(folder.join("recordings.jsonl")).unwrap();
+    lines = lines.lines().skip(20).map(|line| format!("{line}\n")).collect();
+    fs::write(folder.join("recordings.jsonl"), lines).unwrap();
+    let more = ["resume", "checkpoints/stopped", "--iterations", "410"];
+    assert!(refused(folder, &more, 2).contains("--other-data"));
+    good(folder, &[&more[..], &["--other-data"]].concat());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_v6_run_resumes_to_the_same_bits() {
+    check_resume("v6");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_closed_loop_run_resumes_to_the_same_bits() {
+    check_resume("closed-loop");
+}
+
+/// A stage of its own, on top of another run's first.
+#[test]
+fn stage_2_learns_on_top_of_a_stage_1_of_before() {
+    let folder = workplace();
+    let folder = folder.path();
+    let whole = train(folder, &["--seed", "4", "--name", "whole"]);
+    train(folder, &["--seed", "4", "--name", "first", "--stage", "1"]);
+    let from = "checkpoints/first/stage1_final.safetensors";
+    let second =
+        json(folder, &["train", "recordings.jsonl", "--stage", "2", "--from", from, "--seed", "4", "--name", "second"]);
+    let read = |run: &Value| fs::read(folder.join(run["model"].as_str().unwrap())).unwrap();
+    assert!(read(&whole) == read(&second));
+    assert!(refused(folder, &["resume", "checkpoints/first"], 2).contains("--stage 2 --from"));
+}
+
+#[test]
+fn a_pipe_gets_plain_lines_and_a_terminal_a_bar() {
+    let folder = workplace();
+    let folder = folder.path();
+    let plain = good(folder, &["train", "recordings.jsonl", "--config", "small.toml"]);
+    assert!(!plain.contains('\r') && !plain.contains('\x1b'), "{plain:?}");
+    let line = plain.lines().find(|line| line.starts_with("[Stage 1] Iter")).unwrap();
+    assert!(line.starts_with("[Stage 1] Iter     10/30 | Direct: ") && line.ends_with(" it/s"), "{line}");
+    assert!(plain.contains("[Stage 2] Iter     20/20 | D: "), "{plain}");
+    if Command::new("script").arg("--version").output().is_err() {
+        println!("skipped: script (util-linux), which makes terminals, is not installed");
+        return;
+    }
+    let command = format!("'{PROGRAM}' train recordings.jsonl --config small.toml --iterations 300");
+    let mut script = Command::new("script");
+    let output =
+        script.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm").current_dir(folder).output().unwrap();
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains("Stage 1 [") && shown.contains("/300 loss "), "{shown:?}");
+    assert!(shown.contains("[Stage 2] Iter    300/300 | D: "), "{shown:?}");
+    // With --json the terminal's stdout is for the result alone.
+    let command = format!("{command} --json 2>progress.txt");
+    let mut script = Command::new("script");
+    let output = script.args(["-qec", &command, "/dev/null"]).current_dir(folder).output().unwrap();
+    serde_json::from_slice::<Value>(&output.stdout).unwrap();
+    assert!(fs::read_to_string(folder.join("progress.txt")).unwrap().contains("[Stage 1] Iter    300/300"));
+}
