@@ -107,7 +107,9 @@ pub fn condition(target: [f64; 2]) -> [f32; 3] {
 
 impl StepCodec {
     /// Classes that cover the movements, and their clock. magnitudes: classes of |step|, 0 included; tick_classes: of time.
-    /// Needs a movement, and times less than 1000000 ms apart as a rule.
+    ///
+    /// # Errors
+    /// `Argument` without a movement, or for a clock that ticks more slowly than every 1000000 ms.
     pub fn fit(movements: &[&Movement], magnitudes: usize, tick_classes: usize) -> Result<StepCodec> {
         let pairs = || movements.iter().flat_map(|m| m.points.windows(2));
         let dts: Vec<f64> = pairs().map(|p| p[1].t_ms - p[0].t_ms).collect();
