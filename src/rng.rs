@@ -53,20 +53,17 @@ pub const BLOCKS: usize = 8;
 #[inline(always)]
 pub fn philox_blocks(key: [u32; 2], first: u32, rest: [u32; 3]) -> [[u32; BLOCKS]; 4] {
     let mut k = key;
-    let mut c = [[0; BLOCKS], [rest[0]; BLOCKS], [rest[1]; BLOCKS], [rest[2]; BLOCKS]];
-    for i in 0..BLOCKS {
-        c[0][i] = first.wrapping_add(i as u32);
-    }
+    let counters = std::array::from_fn(|i| first.wrapping_add(i as u32));
+    let mut c = [counters, [rest[0]; BLOCKS], [rest[1]; BLOCKS], [rest[2]; BLOCKS]];
     for _ in 0..10 {
-        let before = c;
-        for i in 0..BLOCKS {
-            let p0 = u64::from(MULTIPLIERS[0]) * u64::from(before[0][i]);
-            let p1 = u64::from(MULTIPLIERS[1]) * u64::from(before[2][i]);
-            c[0][i] = (p1 >> 32) as u32 ^ before[1][i] ^ k[0];
-            c[1][i] = p1 as u32;
-            c[2][i] = (p0 >> 32) as u32 ^ before[3][i] ^ k[1];
-            c[3][i] = p0 as u32;
-        }
+        let p0 = c[0].map(|x| u64::from(MULTIPLIERS[0]) * u64::from(x));
+        let p1 = c[2].map(|x| u64::from(MULTIPLIERS[1]) * u64::from(x));
+        c = [
+            std::array::from_fn(|i| (p1[i] >> 32) as u32 ^ c[1][i] ^ k[0]),
+            p1.map(|p| p as u32),
+            std::array::from_fn(|i| (p0[i] >> 32) as u32 ^ c[3][i] ^ k[1]),
+            p0.map(|p| p as u32),
+        ];
         k = [k[0].wrapping_add(WEYL[0]), k[1].wrapping_add(WEYL[1])];
     }
     c
