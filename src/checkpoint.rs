@@ -117,7 +117,11 @@ impl Model {
     /// # Errors
     /// `Io`, `Format` (naming file and field), `Version` for a newer trajgan's, `Device`.
     pub fn load(path: &Path, device: Device) -> Result<Model> {
-        let file = TensorFile::read(path)?;
+        Model::from_file(path, TensorFile::read(path)?, device)
+    }
+
+    /// `path`: for errors.
+    fn from_file(path: &Path, file: TensorFile, device: Device) -> Result<Model> {
         let fail = |field: &str, problem: String| Error::format(path, field, problem);
         let json = file.metadata.get(FORMAT_KEY).ok_or_else(|| {
             fail("metadata.trajgan", "missing: not a trajgan model (a state_dict needs its config: see import)".into())
@@ -162,9 +166,21 @@ impl Model {
 
     /// Reads the weights of a file with the original implementation's `state_dict` names, as
     /// `safetensors.torch.save_file(model.state_dict(), ..)` writes it. Such a file says nothing of its architecture
-    /// and its data: config does, and data comes with the first training.
+    /// and its data: config does, and data comes with the first training. A file of ours says both, and is read as by
+    /// [`Model::load`] if its architecture is the config's.
     pub fn import(path: &Path, config: Config, device: Device) -> Result<Model> {
         let mut reader = Reader { path, file: TensorFile::read(path)? };
+        if reader.file.metadata.contains_key(FORMAT_KEY) {
+            let model = Model::from_file(path, reader.file, device)?;
+            return match model.config.same_architecture(&config) {
+                Err(Error::Argument { name, got, expected }) => Err(Error::format(
+                    path,
+                    format!("config.{name}"),
+                    format!("import asks for {got}, expected {expected}"),
+                )),
+                other => other.map(|()| model),
+            };
+        }
         let model = reader.model(config, device)?;
         reader.finish()?;
         Ok(model)
