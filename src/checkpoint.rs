@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, DecoderKind};
 use crate::data::{LengthModel, Scaler, StepCodec};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, afford};
 use crate::files::{FORMAT_KEY, Tensor, TensorFile, Values};
 use crate::model::{DataModel, Device, Model, StageState};
 use crate::nn::optim::{Moments, Schedule};
@@ -66,6 +66,8 @@ impl Model {
     fn file(&self, training: bool) -> Result<TensorFile> {
         let mut file = TensorFile::default();
         let layout = &self.networks.layout;
+        let moments: usize = self.moments.iter().map(|m| 2 * m.m.len()).sum();
+        afford(4 * (2 * layout.len() + moments + self.average.len()), "a model file")?;
         let mut params = self.weights.params.clone();
         if !training && !self.average.is_empty() {
             params[self.networks.generator_range.clone()].copy_from_slice(&self.average);

@@ -8,7 +8,7 @@ use super::Networks;
 use crate::backend::cpu::Isa;
 use crate::config::{Config, DecoderKind};
 use crate::data::{LengthModel, Movement, Prepared, Scaler, StepCodec};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, afford};
 use crate::nn::Weights;
 use crate::nn::optim::{Moments, Schedule};
 
@@ -201,6 +201,8 @@ impl Model {
         if count > MOST_PARAMETERS {
             return Err(Error::argument("parameters", count, format!("up to {MOST_PARAMETERS}")));
         }
+        // Weights, the same packed for both directions, and a copy on the way.
+        afford(count * 16, "a model")?;
         let (params, buffers) = networks.layout.initialise(config.seed);
         let weights = Weights::new(Isa::detect(), &networks.layout, params);
         Ok(Model {
