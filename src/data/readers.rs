@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use cut::CutOptions;
 
 use super::Movement;
-use crate::error::{Error, Result, try_push};
+use crate::error::{Error, Result, afford, try_push};
 
 /// How many rejected files, lines and movements a report names; all are counted.
 const EXAMPLES: usize = 100;
@@ -26,6 +26,9 @@ const EXAMPLES: usize = 100;
 const MAX_DEPTH: usize = 8;
 /// A movement, or a line of a recording, that is longer is not one.
 const MAX_LINE: u64 = 8 << 20;
+/// More than what is made of a line takes: so many bytes, and so many for each of its own.
+const ROOM_FOR_LINE: usize = 1 << 18;
+const PARSED: usize = 32;
 
 /// What `Dataset::open` may do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -233,6 +236,7 @@ impl Lines {
         while line.last().is_some_and(|&b| b == b'\n' || b == b'\r') {
             line.pop();
         }
+        afford(ROOM_FOR_LINE + PARSED * line.len(), "a line of a recording")?;
         Ok(read > 0)
     }
 
@@ -244,6 +248,7 @@ impl Lines {
         if bytes.len() as u64 > most {
             return Err(Error::format(&self.path, "size", format!("is above {most} bytes")));
         }
+        afford(ROOM_FOR_LINE + PARSED * bytes.len(), "a recording")?;
         Ok(bytes)
     }
 }

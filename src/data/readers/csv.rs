@@ -7,7 +7,7 @@ use super::cut::{Event, fault, is_position, runs};
 use super::{Found, Lines, ReadOptions, in_file, open};
 use crate::data::features::check_range;
 use crate::data::{Movement, Point};
-use crate::error::{Error, Result, try_push};
+use crate::error::{Error, Result, afford, try_push};
 
 /// Of one file: days at any sampling rate. What a file unpacks to must not fill the memory.
 const MAX_ROWS: usize = 1 << 23;
@@ -38,6 +38,8 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
     let sessions = rows(&mut lines, &columns, path, found)?;
     let (folder_user, file_session) = names(path, columns.balabit);
     for ((user, session), events) in &sessions {
+        // Runs, their steps' times, and points, some of them twice.
+        afford(4 * size_of_val(events.as_slice()), "a session's movements")?;
         for event in events.iter().filter(|e| e.moving && !is_position(e, &options.cut)) {
             let source = || format!("{}: line {}", path.display(), event.line);
             let reason = || format!("not a position: {}, {}", event.point.x, event.point.y);

@@ -148,6 +148,7 @@ int main(int argc, char **argv) {
         for (call c = OPEN; c <= TRUNCATE; c++) one_kind(old, new, c, errors[e]);
     }
     one_kind(old, new, WRITE, EINTR);
+    one_kind(old, new, READ, EINTR);
     one_kind(old, new, SHORT, 0);
     one_kind(old, new, LIE, EIO);
     killed(old, new, argc > 1 ? atoi(argv[1]) : 60);
