@@ -65,8 +65,8 @@ fn spoil(good: &[u8], rng: &mut Rng) -> Vec<u8> {
     bytes
 }
 
-/// How many of the spoilt files were taken all the same.
-fn sweep(name: &str, good: &[u8], rounds: usize, mut read: impl FnMut(&[u8]) -> Result<(), String>) -> usize {
+/// Reads the file as it is, and spoilt in so many ways.
+fn sweep(name: &str, good: &[u8], rounds: usize, mut read: impl FnMut(&[u8]) -> Result<(), String>) {
     read(good).unwrap_or_else(|e| panic!("{name}, as it was: {e}"));
     let mut taken = 0;
     for round in 0..rounds {
@@ -78,7 +78,6 @@ fn sweep(name: &str, good: &[u8], rounds: usize, mut read: impl FnMut(&[u8]) -> 
     }
     println!("{name}: {taken} of {rounds} taken");
     assert!(taken < rounds, "{name}: nothing is ever refused");
-    taken
 }
 
 /// Finite numbers, rising times; arrays of finite numbers.
@@ -112,7 +111,7 @@ fn recordings() {
     for (name, text) in cases {
         let path = folder.path().join(name);
         let options = ReadOptions { max_bytes: 1 << 20, cut: cut.clone(), ..ReadOptions::default() };
-        sweep(name, text.as_bytes(), 8000, |bytes| {
+        sweep(name, text.as_bytes(), 5000, |bytes| {
             fs::write(&path, bytes).unwrap();
             open(&path, &options)
         });
@@ -167,12 +166,12 @@ fn arrays() {
     };
     for name in ["X_train.npy", "C_val.npy", "L_test.npy"] {
         let good = fs::read(folder.path().join(name)).unwrap();
-        try_file(name, &good, 3000);
+        try_file(name, &good, 1500);
     }
-    try_file(params, &self::params(), 6000);
+    try_file(params, &self::params(), 3000);
     let scaler = "{\"min\":[0,0,0,0,0,0,0,0],\"max\":[1,1,1,1,1,1,1,1],\"clip_low\":[0,0,0],\"clip_high\":[1,1,1],\
                   \"condition_min\":[0],\"condition_max\":[1]}";
-    try_file(limits, scaler.as_bytes(), 3000);
+    try_file(limits, scaler.as_bytes(), 1500);
 }
 
 /// The container as it is, and with a hash that is right, so that what is behind the hash is tried, too.
@@ -181,10 +180,13 @@ fn model_files() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/1_closed_loop.safetensors");
     let bytes = fs::read(&path).unwrap();
     let name = "m.safetensors";
-    let read = |bytes: &[u8]| TensorFile::from_bytes(Path::new(name), bytes).map(drop).map_err(|e| e.to_string());
-    assert_eq!(sweep(name, &bytes, 2000, read), 0, "a hash that differs, and is taken");
-
     let good = TensorFile::read(&path).unwrap();
+    sweep(name, &bytes, 2000, |bytes| {
+        // Some changes change nothing: a zero in place of a zero, another blank in the header.
+        let same = |file: TensorFile| assert!(file == good, "a content that is not that of the hash");
+        TensorFile::from_bytes(Path::new(name), bytes).map(same).map_err(|e| e.to_string())
+    });
+
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     let metadata = good.metadata[FORMAT_KEY].clone();

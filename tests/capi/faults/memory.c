@@ -6,7 +6,7 @@
 
 #include "../check.h"
 
-enum { COUNT = 2000, TRIES = 40, KILLED = 100 };
+enum { COUNT = 2000, TRIES = 24, KILLED = 100 };
 
 static tg_point *points;
 static uint32_t lengths[COUNT];
@@ -71,9 +71,9 @@ typedef struct {
 } one;
 
 static const one CASES[] = {
-    {"new", make, 200 << 10, 0},        {"train 1", train_1, 1 << 20, 1},   {"train 2", train_2, 1 << 20, 2},
-    {"save", save, 200 << 10, 2},       {"load", load, 400 << 10, 2},       {"generate", generate, 200 << 10, 3},
-    {"lines", read_lines, 100 << 10, 0}, {"rows", read_rows, 200 << 10, 0},
+    {"new", make, 400 << 10, 0},         {"train 1", train_1, 2 << 20, 1},    {"train 2", train_2, 2 << 20, 2},
+    {"save", save, 200 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 400 << 10, 3},
+    {"lines", read_lines, 200 << 10, 0}, {"rows", read_rows, 1 << 20, 0},
 };
 
 static void prepare(int after) {
