@@ -441,6 +441,10 @@ TG_API const char *tg_version(void);
 // "TG_ERR_IO"; "TG_ERR_?" for a number that is no status. Never NULL. [any]
 TG_API const char *tg_status_name(int32_t status);
 
+// Whether a model can be made on a device: TG_DEVICE_*, or n for CUDA device n. TG_OK, or TG_ERR_DEVICE, and then
+// tg_last_error() says why not: so tg_device_check(0) tells why TG_DEVICE_AUTO takes the CPU. [any]
+TG_API tg_status tg_device_check(int32_t device);
+
 // What went wrong in this thread's last failed call; "" if none did. Never NULL. Valid until this thread's next
 // failed call. In Go, hold runtime.LockOSThread over the call and this one. [any]
 TG_API const char *tg_last_error(void);

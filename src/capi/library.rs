@@ -4,6 +4,7 @@ use std::ffi::c_char;
 
 use super::guard;
 use super::status::{TG_ABI_VERSION, tg_status};
+use crate::model::Device;
 
 /// ---- library ----
 ///
@@ -38,6 +39,13 @@ pub extern "C" fn tg_status_name(status: i32) -> *const c_char {
     ];
     let name = NAMES.iter().find(|(code, _)| *code as i32 == status);
     name.map_or("TG_ERR_?\0", |(_, name)| name).as_ptr().cast()
+}
+
+/// Whether a model can be made on a device: TG_DEVICE_*, or n for CUDA device n. TG_OK, or TG_ERR_DEVICE, and then
+/// tg_last_error() says why not: so tg_device_check(0) tells why TG_DEVICE_AUTO takes the CPU. [any]
+#[unsafe(no_mangle)]
+pub extern "C" fn tg_device_check(device: i32) -> tg_status {
+    guard::guard(|| Ok(Device::from_code(device)?.check()?))
 }
 
 /// What went wrong in this thread's last failed call; "" if none did. Never NULL. Valid until this thread's next

@@ -15,12 +15,13 @@ pub mod walker;
 
 use std::ops::Range;
 
+pub use crate::backend::Device;
 use crate::config::{Config, DecoderKind};
 use crate::nn::Layout;
 use closed_loop::ClosedLoop;
 use critic::Critic;
 use generator::Generator;
-pub use state::{DataModel, Device, EarlyStop, Model, Record, StageState, WINDOW};
+pub use state::{DataModel, EarlyStop, Model, Record, StageState, WINDOW};
 use v6::V6;
 
 /// All networks of a configuration and the name table of their tensors.

@@ -6,34 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Networks;
 use crate::backend::cpu::Isa;
+use crate::backend::{Backend, Device};
 use crate::config::{Config, DecoderKind};
 use crate::data::{LengthModel, Movement, Prepared, Scaler, StepCodec};
 use crate::error::{Error, Result, afford};
 use crate::nn::Weights;
 use crate::nn::optim::{Moments, Schedule};
-
-/// Where a model computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// The best there is; the CPU always is.
-    Auto,
-    Cpu,
-    Cuda(u32),
-}
-
-impl Device {
-    /// The C API's numbers: -2 auto, -1 CPU, n >= 0 CUDA device n.
-    pub fn from_code(code: i32) -> Result<Device> {
-        match code {
-            -2 => Ok(Device::Auto),
-            -1 => Ok(Device::Cpu),
-            n => match u32::try_from(n) {
-                Ok(n) => Ok(Device::Cuda(n)),
-                Err(_) => Err(Error::argument("device", code, "-2 (auto), -1 (CPU) or a CUDA device from 0")),
-            },
-        }
-    }
-}
 
 /// What a model knows of the data it has learnt from, so that it alone can speak pixels and milliseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,6 +145,7 @@ impl EarlyStop {
 /// A model, trained or not.
 #[derive(Clone, Debug)]
 pub struct Model {
+    pub(crate) backend: Backend,
     pub(crate) config: Config,
     pub(crate) networks: Networks,
     pub(crate) weights: Weights<f32>,
@@ -192,10 +171,6 @@ impl Model {
     /// `Argument` for a setting out of range; `Device` for a device that is not there.
     pub fn new(config: Config, device: Device) -> Result<Model> {
         config.check()?;
-        if let Device::Cuda(n) = device {
-            let reason = "this build has no CUDA backend".to_string();
-            return Err(Error::Device { device: n as i32, reason });
-        }
         let networks = Networks::new(&config);
         let count = networks.layout.len();
         if count > MOST_PARAMETERS {
@@ -206,6 +181,7 @@ impl Model {
         let (params, buffers) = networks.layout.initialise(config.seed);
         let weights = Weights::new(Isa::detect(), &networks.layout, params);
         Ok(Model {
+            backend: Backend::open(device)?,
             config,
             networks,
             weights,
@@ -220,6 +196,11 @@ impl Model {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Where the model computes, and why it is the CPU if it could have been another device.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
     }
 
     /// Number of trained parameters.
@@ -269,7 +250,8 @@ impl Model {
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "parameters": self.parameters(),
-            "device": "cpu",
+            "device": self.backend.name(),
+            "device_reason": self.backend.reason(),
             "instruction_set": self.weights.isa.name(),
             "config": self.config,
             "data": data,

@@ -11,6 +11,10 @@ static void library(void) {
     CHECK(strcmp(tg_status_name(TG_ERR_INTERNAL), "TG_ERR_INTERNAL") == 0);
     CHECK(strcmp(tg_status_name(12), "TG_ERR_?") == 0);
     CHECK(strcmp(tg_status_name(-1), "TG_ERR_?") == 0);
+    CHECK(tg_device_check(TG_DEVICE_AUTO) == TG_OK && tg_device_check(TG_DEVICE_CPU) == TG_OK);
+    GIVES(TG_ERR_ARGUMENT, tg_device_check(-3));
+    GIVES(TG_ERR_DEVICE, tg_device_check(1000)); /* no machine has so many */
+    SAYS("device 1000: ");
     tg_dataset_free(NULL);
     tg_model_free(NULL);
     CHECK(tg_dataset_len(NULL) == 0);

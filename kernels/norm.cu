@@ -1,0 +1,114 @@
+// Layer normalisation, its reverse, its tangent and the reverse of both: LayerNorm of src/nn/norm.rs. One warp a row.
+//
+// The gradients of gain and bias are add_product_columns and add_columns of dy before it becomes dx.
+#include "tg_cuda.h"
+
+#define EPSILON 1e-5f
+
+static __device__ __forceinline__ float mean_of(float lane_sum, int width) { return tg_warp_sum(lane_sum) / (float)width; }
+
+// v (W) <- (v - mean(v) - n mean(n v)) inverse: the Jacobian of n, which is symmetric.
+static __device__ __forceinline__ void centre(float* v, const float* n, float inverse, int lane, int width) {
+    float along = 0.0f, sum = 0.0f;
+    for (int j = lane; j < width; j += 32) {
+        along = fmaf(v[j], n[j], along);
+        sum += v[j];
+    }
+    along = mean_of(along, width);
+    const float mean = mean_of(sum, width);
+    for (int j = lane; j < width; j += 32) v[j] = (v[j] - mean - n[j] * along) * inverse;
+}
+
+// x (M,D) -> y = gain n + bias in place, with n = (x - mean) inverse. flags: TG_LEAKY on y.
+// Launch: warps(M)
+extern "C" __global__ void layer_norm_forward(float* x,                                       // (M,D)
+                                              float* normal,                                  // (M,D)
+                                              float* inverse,                                 // (M)
+                                              const float* gain, const float* bias,           // (D)
+                                              const int* rows, int width, int flags) {
+    const int row = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= *rows) return;
+    x += (size_t)row * width;
+    normal += (size_t)row * width;
+    float sum = 0.0f, square = 0.0f;
+    for (int j = lane; j < width; j += 32) sum += x[j];
+    const float mean = mean_of(sum, width);
+    for (int j = lane; j < width; j += 32) square = fmaf(x[j] - mean, x[j] - mean, square);
+    const float s = 1.0f / sqrtf(mean_of(square, width) + EPSILON);
+    if (lane == 0) inverse[row] = s;
+    for (int j = lane; j < width; j += 32) {
+        const float n = (x[j] - mean) * s;
+        const float y = gain[j] * n + bias[j];
+        normal[j] = n;
+        x[j] = flags & TG_LEAKY ? tg_leaky(y) : y;
+    }
+}
+
+// dy (M,D) becomes dx.
+// Launch: warps(M)
+extern "C" __global__ void layer_norm_backward(float* dy,                                     // (M,D)
+                                               const float* normal,                           // (M,D)
+                                               const float* inverse,                          // (M)
+                                               const float* gain,                             // (D)
+                                               const int* rows, int width) {
+    const int row = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= *rows) return;
+    dy += (size_t)row * width;
+    for (int j = lane; j < width; j += 32) dy[j] *= gain[j];
+    centre(dy, normal + (size_t)row * width, inverse[row], lane, width);
+}
+
+// dx (M,D), a change of x, becomes that of y; change (M,D): that of n.
+// Launch: warps(M)
+extern "C" __global__ void layer_norm_tangent(float* dx,                                      // (M,D)
+                                              float* change,                                  // (M,D)
+                                              const float* normal,                            // (M,D)
+                                              const float* inverse,                           // (M)
+                                              const float* gain,                              // (D)
+                                              const int* rows, int width) {
+    const int row = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= *rows) return;
+    dx += (size_t)row * width;
+    change += (size_t)row * width;
+    centre(dx, normal + (size_t)row * width, inverse[row], lane, width);
+    for (int j = lane; j < width; j += 32) {
+        change[j] = dx[j];
+        dx[j] *= gain[j];
+    }
+}
+
+// The reverse of forward and tangent together. dy (M,D): gradient of y, becomes that of x. dty (M,D): gradient of y's tangent,
+// becomes that of x's. tx (M,D): tangent of x as it went in. The gain's gradient is add_product_columns of (dy, normal) and of
+// (dty, change), the bias's add_columns of dy, all before this.
+//
+// With q = gain dty / s, m2 = mean(n tx), k = mean(n q): gradient of tx: q - mean(q) - n k; of n: -q m2 - tx k;
+// of s: -sum(gain dty change) / s.
+// Launch: warps(M)
+extern "C" __global__ void layer_norm_tangent_backward(float* dy, float* dty,                 // (M,D)
+                                                       const float* tx,                       // (M,D)
+                                                       const float* normal,                   // (M,D)
+                                                       const float* change,                   // (M,D)
+                                                       const float* inverse,                  // (M)
+                                                       const float* gain,                     // (D)
+                                                       const int* rows, int width) {
+    const int row = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= *rows) return;
+    const size_t start = (size_t)row * width;
+    dy += start, dty += start, tx += start, normal += start, change += start;
+    const float s = inverse[row];
+    float d_deviation = 0.0f, m2 = 0.0f, k = 0.0f;
+    for (int j = lane; j < width; j += 32) {
+        dty[j] *= gain[j];
+        d_deviation -= dty[j] * change[j] * s;
+        m2 = fmaf(normal[j], tx[j], m2);
+        k = fmaf(normal[j], dty[j] * s, k);
+    }
+    d_deviation = tg_warp_sum(d_deviation);
+    m2 = mean_of(m2, width);
+    k = mean_of(k, width);
+    for (int j = lane; j < width; j += 32) dy[j] = dy[j] * gain[j] - dty[j] * s * m2 - tx[j] * k;
+    centre(dty, normal, s, lane, width);
+    centre(dy, normal, s, lane, width);
+    const float share = d_deviation / (float)width;  // ds/dx = n / D
+    for (int j = lane; j < width; j += 32) dy[j] = fmaf(share, normal[j], dy[j]);
+}

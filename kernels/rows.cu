@@ -1,0 +1,116 @@
+// Element by element, over matrices (M,W) of a batch.
+#include "tg_cuda.h"
+
+// x = value
+// Launch: each(M*W)
+extern "C" __global__ void fill(float* x, float value, const int* rows, int width) {          // (M,W)
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    x[i] = value;
+}
+
+// y += alpha x
+// Launch: each(M*W)
+extern "C" __global__ void axpy(float* y, const float* x, float alpha, const int* rows, int width) {  // (M,W) (M,W)
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    y[i] = fmaf(x[i], alpha, y[i]);
+}
+
+// out = x * y. out may be either of them. flags: TG_ADD.
+// Launch: each(M*W)
+extern "C" __global__ void product(float* out, const float* x, const float* y, const int* rows, int width, int flags) {
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    out[i] = flags & TG_ADD ? fmaf(x[i], y[i], out[i]) : x[i] * y[i];
+}
+
+// A block of columns from one matrix to another: to(i,j) = from(i,j), j < width. The strides are the widths of both matrices.
+// flags: TG_ADD.
+// Launch: each(M*width)
+extern "C" __global__ void copy_columns(float* to, const float* from, const int* rows, int width, int to_stride,
+                                        int from_stride, int flags) {
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    const size_t row = i / width, j = i % width;
+    const float x = from[row * from_stride + j];
+    float* const out = to + row * to_stride + j;
+    *out = flags & TG_ADD ? *out + x : x;
+}
+
+// x = tanh(x)
+// Launch: each(M*W)
+extern "C" __global__ void tanh_forward(float* x, const int* rows, int width) {
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    x[i] = tg_tanh(x[i]);
+}
+
+// dy becomes dx = dy (1 - y^2), for y as tanh left it.
+// Launch: each(M*W)
+extern "C" __global__ void tanh_backward(float* dy, const float* y, const int* rows, int width) {
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    dy[i] *= 1.0f - y[i] * y[i];
+}
+
+// x = x where positive, else 0.2 x
+// Launch: each(M*W)
+extern "C" __global__ void leaky_relu(float* x, const int* rows, int width) {
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    x[i] = tg_leaky(x[i]);
+}
+
+// dy becomes dx, for y as leaky_relu left it.
+// Launch: each(M*W)
+extern "C" __global__ void leaky_relu_backward(float* dy, const float* y, const int* rows, int width) {
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    dy[i] = y[i] > 0.0f ? dy[i] : dy[i] * TG_LEAK;
+}
+
+// gate = sigmoid(x), active = x gate
+// Launch: each(M*W)
+extern "C" __global__ void swish(float* active, float* gate, const float* x, const int* rows, int width) {
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    gate[i] = tg_sigmoid(x[i]);
+    active[i] = x[i] * gate[i];
+}
+
+// dx = dactive gate (1 + x (1 - gate)). dx may be dactive.
+// Launch: each(M*W)
+extern "C" __global__ void swish_backward(float* dx, const float* dactive, const float* x, const float* gate, const int* rows,
+                                          int width) {
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    dx[i] = dactive[i] * gate[i] * (1.0f + x[i] * (1.0f - gate[i]));
+}
+
+// y (M,W) += scale (M) x (M,W), row by row.
+// Launch: each(M*W)
+extern "C" __global__ void add_scaled_rows(float* y, const float* scale, const float* x, const int* rows, int width) {
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    y[i] += scale[i / width] * x[i];
+}
+
+// out (M) += x . y, row by row, both (M,W).
+// Launch: warps(M)
+extern "C" __global__ void add_row_dots(float* out, const float* x, const float* y, const int* rows, int width) {
+    const int row = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= *rows) return;
+    float sum = 0.0f;
+    for (int j = lane; j < width; j += 32) sum = fmaf(x[(size_t)row * width + j], y[(size_t)row * width + j], sum);
+    sum = tg_warp_sum(sum);
+    if (lane == 0) out[row] += sum;
+}
+
+// to (M,W) = rows chosen (M) of from (n,W).
+// Launch: each(M*W)
+extern "C" __global__ void gather_rows(float* to, const float* from, const int* chosen, const int* rows, int width) {
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    to[i] = from[(size_t)chosen[i / width] * width + i % width];
+}

@@ -1,0 +1,229 @@
+// The closed-loop decoder at work: whole walks on the device, with the dice of src/sample/walk.rs.
+//
+// A block walks with eight rows, all weights from the cache, until all of them have arrived. What a walk has done comes back as
+// events (x px, y px, ticks); the host makes points of them, as it does of its own.
+#include "tg_cuda.h"
+
+#define ROWS 8
+#define INPUTS 9
+#define FEWEST_EVENTS 2
+#define SAMPLE_EVENTS 15  // Stream::SampleEvents
+
+// Where a walk stands: Place of src/data/steps.rs.
+struct Place {
+    int left[2], last[2], time_class, index, done;
+    double distance;
+};
+
+static __device__ __forceinline__ float squash(int pixels) { return (float)(asinh(pixels / 2.0) / 3.0); }
+
+static __device__ void inputs_of(float* x, const Place& place) {
+    const double left = sqrt((double)place.left[0] * place.left[0] + (double)place.left[1] * place.left[1]);
+    x[0] = squash(place.left[0]);
+    x[1] = squash(place.left[1]);
+    x[2] = squash(place.last[0]);
+    x[3] = squash(place.last[1]);
+    x[4] = place.index == 0 ? 0.0f : (float)(place.time_class / 4.0);
+    x[5] = (float)(log1p(left) / 6.0);
+    x[6] = (float)(log1p(place.distance) / 6.0);
+    x[7] = (float)fmin(place.index / 40.0, 3.0);
+    x[8] = place.index == 0 ? 1.0f : 0.0f;
+}
+
+// A number of a class, for `unit` in [0,1).
+static __device__ __forceinline__ int within(const int* edges, int k, double unit) {
+    return edges[k] + (int)((double)(edges[k + 1] - edges[k]) * unit);
+}
+
+static __device__ __forceinline__ int step_of(const int* edges, int zero_class, int k, double unit) {
+    k -= zero_class;
+    const int size = within(edges, abs(k), unit);
+    return k < 0 ? -size : k > 0 ? size : 0;
+}
+
+// One warp draws a class with probability softmax(logits / temperature). weights (classes): room. The same in every lane.
+static __device__ int choose(const float* logits, double* weights, int classes, int forbidden, double temperature, double unit,
+                             int lane) {
+    float most = -3.402823466e38f;
+    for (int k = 0; k < classes; ++k)
+        if (k != forbidden) most = fmaxf(most, logits[k]);
+    for (int k = lane; k < classes; k += 32)
+        weights[k] = k == forbidden ? 0.0 : exp((double)(logits[k] - most) / temperature);
+    __syncwarp();
+    double total = 0.0;
+    for (int k = 0; k < classes; ++k) total += weights[k];
+    double rest = unit * total;
+    int likeliest = 0;
+    for (int k = classes - 1; k >= 0; --k)
+        if (k != forbidden && logits[k] == most) likeliest = k;
+    for (int k = 0; k < classes; ++k) {
+        rest -= weights[k];
+        if (rest < 0.0) return k;
+    }
+    return likeliest;  // rounding left a little over
+}
+
+// y (ROWS,O) = x (ROWS,K) w_t (K,O) + bias (O)
+static __device__ void linear(float* y, const float* x, const float* w_t, const float* bias, int K, int O) {
+    for (int o = threadIdx.x; o < O; o += blockDim.x) {
+        float sums[ROWS];
+        for (int r = 0; r < ROWS; ++r) sums[r] = 0.0f;
+        for (int k = 0; k < K; ++k) {
+            const float w = w_t[(size_t)k * O + o];
+            for (int r = 0; r < ROWS; ++r) sums[r] = fmaf(x[r * K + k], w, sums[r]);
+        }
+        for (int r = 0; r < ROWS; ++r) y[r * O + o] = sums[r] + bias[o];
+    }
+}
+
+// One LSTM layer's step: gates (ROWS,4H) from x (ROWS,I) and h (ROWS,H); h and c become the next. shift (4H), or constant: rows
+// of 4H from `first` on, added to the product of the input.
+static __device__ void lstm_step(float* gates, float* h, float* c, const float* x, const float* w_t, const float* shift,
+                                 const float* constant, int first, int rows, int I, int H) {
+    for (int q = threadIdx.x; q < 4 * H; q += blockDim.x) {
+        float sums[ROWS], recurrent[ROWS];
+        for (int r = 0; r < ROWS; ++r) sums[r] = recurrent[r] = 0.0f;
+        for (int k = 0; k < I; ++k) {
+            const float w = w_t[(size_t)k * 4 * H + q];
+            for (int r = 0; r < ROWS; ++r) sums[r] = fmaf(x[r * I + k], w, sums[r]);
+        }
+        for (int k = 0; k < H; ++k) {
+            const float w = w_t[(size_t)(I + k) * 4 * H + q];
+            for (int r = 0; r < ROWS; ++r) recurrent[r] = fmaf(h[r * H + k], w, recurrent[r]);
+        }
+        for (int r = 0; r < ROWS; ++r) {
+            const float add = constant ? constant[(size_t)min(first + r, rows - 1) * 4 * H + q] : shift[q];
+            const float z = (sums[r] + add) + recurrent[r];
+            gates[r * 4 * H + q] = q / H == 2 ? tg_tanh(z) : tg_sigmoid(z);
+        }
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) {
+        const float* const z = gates + i / H * 4 * H + i % H;
+        c[i] = fmaf(z[H], c[i], z[0] * z[2 * H]);
+        h[i] = z[3 * H] * tg_tanh(c[i]);
+    }
+    __syncthreads();
+}
+
+// Walks to targets, until each arrives or has most_points points. events (B,most_points-1,3); counts (B): events of each walk.
+//
+// stack_t: as expander.cu has it, with INPUTS in place of L. heads: transposed weights, each with its bias behind it: trunk (H,H)
+// (H), stop (H,1) (1), x (H,X) (X), y (H,X) (X), ticks (H,Q) (Q). edges of steps (X/2 + 2) and ticks (Q + 1): those of the codec.
+// Row r is sample (clock's step) + r of the clock's seed. X = step_classes, Q = tick_classes.
+// Launch: blocks(ceil(B/8)), shared 8 (8 max(X, Q)) + 4 * 8 (9 + (2 layers + 6) H + max(X, Q))
+extern "C" __global__ void __launch_bounds__(256) walk(int* events,                           // (B,most_points-1,3)
+                                                       int* counts,                           // (B)
+                                                       const int* targets,                    // (B,2)
+                                                       const float* constant,                 // (B,4H)
+                                                       const float* stack_t,
+                                                       const float* biases,                   // (layers,4H)
+                                                       const float* heads,
+                                                       const float* embed_x, const float* embed_y,    // (X,H)
+                                                       const int* step_edges, const int* tick_edges,
+                                                       const tg_u32* clock,                   // (4)
+                                                       double step_temperature, double time_temperature, int rows, int hidden,
+                                                       int layers, int step_classes, int tick_classes, int repeats,
+                                                       int most_points) {
+    const int H = hidden, most_classes = max(step_classes, tick_classes), zero_class = (step_classes - 1) / 2;
+    const int first = blockIdx.x * ROWS, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (first >= rows) return;
+    TG_SHARED(double, weights);                                         // (ROWS,most_classes)
+    float* const x = (float*)(weights + ROWS * most_classes);           // (ROWS,INPUTS)
+    float *const h = x + ROWS * INPUTS, *const c = h + layers * ROWS * H;  // (layers,ROWS,H) each
+    float *const gates = c + layers * ROWS * H;                         // (ROWS,4H)
+    float *const trunk = gates + 4 * ROWS * H, *const active = trunk + ROWS * H;  // (ROWS,H) each
+    float* const logits = active + ROWS * H;                            // (ROWS,most_classes)
+    __shared__ Place places[ROWS];
+    __shared__ double dice[ROWS][8];
+    __shared__ int drawn[ROWS][3], walking;
+
+    for (int i = threadIdx.x; i < 2 * layers * ROWS * H; i += blockDim.x) h[i] = 0.0f;  // h and c
+    if (threadIdx.x < ROWS) {
+        Place& place = places[threadIdx.x];
+        const int row = first + threadIdx.x;
+        place = Place();
+        place.done = row >= rows;
+        for (int axis = 0; axis < 2; ++axis) place.left[axis] = place.done ? 0 : targets[2 * row + axis];
+        place.distance = sqrt((double)place.left[0] * place.left[0] + (double)place.left[1] * place.left[1]);
+    }
+    __syncthreads();
+    for (;;) {
+        if (threadIdx.x < ROWS) {
+            const Place& place = places[threadIdx.x];
+            const tg_u64 sample = tg_step(clock) + first + threadIdx.x;
+            inputs_of(x + threadIdx.x * INPUTS, place);
+            for (int half = 0; half < 2; ++half) {
+                const uint4 words = tg_philox(clock[0], clock[1],
+                                              make_uint4(2 * place.index + half, (tg_u32)sample, (tg_u32)(sample >> 32),
+                                                         SAMPLE_EVENTS));
+                for (int k = 0; k < 4; ++k) dice[threadIdx.x][4 * half + k] = tg_word(words, k) / 4294967296.0;
+            }
+        }
+        if (threadIdx.x == 0) {
+            walking = 0;
+            for (int r = 0; r < ROWS; ++r) walking += !places[r].done;
+        }
+        __syncthreads();
+        if (walking == 0) return;
+
+        const float *w = stack_t, *below = x;
+        for (int layer = 0; layer < layers; ++layer) {
+            const int inputs = layer ? H : INPUTS;
+            float* const out = h + layer * ROWS * H;
+            lstm_step(gates, out, c + layer * ROWS * H, below, w, biases + layer * 4 * H, layer ? nullptr : constant, first,
+                      rows, inputs, H);
+            w += (size_t)(inputs + H) * 4 * H;
+            below = out;
+        }
+        const float* head = heads;
+        linear(trunk, below, head, head + (size_t)H * H, H, H);
+        head += (size_t)H * H + H;
+        __syncthreads();
+        float leave = 0.0f;  // the logit of stopping, in every lane of the row's warp
+        for (int j = lane; j < H; j += 32) leave = fmaf(trunk[warp * H + j], head[j], leave);
+        leave = tg_warp_sum(leave) + head[H];
+        head += H + 1;
+        for (int k = 0; k < 3; ++k) {
+            const int classes = k < 2 ? step_classes : tick_classes;
+            for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) active[i] = trunk[i] * tg_sigmoid(trunk[i]);
+            __syncthreads();
+            linear(logits, active, head, head + (size_t)H * classes, H, classes);
+            head += (size_t)H * classes + classes;
+            __syncthreads();
+            // A recorder that reports only changes never reports no step at all.
+            const bool still = k == 1 && !repeats && drawn[warp][0] == zero_class;
+            const int mine = choose(logits + warp * classes, weights + warp * most_classes, classes, still ? zero_class : -1,
+                                    k < 2 ? step_temperature : time_temperature, dice[warp][1 + k], lane);
+            __syncwarp();
+            if (lane == 0) drawn[warp][k] = mine;
+            __syncthreads();
+            if (k == 2) break;
+            const float* const table = k == 0 ? embed_x : embed_y;
+            for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) trunk[i] += table[(size_t)drawn[i / H][k] * H + i % H];
+            __syncthreads();
+        }
+        Place& place = places[warp];
+        if (lane == 0 && !place.done) {
+            const int row = first + warp;
+            const bool arrived = place.left[0] == 0 && place.left[1] == 0 && place.index >= FEWEST_EVENTS;
+            if (place.index + 1 >= most_points || (arrived && dice[warp][0] < 1.0 / (1.0 + exp(-(double)leave)))) {
+                place.done = 1;
+                counts[row] = place.index;
+            } else {
+                int step[2] = {step_of(step_edges, zero_class, drawn[warp][0], dice[warp][4]),
+                               step_of(step_edges, zero_class, drawn[warp][1], dice[warp][5])};
+                const int ticks = max(1, within(tick_edges, drawn[warp][2], dice[warp][6]));
+                // No room for more: the last event goes to the target.
+                if (place.index + 2 == most_points) step[0] = place.left[0], step[1] = place.left[1];
+                int* const event = events + ((size_t)row * (most_points - 1) + place.index) * 3;
+                event[0] = step[0], event[1] = step[1], event[2] = ticks;
+                place.time_class = 0;
+                while (place.time_class + 1 < tick_classes && tick_edges[place.time_class + 1] <= ticks) ++place.time_class;
+                for (int axis = 0; axis < 2; ++axis) place.left[axis] -= step[axis], place.last[axis] = step[axis];
+                place.index += 1;
+            }
+        }
+        __syncthreads();
+    }
+}
