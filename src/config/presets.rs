@@ -40,7 +40,8 @@ impl Config {
     }
 
     /// A preset for the closed-loop decoder. Its loss is a likelihood in nats, its data pixels and ticks, so it has
-    /// settings of its own; the presets differ in width and in how long they train.
+    /// settings of its own; the presets differ in width and in how long they train. Nothing is filtered: what is unusual
+    /// has classes too, and a model that has not seen short or wild movements is told by their absence.
     pub fn closed_loop(preset: Preset) -> Config {
         let base = Config {
             decoder: DecoderKind::ClosedLoop,
@@ -59,6 +60,8 @@ impl Config {
             generator_average: 0.998,
             stage2_iterations: 5000,
             stage2_batch_size: 128,
+            quality_z: 0.0,
+            quality_min_length: 3,
             ..Config::default()
         };
         match preset {
