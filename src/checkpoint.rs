@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, DecoderKind};
 use crate::data::{LengthModel, Scaler, StepCodec};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, afford};
 use crate::files::{FORMAT_KEY, Tensor, TensorFile, Values};
 use crate::model::{DataModel, Device, Model, StageState};
 use crate::nn::optim::{Moments, Schedule};
@@ -66,6 +66,8 @@ impl Model {
     fn file(&self, training: bool) -> Result<TensorFile> {
         let mut file = TensorFile::default();
         let layout = &self.networks.layout;
+        let moments: usize = self.moments.iter().map(|m| 2 * m.m.len()).sum();
+        afford(4 * (2 * layout.len() + moments + self.average.len()), "a model file")?;
         let mut params = self.weights.params.clone();
         if !training && !self.average.is_empty() {
             params[self.networks.generator_range.clone()].copy_from_slice(&self.average);
@@ -117,7 +119,11 @@ impl Model {
     /// # Errors
     /// `Io`, `Format` (naming file and field), `Version` for a newer trajgan's, `Device`.
     pub fn load(path: &Path, device: Device) -> Result<Model> {
-        let file = TensorFile::read(path)?;
+        Model::from_file(path, TensorFile::read(path)?, device)
+    }
+
+    /// `path`: for errors.
+    fn from_file(path: &Path, file: TensorFile, device: Device) -> Result<Model> {
         let fail = |field: &str, problem: String| Error::format(path, field, problem);
         let json = file.metadata.get(FORMAT_KEY).ok_or_else(|| {
             fail("metadata.trajgan", "missing: not a trajgan model (a state_dict needs its config: see import)".into())
@@ -162,9 +168,21 @@ impl Model {
 
     /// Reads the weights of a file with the original implementation's `state_dict` names, as
     /// `safetensors.torch.save_file(model.state_dict(), ..)` writes it. Such a file says nothing of its architecture
-    /// and its data: config does, and data comes with the first training.
+    /// and its data: config does, and data comes with the first training. A file of ours says both, and is read as by
+    /// [`Model::load`] if its architecture is the config's.
     pub fn import(path: &Path, config: Config, device: Device) -> Result<Model> {
         let mut reader = Reader { path, file: TensorFile::read(path)? };
+        if reader.file.metadata.contains_key(FORMAT_KEY) {
+            let model = Model::from_file(path, reader.file, device)?;
+            return match model.config.same_architecture(&config) {
+                Err(Error::Argument { name, got, expected }) => Err(Error::format(
+                    path,
+                    format!("config.{name}"),
+                    format!("import asks for {got}, expected {expected}"),
+                )),
+                other => other.map(|()| model),
+            };
+        }
         let model = reader.model(config, device)?;
         reader.finish()?;
         Ok(model)

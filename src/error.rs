@@ -64,6 +64,23 @@ impl Error {
     }
 }
 
+/// Is there so much memory? Work that allocates in many places asks before it begins: Rust's own allocations cannot
+/// fail but by ending the process. What others take meanwhile it cannot know.
+pub(crate) fn afford(bytes: usize, purpose: &'static str) -> Result<()> {
+    let mut all: Vec<u8> = Vec::new();
+    all.try_reserve_exact(bytes).map_err(|_| Error::Memory { bytes, purpose })
+}
+
+/// Adds to a list that a file makes as long as it likes: too little memory is an error, not an abort.
+pub(crate) fn try_push<T>(list: &mut Vec<T>, item: T, purpose: &'static str) -> Result<()> {
+    if list.len() == list.capacity() {
+        let bytes = 2 * list.len().max(1) * size_of::<T>();
+        list.try_reserve(1).map_err(|_| Error::Memory { bytes, purpose })?;
+    }
+    list.push(item);
+    Ok(())
+}
+
 /// A zeroed buffer whose size comes from outside: too little memory is an error, not an abort.
 pub(crate) fn try_zeroed<T: Copy + Default>(len: usize, purpose: &'static str) -> Result<Vec<T>> {
     let mut v = Vec::new();

@@ -136,6 +136,23 @@ programs! {
     files: "tests/capi/files.c",
     threads: "tests/capi/threads.c",
     environment: "tests/capi/environment.c",
+    endurance: "tests/capi/endurance.c",
+}
+
+/// Programs that put themselves between the library and the system: plainly only, as valgrind and sanitizers do so, too.
+fn check_faults(source: &str) {
+    let program = compile(&root().join(source), "", &["-O1", "-D_GNU_SOURCE"]);
+    println!("{}", check_run(&program, &mut Command::new(&program)));
+}
+
+#[test]
+fn memory_that_runs_out() {
+    check_faults("tests/capi/faults/memory.c");
+}
+
+#[test]
+fn disks_that_fail() {
+    check_faults("tests/capi/faults/disk.c");
 }
 
 fn generate_header() -> String {

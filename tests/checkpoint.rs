@@ -322,3 +322,20 @@ fn a_state_dict_is_imported_with_its_config() {
     // Without the config that only import takes, such a file is no model.
     good.refused(&state_dict(&good), &["metadata.trajgan", "import"]);
 }
+
+/// Both doors are open to our own files; a config that is not the file's is refused by name.
+#[test]
+fn our_own_file_is_imported_as_it_is_loaded() {
+    for config in both() {
+        let good = Spoiler::new(&config);
+        let path = good.folder.path().join("good.safetensors");
+        let (loaded, imported) = (Model::load(&path, Device::Cpu), Model::import(&path, config.clone(), Device::Cpu));
+        assert_same(&contents(&loaded.unwrap()), &contents(&imported.unwrap()), "imported");
+        let other = Config { latent_dim: 7, ..config };
+        let message = Model::import(&path, other, Device::Cpu).unwrap_err().to_string();
+        assert!(
+            message.ends_with("good.safetensors: config.latent_dim: import asks for 7, expected the model's 6"),
+            "{message}"
+        );
+    }
+}

@@ -210,6 +210,7 @@ fn broken_recordings() {
     let packed = gz(&format!("{good}\n").repeat(5000).into_bytes());
     let bomb = gz(&vec![b' '; 80 << 20]);
     let lines = gz(&b"\n".repeat(80 << 20));
+    let astronomic = "t,x,y\n0,0,0\n8,-1e300,1\n16,-1e300,2\n";
     let cases: Vec<Case> = vec![
         ("not an object", "a.json", b"[1,2]".to_vec(), &["json", "is a list, expected an object"]),
         ("cut", "a.json", good.as_bytes()[..20].to_vec(), &["json", "EOF"]),
@@ -253,6 +254,7 @@ fn broken_recordings() {
             b"client timestamp,x,y\n1e308,1,1\n".to_vec(),
             &["line 2: t", "out of range"],
         ),
+        ("astronomic rows", "a.csv", astronomic.into(), &["line 2: points[0] speed"]),
         ("too still", "session_2", b"client timestamp,x,y\n1,1,1\n2,1,1\n".to_vec(), &["movements", "too few points"]),
         ("no recording", "a.txt", b"hello".to_vec(), &["name: is .txt"]),
         ("binary without extension", "core", vec![0xff; 100], &["line 1"]),

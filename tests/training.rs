@@ -128,6 +128,26 @@ fn divergence_keeps_the_last_finite_weights() {
     assert_weights(&good, &contents(&model));
 }
 
+/// The generator's step fails after the critic's steps of its iteration: those are undone with it.
+#[test]
+fn an_iteration_of_the_gan_is_all_or_nothing() {
+    let data = dataset(120, 6);
+    for config in [tiny(), tiny_closed_loop()] {
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        train_until(&mut model, &data, Stage::Autoencoder, &options(&config, 2), u64::MAX);
+        let mut straight = model.clone();
+        train_until(&mut model, &data, Stage::Gan, &options(&config, 2), 3);
+        let good = contents(&model);
+        let broken = Config { lambda_fm: 1e300, ..config.clone() };
+        let error = model.train(&data, Stage::Gan, &options(&broken, 2), &mut |_, _| Control::Continue).unwrap_err();
+        assert!(matches!(error, Error::Diverged { stage: 2, iteration: 3, what: "the gradient" }), "{error}");
+        assert_weights(&good, &contents(&model));
+        train_until(&mut model, &data, Stage::Gan, &options(&config, 1), u64::MAX);
+        train_until(&mut straight, &data, Stage::Gan, &options(&config, 2), u64::MAX);
+        assert_same(&contents(&straight), &contents(&model), "after a failed iteration");
+    }
+}
+
 /// The rate is as high as settings allow: the weights leave all bounds of sense, and stay finite.
 #[test]
 fn absurd_rates_leave_finite_weights() {

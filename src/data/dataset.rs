@@ -5,7 +5,7 @@ use std::path::Path;
 use super::features::check_range;
 use super::readers::{self, ReadOptions, ReadReport, v4};
 use super::{Movement, Scaler};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_push};
 
 /// Movements with their conditions, or a V4 folder's splits with their scaled features.
 #[derive(Clone, Debug)]
@@ -54,8 +54,7 @@ impl Dataset {
                 self.conditions.get_or_insert_default().extend(numbers);
             }
         }
-        self.movements.push(movement);
-        Ok(())
+        try_push(&mut self.movements, movement, "movements")
     }
 
     /// Reads a file or folder: a V4 folder (one with X_train.npy), or recordings as .json, .jsonl, .csv (each

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use cut::CutOptions;
 
 use super::Movement;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, afford, try_push};
 
 /// How many rejected files, lines and movements a report names; all are counted.
 const EXAMPLES: usize = 100;
@@ -26,6 +26,9 @@ const EXAMPLES: usize = 100;
 const MAX_DEPTH: usize = 8;
 /// A movement, or a line of a recording, that is longer is not one.
 const MAX_LINE: u64 = 8 << 20;
+/// More than what is made of a line takes: so many bytes, and so many for each of its own.
+const ROOM_FOR_LINE: usize = 1 << 18;
+const PARSED: usize = 32;
 
 /// What `Dataset::open` may do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,17 +96,17 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    fn add(&mut self, entry: Entry, path: &Path, place: &str) {
+    fn add(&mut self, entry: Entry, path: &Path, place: &str) -> Result<()> {
         let count = entry.1.as_ref().map(Vec::len);
         let wanted = *self.condition_dim.get_or_insert(count);
         if count == wanted {
-            self.entries.push(entry);
-            return;
+            return try_push(&mut self.entries, entry, "recordings");
         }
         let show = |count: Option<usize>| count.map_or("is missing".to_owned(), |n| format!("has {n} numbers"));
         let problem = format!("{}, but that of the first movement {}", show(count), show(wanted));
         let field = if place.is_empty() { "condition".to_owned() } else { format!("{place}: condition") };
         self.refuse("condition unlike the first movement's", Error::format(path, field, problem));
+        Ok(())
     }
 
     /// Counts an error whose message names file and place.
@@ -129,8 +132,11 @@ pub(crate) fn read(path: &Path, options: &ReadOptions) -> Result<Found> {
             return Err(Error::format(path, "folder", "is empty, expected recordings"));
         }
         for file in files {
-            if let Err(error) = read_file(&file, options, &mut found) {
-                found.refuse("broken file", error);
+            match read_file(&file, options, &mut found) {
+                // Of all files, not of this one.
+                Err(error @ Error::Memory { .. }) => return Err(error),
+                Err(error) => found.refuse("broken file", error),
+                Ok(()) => {}
             }
         }
     } else {
@@ -230,6 +236,7 @@ impl Lines {
         while line.last().is_some_and(|&b| b == b'\n' || b == b'\r') {
             line.pop();
         }
+        afford(ROOM_FOR_LINE + PARSED * line.len(), "a line of a recording")?;
         Ok(read > 0)
     }
 
@@ -241,6 +248,7 @@ impl Lines {
         if bytes.len() as u64 > most {
             return Err(Error::format(&self.path, "size", format!("is above {most} bytes")));
         }
+        afford(ROOM_FOR_LINE + PARSED * bytes.len(), "a recording")?;
         Ok(bytes)
     }
 }

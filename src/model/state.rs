@@ -9,7 +9,7 @@ use crate::backend::cpu::Isa;
 use crate::backend::{Backend, Device};
 use crate::config::{Config, DecoderKind};
 use crate::data::{LengthModel, Movement, Prepared, Scaler, StepCodec};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, afford};
 use crate::nn::Weights;
 use crate::nn::optim::{Moments, Schedule};
 
@@ -176,6 +176,8 @@ impl Model {
         if count > MOST_PARAMETERS {
             return Err(Error::argument("parameters", count, format!("up to {MOST_PARAMETERS}")));
         }
+        // Weights, the same packed for both directions, and a copy on the way.
+        afford(count * 16, "a model")?;
         let (params, buffers) = networks.layout.initialise(config.seed);
         let weights = Weights::new(Isa::detect(), &networks.layout, params);
         Ok(Model {

@@ -13,7 +13,7 @@ use crate::backend::cpu::Pool;
 use crate::config::DecoderKind;
 use crate::data::steps::condition;
 use crate::data::{FEATURES, Movement, Scaler, features};
-use crate::error::{Error, Result, try_zeroed};
+use crate::error::{Error, Result, afford, try_zeroed};
 use crate::model::generator::GeneratorTrace;
 use crate::model::{Autoencoder, DataModel, Model, closed_loop, v6};
 use crate::nn::spectral::Normed;
@@ -86,6 +86,7 @@ impl Model {
     /// options out of range or conditions of the wrong number.
     pub fn generate(&self, count: usize, conditions: Option<&[f64]>, options: &SampleOptions) -> Result<Vec<Movement>> {
         let scaler = self.scaler("generate")?;
+        self.afford_movements(count)?;
         if self.config.decoder == DecoderKind::ClosedLoop {
             let targets = self.targets(count, conditions, options)?;
             return self.walk(&targets, options);
@@ -102,6 +103,7 @@ impl Model {
         conditions: Option<&[f64]>,
         options: &SampleOptions,
     ) -> Result<(Array3<f32>, Vec<usize>)> {
+        self.afford_movements(count)?;
         let (rows, lengths) = match self.config.decoder {
             DecoderKind::V6 => self.generate_rows(count, conditions, options)?,
             DecoderKind::ClosedLoop => {
@@ -327,6 +329,16 @@ impl Model {
         let problem = "the model has learnt from arrays without limits: it knows no pixels, only features".to_string();
         let known = self.known_data(call)?.scaler.as_ref();
         known.filter(|_| self.config.feature_dim == FEATURES.len()).ok_or(Error::State { call, problem })
+    }
+
+    /// More than count movements take on their way.
+    fn afford_movements(&self, count: usize) -> Result<()> {
+        let c = &self.config;
+        // Twice features, points, summary with noise and condition; and the average's weights, packed.
+        let each =
+            4 * (c.max_seq_len * (2 * c.feature_dim + 6) + 2 * c.summary_dim + c.noise_dim + c.condition_dim + 64);
+        let weights = if self.average.is_empty() { 0 } else { 16 * self.parameters() };
+        afford(count.saturating_mul(each).saturating_add(weights), "movements")
     }
 
     /// v6: scaled features and lengths of count samples.

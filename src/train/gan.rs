@@ -1,7 +1,7 @@
 //! The loop of stage 2. The frozen encoder runs once, in evaluation mode, over the whole training set.
 
 use super::shards::Batch;
-use super::stage2::{GanBatch, Learner, Stage2};
+use super::stage2::{CriticBefore, GanBatch, Learner, Stage2};
 use super::{Clock, Done, OnProgress, Outcome, Stage, TrainOptions};
 use crate::backend::cpu::Pool;
 use crate::config::Config;
@@ -28,7 +28,7 @@ impl Model {
             None => self.feature_latents(data, &mut pool),
         };
         let mut batches = Stratified::new(&latents.first_conditions(), c.batch_size, options.seed);
-        let mut stage = Stage2::default();
+        let (mut stage, mut before) = (Stage2::default(), CriticBefore::default());
         let clock = Clock::new(self.stages[1].iteration);
         let generator_range = self.networks.generator_range.clone();
         if c.generator_average == 0.0 {
@@ -46,13 +46,10 @@ impl Model {
                 generator,
                 critic,
             };
-            let mut batch =
-                |draw: u32| latents.batch(&c, &batches.batch(iteration, draw), options.seed, (iteration, draw));
-            let mut critic = Default::default();
-            for draw in 0..c.n_critic {
-                critic = stage.critic_step(&mut pool, &mut learner, &c, &batch(draw), iteration)?;
-            }
-            let generator = stage.generator_step(&mut pool, &mut learner, &c, &batch(c.n_critic), iteration)?;
+            let batch = |draw: u32| latents.batch(&c, &batches.batch(iteration, draw), options.seed, (iteration, draw));
+            before.keep(&learner);
+            let done = stage.iteration(&mut pool, &mut learner, &c, batch, iteration);
+            let (critic, generator) = done.inspect_err(|_| before.put_back(&mut learner))?;
             if c.generator_average > 0.0 {
                 let keep = c.generator_average as f32;
                 let weights = &self.weights.params[generator_range.clone()];

@@ -51,7 +51,50 @@ pub struct GeneratorLosses {
     pub total: f64,
 }
 
+/// What an iteration's critic steps change. The generator's step comes last and changes nothing if it fails, so with
+/// the critic put back a failed iteration has not been.
+#[derive(Default)]
+pub struct CriticBefore {
+    params: Vec<f32>,
+    buffers: Vec<f32>,
+    moments: Moments<f32>,
+}
+
+impl CriticBefore {
+    pub fn keep(&mut self, learner: &Learner) {
+        self.params.clear();
+        self.params.extend_from_slice(&learner.weights.params[learner.networks.critic_range.clone()]);
+        self.buffers.clone_from(learner.buffers);
+        self.moments.clone_from(learner.critic);
+    }
+
+    pub fn put_back(&mut self, learner: &mut Learner) {
+        let range = learner.networks.critic_range.clone();
+        learner.weights.params[range.clone()].copy_from_slice(&self.params);
+        learner.weights.pack(range);
+        learner.buffers.clone_from(&self.buffers);
+        learner.critic.clone_from(&self.moments);
+    }
+}
+
 impl Stage2 {
+    /// n_critic updates of the critic and one of the generator. batch: of a draw; the generator's is n_critic. An error
+    /// may leave updates of the critic: see [`CriticBefore`].
+    pub fn iteration(
+        &mut self,
+        pool: &mut Pool,
+        learner: &mut Learner,
+        c: &Config,
+        batch: impl FnMut(u32) -> GanBatch,
+        iteration: u64,
+    ) -> Result<(CriticLosses, GeneratorLosses)> {
+        let (mut batch, mut critic) = (batch, CriticLosses::default());
+        for draw in 0..c.n_critic {
+            critic = self.critic_step(pool, learner, c, &batch(draw), iteration)?;
+        }
+        Ok((critic, self.generator_step(pool, learner, c, &batch(c.n_critic), iteration)?))
+    }
+
     /// One update of the critic. A loss or gradient that is not finite is an error and changes nothing.
     pub fn critic_step(
         &mut self,

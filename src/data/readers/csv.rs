@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::cut::{Event, fault, is_position, runs};
-use super::{Found, Lines, ReadOptions, open};
+use super::{Found, Lines, ReadOptions, in_file, open};
+use crate::data::features::check_range;
 use crate::data::{Movement, Point};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, afford, try_push};
 
 /// Of one file: days at any sampling rate. What a file unpacks to must not fill the memory.
 const MAX_ROWS: usize = 1 << 23;
@@ -37,6 +38,8 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
     let sessions = rows(&mut lines, &columns, path, found)?;
     let (folder_user, file_session) = names(path, columns.balabit);
     for ((user, session), events) in &sessions {
+        // Runs, their steps' times, and points, some of them twice.
+        afford(4 * size_of_val(events.as_slice()), "a session's movements")?;
         for event in events.iter().filter(|e| e.moving && !is_position(e, &options.cut)) {
             let source = || format!("{}: line {}", path.display(), event.line);
             let reason = || format!("not a position: {}, {}", event.point.x, event.point.y);
@@ -50,13 +53,18 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
                 found.report.reject("too few points", source, || format!("too few points: {count}"));
                 continue;
             };
+            // Whatever the rules allow, features of it must be numbers.
+            if let Err(error) = check_range(&movement.points) {
+                found.refuse("out of range", in_file(path, &format!("line {}", run.line), error));
+                continue;
+            }
             if let Some((kind, reason)) = fault(&movement, &options.cut) {
                 found.report.reject(kind, source, || reason);
                 continue;
             }
             movement.user = user.clone().or_else(|| folder_user.clone());
             movement.session = session.clone().or_else(|| Some(file_session.clone()));
-            found.add((movement, None), path, &format!("line {}", run.line));
+            found.add((movement, None), path, &format!("line {}", run.line))?;
         }
     }
     Ok(())
@@ -117,7 +125,7 @@ fn rows(lines: &mut Lines, columns: &Columns, path: &Path, found: &mut Found) ->
         match row(&line, columns, lines.number) {
             Ok((row_key, event)) => {
                 key = row_key;
-                sessions.entry(key.clone()).or_default().push(event);
+                try_push(sessions.entry(key.clone()).or_default(), event, "a recording")?;
             }
             Err((column, problem)) => {
                 let place = format!("line {}: {column}", lines.number);

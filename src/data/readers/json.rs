@@ -8,12 +8,11 @@ use serde_json::{Map, Value};
 use super::{Entry, Found, ReadOptions, in_file, open};
 use crate::data::features::check_range;
 use crate::data::{Movement, Point};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_push};
 
 pub(super) fn read_json(path: &Path, options: &ReadOptions, found: &mut Found) -> Result<()> {
     let bytes = open(path, options)?.all()?;
-    found.add(movement(&bytes, path, "")?, path, "");
-    Ok(())
+    found.add(movement(&bytes, path, "")?, path, "")
 }
 
 /// A broken line costs that line, a broken file (not readable, not gzip, too large) all of it: nobody should
@@ -30,15 +29,14 @@ pub(super) fn read_lines(path: &Path, options: &ReadOptions, found: &mut Found) 
         empty = false;
         let place = format!("line {}", lines.number);
         match movement(&line, path, &place) {
-            Ok(entry) => entries.push((entry, lines.number)),
+            Ok(entry) => try_push(&mut entries, (entry, lines.number), "recordings")?,
             Err(error) => found.refuse("broken line", error),
         }
     }
     if empty {
         return Err(Error::format(path, "movements", "the file is empty"));
     }
-    entries.into_iter().for_each(|(entry, line)| found.add(entry, path, &format!("line {line}")));
-    Ok(())
+    entries.into_iter().try_for_each(|(entry, line)| found.add(entry, path, &format!("line {line}")))
 }
 
 fn movement(bytes: &[u8], path: &Path, place: &str) -> Result<Entry> {

@@ -1,0 +1,155 @@
+/* Memory that runs out: each call under every limit on the address space from next to nothing upwards. It must say
+ * TG_ERR_MEMORY, or do its work; the process must live, and what it had must still be good. */
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../check.h"
+
+enum { COUNT = 2000, TRIES = 24, KILLED = 100 };
+
+static tg_point *points;
+static uint32_t lengths[COUNT];
+static tg_model *model;
+static tg_dataset *data;
+
+/* Wide enough that weights, batches and files are large. */
+static tg_model_options wide(void) {
+    tg_model_options o = tiny_options(TG_DECODER_V6);
+    o.encoder_hidden_dim = o.decoder_hidden_dim = o.expander_hidden_dim = 96;
+    o.generator_hidden_dims[0] = o.critic_hidden_dims[0] = 400;
+    o.summary_dim = 96;
+    return o;
+}
+
+static tg_status make(void) {
+    tg_model_options o = wide();
+    tg_model *made = NULL;
+    tg_status status = tg_model_new(&o, TG_DEVICE_CPU, &made);
+    tg_model_free(made);
+    return status;
+}
+
+static tg_status train(int32_t stage) {
+    tg_train_options o = tiny_training(model, stage, 3);
+    o.batch_size = 64;
+    return tg_train_stage(model, data, stage, &o);
+}
+
+static tg_status train_1(void) { return train(TG_STAGE_AUTOENCODER); }
+static tg_status train_2(void) { return train(TG_STAGE_GAN); }
+static tg_status save(void) { return tg_model_save(model, "m.safetensors"); }
+
+static tg_status load(void) {
+    tg_model *loaded = NULL;
+    tg_status status = tg_model_load("m.safetensors", TG_DEVICE_CPU, &loaded);
+    tg_model_free(loaded);
+    return status;
+}
+
+static tg_status generate(void) { return tg_generate(model, NULL, COUNT, NULL, points, STEPS, lengths); }
+
+static tg_status read_lines(void) {
+    tg_dataset *opened = NULL;
+    tg_status status = tg_dataset_open("moves.jsonl", NULL, &opened);
+    tg_dataset_free(opened);
+    return status;
+}
+
+static tg_status read_rows(void) {
+    tg_dataset *opened = NULL;
+    tg_status status = tg_dataset_open("rows.csv", NULL, &opened);
+    tg_dataset_free(opened);
+    return status;
+}
+
+typedef struct {
+    const char *name;
+    tg_status (*call)(void);
+    long step; /* bytes from one limit to the next */
+    int after; /* what is done before: 0 nothing, 1 model and data, 2 stage 1, 3 stage 2 */
+} one;
+
+static const one CASES[] = {
+    {"new", make, 400 << 10, 0},         {"train 1", train_1, 2 << 20, 1},    {"train 2", train_2, 2 << 20, 2},
+    {"save", save, 200 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 400 << 10, 3},
+    {"lines", read_lines, 200 << 10, 0}, {"rows", read_rows, 1 << 20, 0},
+};
+
+static void prepare(int after) {
+    points = calloc((size_t)COUNT * STEPS, sizeof *points);
+    CHECK(points != NULL);
+    if (after >= 1) {
+        tg_model_options o = wide();
+        data = arcs(60);
+        OK(tg_model_new(&o, TG_DEVICE_CPU, &model));
+    }
+    if (after >= 2) OK(train(TG_STAGE_AUTOENCODER));
+    if (after == 2) OK(save());
+    if (after >= 3) OK(train(TG_STAGE_GAN));
+}
+
+static rlim_t address_space(void) {
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    CHECK(f != NULL && fscanf(f, "%lu", &pages) == 1 && fclose(f) == 0);
+    return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+/* How the call ended under the limit, in a process of its own: a tg_status, or KILLED and the signal. */
+static int outcome(const one *c, long more) {
+    int status;
+    fflush(stdout);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        prepare(c->after);
+        struct rlimit limit, before;
+        CHECK(getrlimit(RLIMIT_AS, &before) == 0);
+        limit = before;
+        limit.rlim_cur = address_space() + (rlim_t)more;
+        CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+        tg_status got = c->call();
+        CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+        if (got != TG_OK) CHECK(tg_last_error()[0] != 0);
+        if (c->after >= 1) OK(tg_model_save(model, "after.safetensors"));
+        if (c->after >= 1 && got == TG_ERR_MEMORY) OK(c->call());
+        tg_model_free(model);
+        tg_dataset_free(data);
+        _exit((int)got);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : KILLED + WTERMSIG(status);
+}
+
+static void recordings(void) {
+    FILE *lines = fopen("moves.jsonl", "w"), *rows = fopen("rows.csv", "w");
+    CHECK(lines != NULL && rows != NULL);
+    for (int i = 0; i < 5000; i++) fprintf(lines, "{\"x\":[0,%d,9,12],\"y\":[0,5,7,9],\"t\":[0,8,16,24]}\n", i % 50);
+    fprintf(rows, "t,x,y\n");
+    for (int i = 0; i < 50000; i++) fprintf(rows, "%d,%d,%d\n", 8 * i, i % 300, i % 70);
+    CHECK(fclose(lines) == 0 && fclose(rows) == 0);
+}
+
+int main(void) {
+    int bad = 0;
+    recordings();
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        const one *c = CASES + i;
+        int refused = 0, killed = 0, done = 0;
+        for (int k = 0; k < TRIES && done < 3; k++) {
+            int got = outcome(c, k * c->step);
+            refused += got == TG_ERR_MEMORY;
+            done += got == TG_OK || got == TG_ERR_FORMAT; /* rows.csv holds no movement */
+            if (got >= KILLED) {
+                killed++;
+                printf("%s with %ld KiB more: killed by signal %d\n", c->name, k * c->step >> 10, got - KILLED);
+            }
+            CHECK(got == TG_OK || got == TG_ERR_MEMORY || got == TG_ERR_FORMAT || got >= KILLED);
+        }
+        printf("%s: %d refused, %d killed, then done\n", c->name, refused, killed);
+        CHECK(done > 0 && (refused > 0 || c->call == save)); /* a save may find all it needs in what was freed */
+        bad += killed;
+    }
+    return bad != 0;
+}
