@@ -114,18 +114,16 @@ impl Model {
         paths.into_iter().map(|path| path.ok_or_else(missing)).collect()
     }
 
-    /// Distances (px) between which the model has learnt.
-    fn learnt_distances(&self) -> Result<(f64, f64)> {
-        let data = self.known_data("path")?;
-        Ok(match self.config().decoder {
+    /// Distances (px) between which the model has learnt; None if it knows no pixels.
+    pub(super) fn learnt_distances(&self) -> Option<(f64, f64)> {
+        let scaler = self.scaler("path").ok()?;
+        Some(match self.config().decoder {
             DecoderKind::ClosedLoop => {
-                let distances = data.conditions.chunks_exact(2).map(|t| f64::from(t[0]).hypot(f64::from(t[1])));
+                let targets = self.known_data("path").ok()?.conditions.chunks_exact(2);
+                let distances = targets.map(|t| f64::from(t[0]).hypot(f64::from(t[1])));
                 distances.fold((f64::INFINITY, 1.0), |(low, high), d| (low.min(d), d.max(high)))
             }
-            DecoderKind::V6 => {
-                let scaler = self.scaler("path")?;
-                (scaler.condition_min[0], scaler.condition_max[0])
-            }
+            DecoderKind::V6 => (scaler.condition_min[0], scaler.condition_max[0]),
         })
     }
 
@@ -176,18 +174,17 @@ impl Model {
 
     /// Where a walk has to go for a way: whole pixels at a distance that the model has learnt, and whether that is another.
     fn target(&self, way: [f64; 2]) -> Result<([i32; 2], bool)> {
-        let (low, high) = self.learnt_distances()?;
+        self.scaler("path")?;
+        let (low, high) = self.sampler().distances.unwrap_or_default();
         let distance = way[0].hypot(way[1]);
         let scale = distance.clamp(low.max(1.0), high.max(1.0)) / distance;
         Ok((way.map(|x| (x * scale).round() as i32), (scale - 1.0).abs() > 1e-9))
     }
 
-    /// The ends, sample and target of a stream, which are those of a path that is not drawn again.
-    pub(super) fn stream_start(&self, ends: Ends, options: &PathOptions) -> Result<(Ends, u64, [i32; 2])> {
-        options.check()?;
-        let ends = options.ends(0, ends)?;
-        let (target, _) = self.target(way(&ends))?;
-        Ok((ends, self.lottery(options.first, 0, target, options)?, target))
+    /// The sample and target of a stream, which are those of a path that is not drawn again.
+    pub(super) fn stream_start(&self, ends: &Ends, options: &PathOptions) -> Result<(u64, [i32; 2])> {
+        let (target, _) = self.target(way(ends))?;
+        Ok((self.lottery(options.first, 0, target, options)?, target))
     }
 
     /// Which sample index a path takes: of the candidates, one by lot, the better the critic likes it the likelier.
@@ -198,19 +195,12 @@ impl Model {
         if candidates <= 1 {
             return Ok(index(0));
         }
-        let condition = self.target_condition(target.map(f64::from))?;
-        let mut scores = Vec::with_capacity(options.candidates as usize);
-        let norms = {
-            let mut buffers = self.buffers.clone();
-            self.networks.critic.normalise(&self.weights.params, &mut buffers, false)
-        };
-        for k in 0..candidates {
-            let first = SampleOptions { seed: options.seed, first: index(k), ..SampleOptions::default() };
-            let z = self.draw_summaries(&condition, &first)?;
-            let mut trace = CriticTrace::default();
-            self.networks.critic.forward(&self.weights, &norms, &z, &condition, &mut trace);
-            scores.push(f64::from(trace.score[0]));
-        }
+        let condition = self.target_condition(target.map(f64::from))?.repeat(options.candidates as usize);
+        let drawn = SampleOptions { seed: options.seed, ..SampleOptions::default() };
+        let z = self.summaries_of(&condition, &drawn, &|k| index(k as u64))?;
+        let mut trace = CriticTrace::default();
+        self.networks.critic.forward(&self.weights, &self.sampler().critic, &z, &condition, &mut trace);
+        let scores: Vec<f64> = trace.score.iter().map(|&score| f64::from(score)).collect();
         let mean = scores.iter().sum::<f64>() / candidates as f64;
         let deviation = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / candidates as f64).sqrt();
         let tickets: Vec<f64> =
@@ -243,7 +233,7 @@ struct Drawn {
 }
 
 impl PathOptions {
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if !(0.001..=1000.0).contains(&self.duration_scale) {
             return Err(Error::argument("duration_scale", self.duration_scale, "0.001 to 1000"));
         }
@@ -276,7 +266,7 @@ impl PathOptions {
     }
 
     /// The ends that the path gets.
-    fn ends(&self, i: usize, ends: Ends) -> Result<Ends> {
+    pub(super) fn ends(&self, i: usize, ends: Ends) -> Result<Ends> {
         let ends = if self.integer_pixels { ends.map(|p| p.map(f64::round)) } else { ends };
         let [a, b] = ends;
         if !ends.iter().flatten().all(|x| x.is_finite() && x.abs() <= 1e6) {
@@ -356,6 +346,10 @@ impl Similarity {
     pub fn apply(&self, x: f64, y: f64) -> [f64; 2] {
         let [u, v] = self.turn;
         [self.from[0] + x * u - y * v, self.from[1] + x * v + y * u]
+    }
+
+    pub fn scale(&self) -> f64 {
+        self.turn[0].hypot(self.turn[1])
     }
 
     pub fn inverse(&self, p: [f64; 2]) -> [f64; 2] {
