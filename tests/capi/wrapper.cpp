@@ -28,9 +28,7 @@ static bool same(const Points &a, const Points &b) {
 static ModelOptions tiny(tg_decoder decoder) {
     ModelOptions o(TG_PRESET_FAST, decoder);
     CHECK(o.struct_size == sizeof(tg_model_options) && o.decoder == decoder);
-    o.max_seq_len = STEPS;
-    o.latent_dim = 6, o.summary_dim = 10, o.noise_dim = 4;
-    o.encoder_hidden_dim = o.decoder_hidden_dim = o.expander_hidden_dim = 8;
+    static_cast<tg_model_options &>(o) = tiny_options(decoder);
     return o;
 }
 
@@ -139,7 +137,7 @@ int main() {
         training(made, data);
         made.save("model.safetensors");
         Model model = Model::load("model.safetensors");
-        CHECK(model.options().summary_dim == 10 && model.info() == made.info());
+        CHECK(model.options().summary_dim == SUMMARY && model.info() == made.info());
         sampling(model, decoder == TG_DECODER_CLOSED_LOOP);
         paths(model);
         EvaluateOptions quick;
