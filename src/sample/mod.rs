@@ -3,6 +3,7 @@
 //! Sample i is a function of (model, seed, i): it is the same whatever the batch it is drawn in, so that
 //! ranges of samples can be drawn on different machines without coordination.
 
+mod lay;
 pub mod path;
 pub mod stream;
 pub mod walk;

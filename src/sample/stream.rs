@@ -3,7 +3,8 @@
 use std::f64::consts::SQRT_2;
 use std::sync::Arc;
 
-use super::path::{Ends, PathOptions, Similarity};
+use super::lay::Similarity;
+use super::path::{Ends, PathOptions};
 use super::walk::{WalkSettings, Walkers, Walking};
 use crate::config::DecoderKind;
 use crate::data::steps::Event;
