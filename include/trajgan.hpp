@@ -42,6 +42,11 @@ inline void check_abi() {
         throw Error(TG_ERR_VERSION, std::string("the library is trajgan ") + tg_version() + ", of another ABI");
 }
 
+/* Throws if a model cannot be on a device, and says why. */
+inline void check_device(int32_t device) {
+    check(tg_device_check(device));
+}
+
 /* Options are the structs of trajgan.h, with their defaults filled in. */
 struct ReadOptions : tg_read_options {
     ReadOptions() { check(tg_read_options_init(this, sizeof(tg_read_options))); }

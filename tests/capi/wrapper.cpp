@@ -127,6 +127,8 @@ int main() {
     static_assert(!std::is_copy_constructible<Model>::value && std::is_move_constructible<Model>::value, "moved only");
     static_assert(!std::is_copy_constructible<Stream>::value && !std::is_copy_constructible<Dataset>::value, "too");
     check_abi();
+    check_device(TG_DEVICE_CPU);
+    refused(TG_ERR_ARGUMENT, "", [] { check_device(-7); });
     ReadOptions reading;
     CHECK(reading.pause_ms > 0);
     refused(TG_ERR_IO, "nowhere", [&] { Dataset::open("nowhere", reading); });
