@@ -126,7 +126,11 @@ impl Model {
         walkers.start(&net.walker, self.sampling_weights(), &z, 1);
         let walks = vec![Walking::new(target, options.seed, sample, settings.most_points)];
         let shared = self.sampler().walker.get_or_init(|| {
-            Arc::new(Shared { walker: net.walker.clone(), weights: self.sampling_weights().clone(), codec: codec.clone() })
+            Arc::new(Shared {
+                walker: net.walker.clone(),
+                weights: self.sampling_weights().clone(),
+                codec: codec.clone(),
+            })
         });
         let (shared, room) = (Arc::clone(shared), settings.most_points);
         Ok(WalkSource { shared, walkers, walks, settings, room, similarity })

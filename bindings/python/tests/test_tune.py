@@ -54,7 +54,7 @@ class Tune(unittest.TestCase):
         self.assertEqual(sorted(first.intermediate_values), [1, 2, 3, 4])
         self.assertEqual(first.value, first.intermediate_values[4])
         model = trajgan.Model.load(self.folder / "models/stage1_trial_0.safetensors")
-        self.assertEqual((model.options.latent_dim, model.info()["stage1"]["iteration"]), (48, 4))
+        self.assertEqual((model.options.latent_dim, model.info()["stage1"]["iterations"]), (48, 4))
         # It goes on where it is, and is done.
         before = len(trials)
         self.tune(journal, "--stage", "1", "--trials", str(before))
