@@ -1,8 +1,11 @@
 # make demo   builds the program and shows everything once, on made-up recordings
 # make test   formatting, lints, all tests
+# make install PREFIX=/usr/local   library, headers, pkg-config and CMake files, program
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: all demo test lint bench bench-train setup clean
+.PHONY: all demo test lint bench bench-train install setup clean
+
+PREFIX ?= /usr/local
 
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -30,6 +33,9 @@ bench: setup
 # Losses against those that PyTorch reached on the same data; needs ../shared and some minutes.
 bench-train: setup
 	cargo bench --locked --bench train_curve
+
+install: all
+	scripts/install $(PREFIX)
 
 setup:
 	@scripts/setup

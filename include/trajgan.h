@@ -645,7 +645,9 @@ tg_status tg_stream_new(const tg_model *model,
 TG_API tg_status tg_stream_next(tg_stream *stream, tg_point *points, size_t capacity, size_t *written);
 
 // Another end for the rest of the way, from where the stream is. It must be within 1000000 px of 0, and is rounded with
-// integer_pixels. The path may then take more than max_seq_len points. TG_ERR_STATE once it has ended. [exclusive]
+// integer_pixels. No step gets longer than twice the longest that the movement would have had, but for rounding to
+// whole pixels, so that the path may take more than max_seq_len points. To know that step, a closed loop's first new
+// end takes as long as the rest of its points. TG_ERR_STATE once the path has ended. [exclusive]
 TG_API tg_status tg_stream_aim(tg_stream *stream, double x, double y);
 
 // Where the pointer is at a time since the start, between points in a straight line; before the start and after the end

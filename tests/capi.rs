@@ -62,15 +62,20 @@ fn have(tool: &str) -> bool {
 const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
 const SANITIZE: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"];
 
-/// A C program, compiled against header and library.
+/// A C or C++ program, compiled against header and library.
 fn compile(source: &Path, suffix: &str, flags: &[&str]) -> PathBuf {
     let program = library().join(format!("{}{suffix}", source.file_stem().unwrap().display()));
-    let mut gcc = Command::new("gcc");
-    gcc.arg("-std=c11").args(WARNINGS).args(flags).arg("-I").arg(root().join("include"));
+    let (compiler, standard) = if is_cpp(source) { ("g++", "-std=c++11") } else { ("gcc", "-std=c11") };
+    let mut gcc = Command::new(compiler);
+    gcc.arg(standard).args(WARNINGS).args(flags).arg("-I").arg(root().join("include"));
     gcc.arg(source).arg("-o").arg(&program).arg("-L").arg(library()).args(["-ltrajgan", "-lm", "-pthread"]);
     gcc.arg(format!("-Wl,-rpath,{}", library().display()));
     expect_success(&mut gcc);
     program
+}
+
+fn is_cpp(source: &Path) -> bool {
+    source.extension() == Some(OsStr::new("cpp"))
 }
 
 /// In a folder of its own, where the program may write. Nothing may come from the library on stderr.
@@ -109,12 +114,12 @@ macro_rules! programs {
         fn every_program_is_run() {
             let mut listed = vec![$($path),+];
             listed.sort();
-            let c_files = |folder: &str| {
+            let programs = |folder: &str| {
                 let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
-                let names = entries.filter(|name| Path::new(name).extension() == Some(OsStr::new("c")));
+                let names = entries.filter(|name| matches!(Path::new(name).extension().and_then(OsStr::to_str), Some("c" | "cpp")));
                 names.map(|name| format!("{folder}/{}", name.display())).collect::<Vec<_>>()
             };
-            let mut there = [c_files("examples"), c_files("tests/capi")].concat();
+            let mut there = [programs("examples"), programs("tests/capi")].concat();
             there.sort();
             assert_eq!(listed, there);
         }
@@ -125,6 +130,7 @@ programs! {
     example_generate: "examples/1_generate.c",
     example_train: "examples/2_train.c",
     example_stream: "examples/3_stream.c",
+    example_simulator: "examples/4_simulator.cpp",
     arguments: "tests/capi/arguments.c",
     options: "tests/capi/options.c",
     data: "tests/capi/data.c",
@@ -135,6 +141,7 @@ programs! {
     evaluate: "tests/capi/evaluate.c",
     files: "tests/capi/files.c",
     threads: "tests/capi/threads.c",
+    wrapper: "tests/capi/wrapper.cpp",
     environment: "tests/capi/environment.c",
     endurance: "tests/capi/endurance.c",
 }
@@ -187,6 +194,26 @@ fn the_header_compiles_alone_in_every_language() {
         command.arg("-include").arg(header()).arg("-include").arg(header()).arg("/dev/null");
         expect_success(&mut command);
     }
+    for standard in ["c++11", "c++17", "c++20"] {
+        let mut command = Command::new("g++");
+        command.args(["-x", "c++", &format!("-std={standard}"), "-fsyntax-only", "-Wconversion"]).args(WARNINGS);
+        let wrapper = root().join("include/trajgan.hpp");
+        command.arg("-I").arg(root().join("include")).arg("-include").arg(wrapper).arg("/dev/null");
+        expect_success(&mut command);
+    }
+}
+
+/// The same for any number of threads, which its last lines, about time, are not.
+#[test]
+fn the_simulator_makes_the_same_on_any_number_of_threads() {
+    let program = compile(&root().join("examples/4_simulator.cpp"), "-threads", &["-O1"]);
+    let score = |threads: &str| {
+        let out = check_run(&program, Command::new(&program).args(["", threads]));
+        out.lines().next().unwrap().to_owned()
+    };
+    let one = score("1");
+    assert!(one.starts_with("score: ") && !one.starts_with("score: 0 "), "{one}");
+    assert_eq!(score("4"), one);
 }
 
 /// Functions that the header declares, sorted.

@@ -337,12 +337,10 @@ fn a_stream_can_be_aimed_anew() {
                 let case = format!("{name}, {i}: {ends:?}, to {to:?} after {k} of {}", points.len());
                 assert_eq!(bits(&seen[..k]), bits(&points[..k]), "{case}");
                 check(&case, &seen, [ends[0], to], integer_pixels);
-                if *name == "v6" {
-                    // Rounding to whole pixels moves either end of a step by half a diagonal.
-                    let rounding = if integer_pixels { 2f64.sqrt() } else { 1e-9 };
-                    let (longest, before) = (longest_step(&seen), longest_step(&points));
-                    assert!(longest <= 2.0 * before + rounding, "{case}: a step of {longest}, {before} before");
-                }
+                // Rounding to whole pixels moves either end of a step by half a diagonal.
+                let rounding = if integer_pixels { 2f64.sqrt() } else { 1e-9 };
+                let (longest, before) = (longest_step(&seen), longest_step(&points));
+                assert!(longest <= 2.0 * before + rounding, "{case}: a step of {longest}, {before} before");
             }
         }
     }

@@ -3,9 +3,12 @@
 //! Sample i is a function of (model, seed, i): it is the same whatever the batch it is drawn in, so that
 //! ranges of samples can be drawn on different machines without coordination.
 
+mod lay;
 pub mod path;
 pub mod stream;
 pub mod walk;
+
+use std::sync::{Arc, OnceLock};
 
 use ndarray::{Array2, Array3, ArrayView2};
 
@@ -74,6 +77,11 @@ pub struct Sampler {
     /// Evaluation-mode norms.
     encoder: Normed<f32>,
     decoder: Normed<f32>,
+    critic: Vec<Normed<f32>>,
+    /// Distances (px) between which the model has learnt; None if it knows no pixels.
+    distances: Option<(f64, f64)>,
+    /// What streams walk with: copied by the first, shared by all.
+    walker: OnceLock<Arc<stream::Shared>>,
 }
 
 impl Model {
@@ -242,6 +250,7 @@ impl Model {
             step_temperature: options.step_temperature,
             time_temperature: options.time_temperature,
             most_points: self.config.max_seq_len,
+            longest_step: f64::INFINITY,
         };
         let (s, weights) = (self.config.summary_dim, self.sampling_weights());
         let mut parts: Vec<_> = row_ranges(targets.len()).into_iter().map(|rows| (rows, Vec::new())).collect();
@@ -301,7 +310,9 @@ impl Model {
                     (net.encoder.head.normalise(params, &mut buffers, false), Normed::default())
                 }
             };
-            Sampler { weights, encoder, decoder }
+            let critic = self.networks.critic.normalise(params, &mut buffers, false);
+            let (distances, walker) = (self.learnt_distances(), OnceLock::new());
+            Sampler { weights, encoder, decoder, critic, distances, walker }
         })
     }
 
@@ -365,6 +376,16 @@ impl Model {
 
     /// Scaled conditions (n,C) -> summaries (n,S) from the generator.
     pub(crate) fn draw_summaries(&self, conditions: &[f32], options: &SampleOptions) -> Result<Vec<f32>> {
+        self.summaries_of(conditions, options, &|i| options.first.wrapping_add(i as u64))
+    }
+
+    /// The same for samples of any index: row i is that of sample(i).
+    fn summaries_of(
+        &self,
+        conditions: &[f32],
+        options: &SampleOptions,
+        sample: &(dyn Fn(usize) -> u64 + Sync),
+    ) -> Result<Vec<f32>> {
         let (c, columns) = (&self.config, self.config.condition_inputs());
         let count = conditions.len() / columns;
         let mut summaries = try_zeroed(count.saturating_mul(c.summary_dim), "summaries")?;
@@ -376,7 +397,7 @@ impl Model {
             let rows = ranges[shard].clone();
             let mut noise = Vec::with_capacity(rows.len() * c.noise_dim);
             for i in rows.clone() {
-                let mut rng = Rng::new(options.seed, Stream::SampleNoise, options.first.wrapping_add(i as u64));
+                let mut rng = Rng::new(options.seed, Stream::SampleNoise, sample(i));
                 noise.extend((0..c.noise_dim).map(|_| rng.normal().clamp(-bound, bound) as f32));
             }
             let mut trace = GeneratorTrace::default();

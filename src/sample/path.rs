@@ -1,6 +1,7 @@
 //! A movement from A to B in pixels: exact ends, own length and timing.
 
 use super::SampleOptions;
+use super::lay::{lay, resample, way};
 use crate::config::DecoderKind;
 use crate::data::steps::condition;
 use crate::data::{Movement, Point};
@@ -114,18 +115,16 @@ impl Model {
         paths.into_iter().map(|path| path.ok_or_else(missing)).collect()
     }
 
-    /// Distances (px) between which the model has learnt.
-    fn learnt_distances(&self) -> Result<(f64, f64)> {
-        let data = self.known_data("path")?;
-        Ok(match self.config().decoder {
+    /// Distances (px) between which the model has learnt; None if it knows no pixels.
+    pub(super) fn learnt_distances(&self) -> Option<(f64, f64)> {
+        let scaler = self.scaler("path").ok()?;
+        Some(match self.config().decoder {
             DecoderKind::ClosedLoop => {
-                let distances = data.conditions.chunks_exact(2).map(|t| f64::from(t[0]).hypot(f64::from(t[1])));
+                let targets = self.known_data("path").ok()?.conditions.chunks_exact(2);
+                let distances = targets.map(|t| f64::from(t[0]).hypot(f64::from(t[1])));
                 distances.fold((f64::INFINITY, 1.0), |(low, high), d| (low.min(d), d.max(high)))
             }
-            DecoderKind::V6 => {
-                let scaler = self.scaler("path")?;
-                (scaler.condition_min[0], scaler.condition_max[0])
-            }
+            DecoderKind::V6 => (scaler.condition_min[0], scaler.condition_max[0]),
         })
     }
 
@@ -176,18 +175,17 @@ impl Model {
 
     /// Where a walk has to go for a way: whole pixels at a distance that the model has learnt, and whether that is another.
     fn target(&self, way: [f64; 2]) -> Result<([i32; 2], bool)> {
-        let (low, high) = self.learnt_distances()?;
+        self.scaler("path")?;
+        let (low, high) = self.sampler().distances.unwrap_or_default();
         let distance = way[0].hypot(way[1]);
         let scale = distance.clamp(low.max(1.0), high.max(1.0)) / distance;
         Ok((way.map(|x| (x * scale).round() as i32), (scale - 1.0).abs() > 1e-9))
     }
 
-    /// The ends, sample and target of a stream, which are those of a path that is not drawn again.
-    pub(super) fn stream_start(&self, ends: Ends, options: &PathOptions) -> Result<(Ends, u64, [i32; 2])> {
-        options.check()?;
-        let ends = options.ends(0, ends)?;
-        let (target, _) = self.target(way(&ends))?;
-        Ok((ends, self.lottery(options.first, 0, target, options)?, target))
+    /// The sample and target of a stream, which are those of a path that is not drawn again.
+    pub(super) fn stream_start(&self, ends: &Ends, options: &PathOptions) -> Result<(u64, [i32; 2])> {
+        let (target, _) = self.target(way(ends))?;
+        Ok((self.lottery(options.first, 0, target, options)?, target))
     }
 
     /// Which sample index a path takes: of the candidates, one by lot, the better the critic likes it the likelier.
@@ -198,19 +196,12 @@ impl Model {
         if candidates <= 1 {
             return Ok(index(0));
         }
-        let condition = self.target_condition(target.map(f64::from))?;
-        let mut scores = Vec::with_capacity(options.candidates as usize);
-        let norms = {
-            let mut buffers = self.buffers.clone();
-            self.networks.critic.normalise(&self.weights.params, &mut buffers, false)
-        };
-        for k in 0..candidates {
-            let first = SampleOptions { seed: options.seed, first: index(k), ..SampleOptions::default() };
-            let z = self.draw_summaries(&condition, &first)?;
-            let mut trace = CriticTrace::default();
-            self.networks.critic.forward(&self.weights, &norms, &z, &condition, &mut trace);
-            scores.push(f64::from(trace.score[0]));
-        }
+        let condition = self.target_condition(target.map(f64::from))?.repeat(options.candidates as usize);
+        let drawn = SampleOptions { seed: options.seed, ..SampleOptions::default() };
+        let z = self.summaries_of(&condition, &drawn, &|k| index(k as u64))?;
+        let mut trace = CriticTrace::default();
+        self.networks.critic.forward(&self.weights, &self.sampler().critic, &z, &condition, &mut trace);
+        let scores: Vec<f64> = trace.score.iter().map(|&score| f64::from(score)).collect();
         let mean = scores.iter().sum::<f64>() / candidates as f64;
         let deviation = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / candidates as f64).sqrt();
         let tickets: Vec<f64> =
@@ -232,10 +223,6 @@ impl Model {
     }
 }
 
-fn way([from, to]: &Ends) -> [f64; 2] {
-    [to[0] - from[0], to[1] - from[1]]
-}
-
 /// A movement on its own, from (0, 0).
 struct Drawn {
     movement: Movement,
@@ -243,7 +230,7 @@ struct Drawn {
 }
 
 impl PathOptions {
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if !(0.001..=1000.0).contains(&self.duration_scale) {
             return Err(Error::argument("duration_scale", self.duration_scale, "0.001 to 1000"));
         }
@@ -276,7 +263,7 @@ impl PathOptions {
     }
 
     /// The ends that the path gets.
-    fn ends(&self, i: usize, ends: Ends) -> Result<Ends> {
+    pub(super) fn ends(&self, i: usize, ends: Ends) -> Result<Ends> {
         let ends = if self.integer_pixels { ends.map(|p| p.map(f64::round)) } else { ends };
         let [a, b] = ends;
         if !ends.iter().flatten().all(|x| x.is_finite() && x.abs() <= 1e6) {
@@ -333,113 +320,5 @@ impl PathOptions {
             points.iter_mut().for_each(|p| (p.x, p.y) = (p.x.clamp(l, r), p.y.clamp(t, b)));
         }
         Ok(Some(Path { points, scaled, forced: stretched || outside }))
-    }
-}
-
-/// The similarity that sends (0, 0) to A and a target to B.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Similarity {
-    from: [f64; 2],
-    /// Way over target, as complex numbers; exactly 1 where they are the same.
-    turn: [f64; 2],
-}
-
-impl Similarity {
-    /// None if there is no way to the target.
-    pub fn new(ends: &Ends, [x, y]: [f64; 2]) -> Option<Similarity> {
-        let (way, square) = (way(ends), x * x + y * y);
-        let turn = [(way[0] * x + way[1] * y) / square, (way[1] * x - way[0] * y) / square];
-        let turn = if way == [x, y] { [1.0, 0.0] } else { turn };
-        (square >= 1.0).then_some(Similarity { from: ends[0], turn })
-    }
-
-    pub fn apply(&self, x: f64, y: f64) -> [f64; 2] {
-        let [u, v] = self.turn;
-        [self.from[0] + x * u - y * v, self.from[1] + x * v + y * u]
-    }
-
-    pub fn inverse(&self, p: [f64; 2]) -> [f64; 2] {
-        let ([u, v], x, y) = (self.turn, p[0] - self.from[0], p[1] - self.from[1]);
-        let square = u * u + v * v;
-        [(x * u + y * v) / square, (y * u - x * v) / square]
-    }
-}
-
-/// The movement by the similarity that sends its first point to A and its last to B; None if it has no extent.
-fn lay(points: &[Point], ends: &Ends) -> Option<Vec<Point>> {
-    let (first, last) = (points.first()?, points.last()?);
-    let similarity = Similarity::new(ends, [last.x - first.x, last.y - first.y])?;
-    let lay = |p: &Point| {
-        // Exactly B whenever it is there, as a stream sees it, and not only at the end.
-        let arrived = (p.x, p.y) == (last.x, last.y);
-        let [x, y] = if arrived { ends[1] } else { similarity.apply(p.x - first.x, p.y - first.y) };
-        Point { x, y, t_ms: p.t_ms - first.t_ms }
-    };
-    let mut laid: Vec<Point> = points.iter().map(lay).collect();
-    [laid[0].x, laid[0].y] = ends[0];
-    Some(laid)
-}
-
-/// Points every `interval` ms and the last one: a cubic through the given ones (Catmull-Rom, uneven times).
-fn resample(points: &[Point], interval: f64) -> Vec<Point> {
-    let Some(&last) = points.last() else { return Vec::new() };
-    // The last interval is between one half and one and a half.
-    let count = ((last.t_ms / interval - 0.5).ceil() as usize).max(1);
-    let slope = |k: usize, value: fn(&Point) -> f64| {
-        let (before, after) = (&points[k.saturating_sub(1)], &points[(k + 1).min(points.len() - 1)]);
-        (value(after) - value(before)) / (after.t_ms - before.t_ms)
-    };
-    let mut k = 0;
-    let mut out: Vec<Point> = (0..count)
-        .map(|i| {
-            let t_ms = i as f64 * interval;
-            while k + 2 < points.len() && points[k + 1].t_ms <= t_ms {
-                k += 1;
-            }
-            let (a, b) = (&points[k], &points[k + 1]);
-            let (span, u) = (b.t_ms - a.t_ms, (t_ms - a.t_ms) / (b.t_ms - a.t_ms));
-            let cubic = |value: fn(&Point) -> f64| {
-                let (m0, m1) = (slope(k, value) * span, slope(k + 1, value) * span);
-                let (u2, u3) = (u * u, u * u * u);
-                (2.0 * u3 - 3.0 * u2 + 1.0) * value(a)
-                    + (u3 - 2.0 * u2 + u) * m0
-                    + (3.0 * u2 - 2.0 * u3) * value(b)
-                    + (u3 - u2) * m1
-            };
-            Point { x: cubic(|p| p.x), y: cubic(|p| p.y), t_ms }
-        })
-        .collect();
-    out.push(last);
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn points(list: &[(f64, f64, f64)]) -> Vec<Point> {
-        list.iter().map(|&(x, y, t_ms)| Point { x, y, t_ms }).collect()
-    }
-
-    #[test]
-    fn a_path_is_laid_onto_its_ends() {
-        let movement = points(&[(0.0, 0.0, 0.0), (5.0, 5.0, 10.0), (10.0, 0.0, 25.0)]);
-        let laid = lay(&movement, &[[100.0, 50.0], [110.0, 50.0]]).unwrap();
-        assert_eq!(laid, points(&[(100.0, 50.0, 0.0), (105.0, 55.0, 10.0), (110.0, 50.0, 25.0)]));
-        let turned = lay(&movement, &[[1.0, 1.0], [1.0, 21.0]]).unwrap();
-        assert_eq!((turned[1].x, turned[1].y), (-9.0, 11.0));
-        assert!(lay(&points(&[(0.0, 0.0, 0.0), (0.1, 0.0, 5.0)]), &[[0.0; 2], [9.0, 9.0]]).is_none());
-    }
-
-    #[test]
-    fn resampling_keeps_ends_and_order() {
-        let path = points(&[(0.0, 0.0, 0.0), (3.0, 1.0, 16.0), (9.0, 2.0, 31.0), (10.0, 2.0, 90.0)]);
-        for interval in [0.125, 1.0, 8.0, 16.0] {
-            let out = resample(&path, interval);
-            assert_eq!((out[0], out[out.len() - 1]), (path[0], path[3]));
-            assert!(out.windows(2).all(|p| p[1].t_ms > p[0].t_ms));
-            let steps = out[..out.len() - 1].windows(2).all(|p| (p[1].t_ms - p[0].t_ms - interval).abs() < 1e-9);
-            assert!(steps, "{interval}");
-        }
     }
 }

@@ -1,8 +1,10 @@
 //! A path point by point: bounded work for each, no allocation after the first.
 
+use std::f64::consts::SQRT_2;
 use std::sync::Arc;
 
-use super::path::{Ends, PathOptions, Similarity};
+use super::lay::Similarity;
+use super::path::{Ends, PathOptions};
 use super::walk::{WalkSettings, Walkers, Walking};
 use crate::config::DecoderKind;
 use crate::data::steps::Event;
@@ -22,6 +24,8 @@ pub struct Stream {
     time_scale: f64,
     /// The points that [`Stream::at`] is between.
     recent: [Point; 2],
+    /// The longest step so far (px).
+    longest: f64,
     started: bool,
     ended: bool,
 }
@@ -50,8 +54,9 @@ struct WalkSource {
     similarity: Similarity,
 }
 
+/// What all streams of a model walk with.
 #[derive(Debug)]
-struct Shared {
+pub struct Shared {
     walker: Walker,
     weights: Weights<f32>,
     codec: StepCodec,
@@ -78,13 +83,14 @@ impl Model {
                 "off for a stream: they need the whole path",
             ));
         }
-        let (ends, sample, target) = self.stream_start([from, to], options)?;
+        options.check()?;
+        let ends = options.ends(0, [from, to])?;
         let source = match self.config().decoder {
             DecoderKind::V6 => {
                 let points = self.path(from, to, options)?.points;
                 Source::Ready { longest: longest_step(&points), points, next: 0 }
             }
-            DecoderKind::ClosedLoop => Source::Walk(Box::new(self.walk_source(&ends, sample, target, options)?)),
+            DecoderKind::ClosedLoop => Source::Walk(Box::new(self.walk_source(&ends, options)?)),
         };
         Ok(Stream {
             source,
@@ -92,31 +98,42 @@ impl Model {
             whole_pixels: options.integer_pixels,
             time_scale: options.duration_scale,
             recent: [Point { x: ends[0][0], y: ends[0][1], t_ms: 0.0 }; 2],
+            longest: 0.0,
             started: false,
             ended: false,
         })
     }
 
-    fn walk_source(&self, ends: &Ends, sample: u64, target: [i32; 2], options: &PathOptions) -> Result<WalkSource> {
-        let codec = self.known_data("stream")?.codec.clone();
+    fn walk_source(&self, ends: &Ends, options: &PathOptions) -> Result<WalkSource> {
+        let sampling = super::SampleOptions { seed: options.seed, ..Default::default() };
+        let codec = self.check_ready("stream", &sampling)?.codec.as_ref();
         let state = |problem: &str| Error::State { call: "stream", problem: problem.into() };
         let (Some(codec), Autoencoder::ClosedLoop(net)) = (codec, &self.networks.autoencoder) else {
             return Err(state("the model has the v6 decoder"));
         };
+        let (sample, target) = self.stream_start(ends, options)?;
         let similarity = Similarity::new(ends, target.map(f64::from)).ok_or_else(|| state("no way to go"))?;
         let settings = WalkSettings {
             step_temperature: options.step_temperature,
             time_temperature: options.time_temperature,
             most_points: self.config().max_seq_len,
+            longest_step: f64::INFINITY,
         };
-        let sampling = super::SampleOptions { seed: options.seed, first: sample, ..Default::default() };
+        let sampling = super::SampleOptions { first: sample, ..sampling };
         let mut z = self.target_summaries(&[target], &sampling)?;
         self.add_summary_noise(options.seed, sample, &mut z);
         let mut walkers = Walkers::default();
         walkers.start(&net.walker, self.sampling_weights(), &z, 1);
         let walks = vec![Walking::new(target, options.seed, sample, settings.most_points)];
-        let shared = Arc::new(Shared { walker: net.walker.clone(), weights: self.sampling_weights().clone(), codec });
-        Ok(WalkSource { shared, walkers, walks, room: settings.most_points, settings, similarity })
+        let shared = self.sampler().walker.get_or_init(|| {
+            Arc::new(Shared {
+                walker: net.walker.clone(),
+                weights: self.sampling_weights().clone(),
+                codec: codec.clone(),
+            })
+        });
+        let (shared, room) = (Arc::clone(shared), settings.most_points);
+        Ok(WalkSource { shared, walkers, walks, settings, room, similarity })
     }
 }
 
@@ -141,6 +158,7 @@ impl Stream {
         self.started = true;
         self.ended = point.is_none();
         self.recent = [self.recent[1], point.unwrap_or(self.recent[1])];
+        self.longest = self.longest.max(longest_step(&self.recent));
         point
     }
 
@@ -162,8 +180,10 @@ impl Stream {
     }
 
     /// Another end (px) for the rest of the way. The closed-loop decoder walks there; what is left of a v6 movement is
-    /// bent smoothly towards it, and prolonged where it is too short for that: no step gets longer than twice the
-    /// longest of the movement, but for rounding.
+    /// bent smoothly towards it, and prolonged where it is too short for that. No step gets longer than twice the
+    /// longest that the movement would have had, but for rounding to whole pixels.
+    ///
+    /// To know that longest step, the first new end of a walk costs as much as the rest of its points, and memory.
     ///
     /// # Errors
     /// `Argument` for an end that is not within 1000000 px of 0; `State` after the end. The stream stays as it was.
@@ -180,9 +200,11 @@ impl Stream {
         if to == self.ends[1] {
             return Ok(());
         }
+        let limit = self.limit();
         self.ends[1] = to;
         match &mut self.source {
             Source::Walk(source) => {
+                source.settings.longest_step = limit;
                 let walk = &mut source.walks[0];
                 walk.aim(source.similarity.inverse(to).map(|x| x.round() as i32));
                 source.settings.most_points = walk.place.index + source.room;
@@ -190,6 +212,23 @@ impl Stream {
             Source::Ready { points, next, longest } => bend(points, *next, to, *longest, self.whole_pixels),
         }
         Ok(())
+    }
+}
+
+impl Stream {
+    /// Of the steps of a walk that gets another end, in the walk's pixels.
+    fn limit(&self) -> f64 {
+        let Source::Walk(source) = &self.source else { return f64::INFINITY };
+        if source.settings.longest_step.is_finite() {
+            return source.settings.longest_step;
+        }
+        let mut ahead = self.clone();
+        while ahead.next_point().is_some() {}
+        // Whole pixels of the caller's, where the walk's are others, lengthen a step by up to a diagonal. And the walk
+        // goes to the whole pixel next to the end, from where the last step is up to 0.71 px longer.
+        let scale = source.similarity.scale();
+        let rounding = if self.whole_pixels && scale != 1.0 { SQRT_2 } else { 0.0 };
+        ((2.0 * ahead.longest - rounding) / scale - 0.75).max(1.0)
     }
 }
 

@@ -14,8 +14,10 @@ pub struct WalkSettings {
     /// Softmax temperatures of steps and of times; 1: as learnt.
     pub step_temperature: f64,
     pub time_temperature: f64,
-    /// Points of the longest walk: there the last event goes to the target, whatever is left.
+    /// Points of the longest walk: where there is room for no more, the last step goes to the target, whatever is left.
     pub most_points: usize,
+    /// Pixels of the longest step, 1 or more. It wins over most_points.
+    pub longest_step: f64,
 }
 
 /// A movement has three points.
@@ -156,7 +158,8 @@ impl Walkers {
             let Dice(dice) = self.dice[row];
             let arrived = walk.place.left == [0, 0] && walk.place.index >= FEWEST_EVENTS;
             let leave = 1.0 / (1.0 + (-f64::from(self.stop[row])).exp());
-            let done = walk.place.index + 1 >= settings.most_points || (arrived && dice[0] < leave);
+            let full = walk.place.index + 1 >= settings.most_points && walk.place.left == [0, 0];
+            let done = full || (arrived && dice[0] < leave);
             self.done.push(done);
             if done {
                 continue;
@@ -164,9 +167,10 @@ impl Walkers {
             let [x, y, ticks] = self.classes[row];
             let (x, y) = (codec.step(x, dice[4]), codec.step(y, dice[5]));
             let mut event = Event { x, y, ticks: codec.ticks(ticks, dice[6]).max(1) };
-            if walk.place.index + 2 == settings.most_points {
+            if walk.place.index + 2 >= settings.most_points {
                 [event.x, event.y] = walk.place.left; // no room for more
             }
+            [event.x, event.y] = shortened([event.x, event.y], settings.longest_step);
             walk.go(event, codec);
         }
     }
@@ -209,6 +213,19 @@ impl Walkers {
     }
 }
 
+/// A step in the same direction of at most so many pixels (1 or more), but not 0 if it was not.
+fn shortened([x, y]: [i32; 2], longest: f64) -> [i32; 2] {
+    let length = f64::from(x).hypot(f64::from(y));
+    if length <= longest {
+        return [x, y];
+    }
+    match [x, y].map(|v| (f64::from(v) * longest / length) as i32) {
+        [0, 0] if x.unsigned_abs() > y.unsigned_abs() => [x.signum(), 0],
+        [0, 0] => [0, y.signum()],
+        step => step,
+    }
+}
+
 /// Draws a class with probability softmax(logits / temperature), for a number in [0,1). The logits are used up.
 fn choose(logits: &mut [f32], temperature: f64, unit: f64) -> usize {
     let most = logits.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
@@ -232,6 +249,14 @@ fn choose(logits: &mut [f32], temperature: f64, unit: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_are_shortened() {
+        assert_eq!(shortened([30, -40], 50.0), [30, -40]);
+        assert_eq!(shortened([30, -40], 5.0), [3, -4]);
+        assert_eq!(shortened([-7, 8], 1.2), [0, 1]);
+        assert_eq!(shortened([i32::MIN, 0], 1.2), [-1, 0]);
+    }
 
     #[test]
     fn classes_are_drawn_in_proportion() {

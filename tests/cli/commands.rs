@@ -128,14 +128,20 @@ fn path_and_evaluate_use_a_model() {
         assert_eq!((ends("x"), ends("y"), ends("t").0), ((100.0, -50.0), (200.0, 350.0), 0.0));
     }
     assert_eq!(paths.as_array().unwrap().len(), 3);
-    assert!(good(folder, &args).starts_with("movement,t_ms,x,y\n0,0,100,200\n"));
+    let plain = good(folder, &args);
+    assert!(plain.starts_with("movement,t_ms,x,y\n0,0,100,200\n"));
+    // The last of three by itself, whatever the threads; and one of a certain duration.
+    let last = json(folder, &[&args[..5], &["--first", "2", "--polling", "125", "--threads", "2"]].concat());
+    assert_eq!(last[0], paths[2]);
+    let timed = ["--min-duration", "500", "--max-duration", "500", "--temperature", "0.8", "--fractions"];
+    let timed = json(folder, &[&args[..5], &timed].concat());
+    assert_eq!(timed[0]["t"].as_array().unwrap().last().unwrap().as_f64().map(f64::round), Some(500.0));
     assert!(refused(folder, &["path", "100", "200,1", "--model", &model], 2).contains("2 numbers"));
     assert!(refused(folder, &["path", "1,1", "9,9", "--model", &model, "--bounds", "2,2,5,5"], 2).contains("bounds"));
 
     let evaluate = ["evaluate", "recordings.jsonl", "--model", &model, "--quick"];
-    let report = json(folder, &[&evaluate[..], &["--html", "report.html"]].concat());
-    assert!(report.is_object() && fs::read_to_string(folder.join("report.html")).unwrap().contains("</html>"));
-    assert!(good(folder, &evaluate).lines().count() > 10);
+    assert!(good(folder, &[&evaluate[..], &["--html", "report.html"]].concat()).lines().count() > 10);
+    assert!(fs::read_to_string(folder.join("report.html")).unwrap().contains("</html>"));
     refused(folder, &[&evaluate[..], &["--html", "report.txt"]].concat(), 2);
     refused(folder, &["evaluate", "nowhere", "--model", &model], 2);
 }

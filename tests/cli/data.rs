@@ -58,6 +58,7 @@ fn validate_names_the_bad_files() {
     let report = json(folder, &["validate", "set"]);
     let warning = |k: usize| report["files"][k]["warnings"].to_string();
     assert_eq!(report["files"][0]["facts"]["rate_hz"], 125.0);
+    assert_eq!(report["files"][0]["facts"]["clock_ms"], 8.0);
     assert!(
         warning(1).contains("same as others") && warning(2).contains("milliseconds") && warning(3).contains("pixels")
     );
@@ -82,7 +83,7 @@ fn wrong_flags_missing_files_and_unwritable_folders_are_one_line() {
     let below = "small.toml/runs";
     let model = train(folder, &["--iterations", "2"])["model"].as_str().unwrap().to_owned();
     let before = fs::read_dir(folder.join("checkpoints")).unwrap().count();
-    let cases: [(&[&str], &str); 27] = [
+    let cases: [(&[&str], &str); 43] = [
         (&[], "no command"),
         (&["trian"], "train"),
         (&["train", "--itrations", "3"], "--iterations"),
@@ -109,7 +110,24 @@ fn wrong_flags_missing_files_and_unwritable_folders_are_one_line() {
         (&["inspect", "nowhere"], "nowhere"),
         (&["prepare", "recordings.jsonl", "-o", "small.toml/x"], "small.toml"),
         (&["validate", "nowhere"], "nowhere"),
+        (&["validate", "recordings.jsonl", "--set", "pause_ms=long"], "pause_ms"),
         (&["runs", "list", "--checkpoints", "nowhere"], "nowhere"),
+        (&["runs", "compare", "nowhere", &model], "nowhere"),
+        (&["runs", "compare", &model], "<RUNS>"),
+        (&["path", "1,1", "9,9", "--model", "nowhere"], "nowhere"),
+        (&["path", "1,1", "9,9", "--model", &model, "--polling", "9000"], "polling_hz is 9000"),
+        (&["path", "1,1", "9,9", "--model", &model, "--max-duration", "-1"], "duration_ms"),
+        (&["export", "nowhere", "-o", "x.safetensors"], "nowhere"),
+        (&["export", &model, "-o", "x.bin"], ".safetensors"),
+        (&["evaluate", "recordings.jsonl", "--model", "nowhere"], "nowhere"),
+        // Not even root may write there.
+        (&["train", "recordings.jsonl", "--config", file, "--checkpoints", "/sys/none"], "/sys/none"),
+        (&["prepare", "recordings.jsonl", "-o", "/sys/none"], "/sys/"),
+        (&["generate", "--model", &model, "-o", "/sys/none.csv"], "/sys/none.csv"),
+        (&["export", &model, "-o", "/sys/none.safetensors"], "/sys/none.safetensors"),
+        (&["evaluate", "recordings.jsonl", "--model", &model, "--html", "/sys/none.html"], "/sys/none.html"),
+        (&["demo", "--out", "/sys/none"], "/sys/none"),
+        (&["demo", "--out", "d", "--recordings", "5"], "--recordings"),
     ];
     for (args, named) in cases {
         let line = refused(folder, args, 2);

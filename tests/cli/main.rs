@@ -4,6 +4,7 @@
 
 mod commands;
 mod data;
+mod terminal;
 mod training;
 
 use std::fs;

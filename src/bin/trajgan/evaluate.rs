@@ -8,7 +8,7 @@ use trajgan::eval::EvalOptions;
 use trajgan::files::write_whole;
 
 use crate::console::{Console, say};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, check_place};
 use crate::{recordings, run_folder};
 
 /// Judge a model's movements against held-out recordings, beside real against real
@@ -47,6 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(html) = args.html.as_ref().filter(|html| html.extension().is_none_or(|e| e != "html")) {
         return Err(Failure::Usage(format!("{}: expected a name in .html", html.display())));
     }
+    args.html.as_deref().map_or(Ok(()), check_place)?;
     let (path, model) = run_folder::load(&args.model)?;
     let (data, report) = Dataset::open(&args.data, &ReadOptions::default())?;
     recordings::rejections(&report, console);

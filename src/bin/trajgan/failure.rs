@@ -34,6 +34,15 @@ impl Failure {
     }
 }
 
+/// Whether a file can be made there, to say so now rather than after minutes of work.
+pub fn check_place(path: &Path) -> Result<()> {
+    let Some(name) = path.file_name() else {
+        return Err(Failure::Usage(format!("{}: not the name of a file", path.display())));
+    };
+    let trial = path.with_file_name(format!(".{}.trial", name.display()));
+    std::fs::File::create(&trial).and_then(|_| std::fs::remove_file(&trial)).map_err(|e| Failure::io(path, e))
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let message = error.to_string();

@@ -32,6 +32,9 @@ pub struct Args {
     /// How many paths
     #[arg(long, default_value_t = 1)]
     count: usize,
+    /// Index of the first path, to share the work of one seed between many calls
+    #[arg(long, default_value_t = 0)]
+    first: u64,
     /// Draw so many for each and keep one, by the critic's lottery
     #[arg(long, default_value_t = 1)]
     candidates: u32,
@@ -44,9 +47,21 @@ pub struct Args {
     /// Factor on all times
     #[arg(long, default_value_t = 1.0)]
     duration_scale: f64,
+    /// Shortest duration in ms, after --duration-scale
+    #[arg(long, value_name = "MS", default_value_t = 0.0, hide_default_value = true, allow_negative_numbers = true)]
+    min_duration: f64,
+    /// Longest duration in ms
+    #[arg(long, value_name = "MS", default_value_t = 0.0, hide_default_value = true, allow_negative_numbers = true)]
+    max_duration: f64,
+    /// closed-loop decoder: below 1, the likelier steps and times; 1 as learnt
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
     /// Fractions of pixels
     #[arg(long)]
     fractions: bool,
+    /// CPU threads, 0 for one per core; the result does not depend on it
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
     /// Print JSON rather than CSV
     #[arg(long)]
     json: bool,
@@ -73,13 +88,17 @@ pub fn run(args: &Args) -> Result<()> {
     let (_, model) = run_folder::load(&args.model)?;
     let options = PathOptions {
         seed: args.seed,
+        first: args.first,
         candidates: args.candidates,
         duration_scale: args.duration_scale,
         polling_hz: args.polling,
         integer_pixels: !args.fractions,
         bounds: args.bounds,
-        threads: 0,
-        ..PathOptions::default()
+        min_duration_ms: args.min_duration,
+        max_duration_ms: args.max_duration,
+        step_temperature: args.temperature,
+        time_temperature: args.temperature,
+        threads: args.threads,
     };
     let paths = model.paths(&vec![[args.from, args.to]; args.count], &options)?;
     if args.json {

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use trajgan::data::ReadReport;
+use trajgan::data::{ReadReport, StepCodec};
 use trajgan::{Dataset, Error, Movement};
 
 use super::{FileReport, spread};
@@ -55,6 +55,7 @@ fn check_file(path: PathBuf, settings: &Settings, seen: &mut Seen) -> FileReport
     match Dataset::open(&report.path, &settings.read) {
         Ok((data, read)) => {
             describe(&mut report, data.movements(), seen);
+            clock(&mut report, data.movements(), settings);
             rejected(&mut report, &read);
         }
         Err(error) => {
@@ -118,6 +119,18 @@ fn describe(report: &mut FileReport, movements: &[Movement], seen: &mut Seen) {
     }
     if copies > 0 {
         report.warnings.push(format!("{copies} movements are the same as others"));
+    }
+}
+
+/// As the closed-loop decoder sees it.
+fn clock(report: &mut FileReport, movements: &[Movement], settings: &Settings) {
+    let (all, config): (Vec<&Movement>, _) = (movements.iter().collect(), &settings.config);
+    match StepCodec::fit(&all, config.step_magnitudes, config.tick_classes) {
+        Ok(codec) => {
+            report.fact("clock_ms", codec.tick_ms);
+            report.fact("reports_rest", codec.repeats);
+        }
+        Err(error) => report.warnings.push(format!("not for the closed-loop decoder: {error}")),
     }
 }
 

@@ -1,0 +1,191 @@
+"""Against the real library: TRAJGAN_LIBRARY=.../libtrajgan.so python3 -m unittest discover bindings/python/tests"""
+
+import ctypes
+import pathlib
+import re
+import sys
+import tempfile
+import threading
+import unittest
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "bindings/python"))
+
+import trajgan  # noqa: E402
+from trajgan import Decoder, Error, Stage, Status, _api  # noqa: E402
+
+STEPS, SUMMARY = 24, 8
+TINY = dict(max_seq_len=STEPS, latent_dim=8, summary_dim=SUMMARY, noise_dim=8, encoder_hidden_dim=8, decoder_hidden_dim=8,
+            expander_hidden_dim=8, generator_hidden_dims=[8], critic_hidden_dims=[8], seed=1)
+
+
+def arc(i):
+    n = 12 + i % 12
+    s = np.linspace(0, 1, n)
+    ease, far = s * s * (3 - 2 * s), 100 + 10 * (i % 17)
+    t = 8.0 * np.arange(n) + np.arange(n) * i % 3
+    return np.stack([50 + far * ease * np.cos(0.3 * i), 80 + far * ease * np.sin(0.3 * i), 1000 + t], axis=1)
+
+
+def arcs():
+    data = trajgan.Dataset()
+    for i in range(60):
+        data.push(arc(i))
+    return data
+
+
+def trained(decoder):
+    model = trajgan.Model(decoder=decoder, device=trajgan.Device.CPU, **TINY)
+    with arcs() as data:
+        for stage in Stage:
+            assert model.train(data, stage, iterations=2, batch_size=8, n_critic=1)
+    return model
+
+
+class Header(unittest.TestCase):
+    """The structs, numbers and functions of trajgan.h are those of _api.py."""
+
+    text = re.sub(r"//[^\n]*|/\*.*?\*/", "", (ROOT / "include/trajgan.h").read_text(), flags=re.S)
+
+    def test_structs(self):
+        kinds = {"uint32_t": ctypes.c_uint32, "int32_t": ctypes.c_int32, "uint64_t": ctypes.c_uint64,
+                 "double": ctypes.c_double, "const char *": ctypes.c_char_p, "void *": ctypes.c_void_p,
+                 "tg_progress_fn": _api.ProgressFn}
+        known = {"tg_progress": _api.Progress}
+        for kind in _api.Options.__subclasses__():
+            known["tg" + re.sub("([A-Z])", lambda m: "_" + m[1].lower(), kind.__name__)] = kind
+        found = dict((name, body) for body, name in re.findall(r"typedef struct \{(.*?)\} (\w+);", self.text, re.S))
+        del found["tg_point"]
+        self.assertEqual(found.keys(), known.keys())
+        for name, body in found.items():
+            fields = []
+            for kind, field, count in re.findall(r"^\s*([\w ]+?[ *]+?)(\w+)(?:\[(\w+)\])?;", body, re.M):
+                kind = kinds[kind.strip()]
+                count = {"": 0, "TG_MAX_LAYERS": _api.MAX_LAYERS}.get(count) or int(count or 0)
+                fields.append((field, kind * count if count else kind))
+            self.assertEqual(fields, known[name]._fields_, name)
+
+    def test_numbers(self):
+        kinds = {"ERR": Status, "DEVICE": trajgan.Device, "STAGE": Stage, "PRESET": trajgan.Preset, "DECODER": Decoder,
+                 "CONDITION": trajgan.Condition, "POOL": trajgan.Pool, "EXPAND": trajgan.Expand,
+                 "GENERATOR": trajgan.Generator, "CRITIC": trajgan.Critic, "OPTIMIZER": trajgan.Optimizer,
+                 "SCHEDULE": trajgan.Schedule, "PATH": trajgan.PathFlag}
+        found = re.findall(r"TG_(\w+) = (-?\d+)", self.text)
+        for name, number in found:
+            kind, _, member = name.partition("_")
+            if name != "OK":
+                self.assertEqual(kinds[kind][member], int(number), name)
+        self.assertEqual(len(found), sum(map(len, kinds.values())))
+
+    def test_functions(self):
+        code = re.sub(r"typedef.*?;", "", self.text)
+        found = re.findall(r"TG_API\s+[\w ]+?[ *](tg_\w+)\((.*?)\);", code, re.S)
+        known = {**_api.SIGNATURES, **{name: arguments for name, (_, arguments) in _api.OTHERS.items()}}
+        counts = {name: 0 if text == "void" else text.count(",") + 1 for name, text in found}
+        self.assertEqual(counts, {name: len(arguments) for name, arguments in known.items()})
+
+
+class Everything(unittest.TestCase):
+    def check_refused(self, status, words, function, *arguments, **options):
+        with self.assertRaises(Error) as caught:
+            function(*arguments, **options)
+        self.assertEqual(caught.exception.status, status)
+        self.assertIn(words, str(caught.exception))
+
+    def test_devices(self):
+        trajgan.check_device(trajgan.Device.CPU)
+        self.check_refused(Status.ARGUMENT, "-7", trajgan.check_device, -7)
+
+    def test_data(self):
+        data = arcs()
+        self.assertEqual((len(data), data.info()["movements"]), (60, 60))
+        self.check_refused(Status.ARGUMENT, "expected n x 3", data.push, np.zeros((5, 2)))
+        self.check_refused(Status.ARGUMENT, "condition", data.push, arc(1), [1, 2])
+        own = trajgan.Dataset(2)
+        own.push(arc(1).tolist(), [120, 7])
+        self.assertEqual(len(own), 1)
+        self.check_refused(Status.IO, "nowhere", trajgan.Dataset.open, "nowhere")
+        with self.assertRaises(TypeError):
+            trajgan.Dataset.open("nowhere", pause=3)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "größe.json"
+            path.write_text('{"x":[0,5,30,60],"y":[0,1,2,3],"t":[0,8,16,24]}')
+            self.assertEqual(len(trajgan.Dataset.open(path, csv_seconds=1)), 1)
+        data.close()
+        self.check_refused(Status.ARGUMENT, "data is NULL", data.info)
+
+    def test_training(self):
+        data, model = arcs(), trajgan.Model(device=trajgan.Device.CPU, **TINY)
+        self.check_refused(Status.STATE, "", model.train, data, Stage.GAN)
+        self.assertFalse(model.train(data, 1, lambda p: p.iteration < 2, iterations=4, batch_size=8))
+        with self.assertRaises(ZeroDivisionError):
+            model.train(data, 1, lambda p: 1 / 0, iterations=4, batch_size=8)
+        seen = []
+        self.assertTrue(model.train(data, 1, lambda p: seen.append(p.iteration), iterations=4, batch_size=8))
+        self.assertEqual(seen, [4])
+        self.check_refused(Status.ARGUMENT, "is -1", model.train, data, 1, learning_rate=-1)
+        with tempfile.TemporaryDirectory() as folder:
+            model.save(folder + "/m.safetensors")
+            again = trajgan.Model.load(folder + "/m.safetensors")
+            self.assertEqual(again.info()["stage1"], model.info()["stage1"])
+            self.assertEqual((again.options.summary_dim, again.options.generator_hidden_dims[:2]), (SUMMARY, [8, 0]))
+
+    def test_sampling(self):
+        for decoder in Decoder:
+            model = trained(decoder)
+            made = model.generate(5, [100, 110, 120, 130, 140], seed=3)
+            self.assertTrue(all(m.shape[1] == 3 and 2 <= len(m) <= STEPS and (m[0] == 0).all() for m in made))
+            self.assertEqual((len(model.generate(2)), model.generate(0)), (2, []))
+            np.testing.assert_array_equal(model.generate(1, [140], seed=3, first=4)[0], made[4])
+            features, lengths = model.generate_features(5, [100, 110, 120, 130, 140], seed=3)
+            self.assertEqual(features.shape, (5, STEPS, 8))
+            self.assertEqual(lengths.tolist(), [len(m) for m in made])
+            self.check_refused(Status.ARGUMENT, "conditions is 1 x 1", model.generate, 5, [100])
+            z = model.encode(made)
+            self.assertEqual(z.shape, (5, SUMMARY))
+            way = model.interpolate(z[0], z[1], 4)
+            np.testing.assert_array_equal(way[[0, 3]], z[:2])
+            if decoder == Decoder.V6:
+                self.assertEqual([len(m) for m in model.decode(z[:2], [5, 9])], [5, 9])
+            else:
+                self.check_refused(Status.STATE, "", model.decode, z[:2], [5, 9])
+            self.check_refused(Status.ARGUMENT, "summaries is 2 x 8", model.decode, z[:2], [5])
+            self.check_refused(Status.ARGUMENT, "", model.evaluate, arcs())  # too few to test with
+
+    def test_paths_and_streams(self):
+        for decoder in Decoder:
+            model = trained(decoder)
+            path = model.path((10.5, 20), (200, -30.25), seed=5, integer_pixels=0)
+            self.assertEqual((path.points[0].tolist(), path.points[-1, :2].tolist()), ([10.5, 20, 0], [200, -30.25]))
+            self.assertTrue(model.path((0, 0), (3000, 0)).scaled and not path.scaled and not path.forced)
+            self.assertEqual(model.paths([]), [])
+            stream = model.stream((10.5, 20), (200, -30.25), seed=5, integer_pixels=0)
+            np.testing.assert_array_equal(np.array(list(stream)), path.points)
+            self.check_refused(Status.STATE, "ended", stream.aim, (0, 0))
+            with model.stream((10, 20), (200, -30)) as stream:
+                self.assertEqual(stream.next(3).shape, (3, 3))
+                stream.aim((90, 40))
+                point, ended = stream.at(1e7)
+                self.assertEqual((point[:2].tolist(), ended), ([90, 40], True))
+            polled = model.path((0, 0), (150, 60), polling_hz=1000, min_duration_ms=900)
+            self.assertGreaterEqual(len(polled.points), 900)
+
+    def test_threads_share_a_model(self):
+        model, out = trained(Decoder.CLOSED_LOOP), [None] * 4
+        ends = [[0, 0, 100 + i, 50] for i in range(20)]
+
+        def draw(k):
+            out[k] = model.paths(ends, seed=9)
+
+        threads = [threading.Thread(target=draw, args=(k,)) for k in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        for other in out[1:]:
+            for a, b in zip(out[0], other):
+                np.testing.assert_array_equal(a.points, b.points)
+
+
+if __name__ == "__main__":
+    unittest.main()

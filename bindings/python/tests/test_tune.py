@@ -1,0 +1,88 @@
+"""Searches of a few small trials: journal and database, one objective and two, alone and shared, going on."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import optuna  # noqa: E402
+from optuna.trial import TrialState  # noqa: E402
+
+import trajgan  # noqa: E402
+from tests.test_trajgan import arc  # noqa: E402
+from trajgan import tune  # noqa: E402
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class Tune(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        with open(self.folder / "data.jsonl", "w") as out:
+            for i in range(120):
+                x, y, t = arc(i).round().T.tolist()
+                out.write(json.dumps({"x": x, "y": y, "t": t}) + "\n")
+
+    def tune(self, storage, *arguments):
+        """What it prints."""
+        common = ["--storage", storage, "--preset", "fast", "--iterations", "4", "--out", str(self.folder / "models")]
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            tune.main([str(self.folder / "data.jsonl"), *common, *arguments])
+        return out.getvalue()
+
+    def trials(self, storage, name):
+        trials = optuna.load_study(study_name=name, storage=tune.storage(storage)).get_trials()
+        return [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+
+    def test_stage_1_in_a_journal_on_two_workers(self):
+        journal = str(self.folder / "tune.journal")
+        told = self.tune(journal, "--stage", "1", "--trials", "3", "--workers", "2")
+        trials = self.trials(journal, "trajgan_stage1")
+        self.assertGreaterEqual(len(trials), 3)
+        self.assertIn("complete", told)
+        first = trials[0]
+        self.assertEqual({name: first.params[name] for name in tune.BASELINE[1]}, tune.BASELINE[1])
+        self.assertEqual(sorted(first.intermediate_values), [1, 2, 3, 4])
+        self.assertEqual(first.value, first.intermediate_values[4])
+        model = trajgan.Model.load(self.folder / "models/stage1_trial_0.safetensors")
+        self.assertEqual((model.options.latent_dim, model.info()["stage1"]["iterations"]), (48, 4))
+        # It goes on where it is, and is done.
+        before = len(trials)
+        self.tune(journal, "--stage", "1", "--trials", str(before))
+        self.assertEqual(len(self.trials(journal, "trajgan_stage1")), before)
+        self.assertIn(f"{before} trials", self.tune(journal, "--stage", "1", "--analyze"))
+
+    def test_two_objectives_of_both_stages_in_a_database(self):
+        database = f"sqlite:///{self.folder}/tune.db"
+        self.tune(database, "--stage", "1", "--pareto", "--decoder", "v6", "--trials", "1")
+        [trial] = self.trials(database, "trajgan_stage1_pareto")
+        self.assertEqual((len(trial.values), trial.intermediate_values), (2, {}))
+        model = str(self.folder / "models/stage1_trial_0.safetensors")
+        told = self.tune(database, "--stage", "2", "--pareto", "--model", model, "--trials", "2")
+        trials = self.trials(database, "trajgan_stage2_pareto")
+        self.assertEqual([len(trial.values) for trial in trials], [2, 2])
+        self.assertTrue(all(0 <= trial.values[1] <= 0.5 for trial in trials))
+        self.assertIn("lr_G", told)
+        # Sizes are searched where they are not those of a model.
+        self.tune(database, "--stage", "2", "--trials", "1")
+        [trial] = self.trials(database, "trajgan_stage2")
+        self.assertEqual(trial.params["generator_hidden_dims"], "256,256")
+
+    def test_wrong_calls(self):
+        for arguments in (["--stage", "1"], ["data", "--stage", "3"], ["data"]):
+            with self.assertRaises(SystemExit) as caught, contextlib.redirect_stderr(io.StringIO()):
+                tune.main(arguments)
+            self.assertEqual(caught.exception.code, 2)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,70 @@
+//! Other languages on the real library, each by tests of its own in bindings/, where the language is installed.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A folder with the library under the names that linker and loader look for.
+fn library() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        // Cargo builds the library as all its kinds, next to the tests that need it.
+        let built = std::env::current_exe().unwrap().with_file_name("libtrajgan.so");
+        assert!(built.exists(), "{} is not there", built.display());
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bindings");
+        fs::create_dir_all(&folder).unwrap();
+        for name in ["libtrajgan.so", "libtrajgan.so.0"] {
+            let _ = fs::remove_file(folder.join(name));
+            std::os::unix::fs::symlink(&built, folder.join(name)).unwrap();
+        }
+        folder
+    })
+}
+
+/// Whether a command succeeds; if not, what is skipped for lack of it.
+fn can(command: &mut Command, what: &str) -> bool {
+    let found = command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !found {
+        println!("skipped: {what}");
+    }
+    found
+}
+
+fn passes(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}\n{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+/// Python writes no caches into the tree.
+fn python(module: &str) -> Option<Command> {
+    let python = std::env::var("TRAJGAN_PYTHON").unwrap_or_else(|_| "python3".into());
+    let import = format!("import {module}");
+    if !can(Command::new(&python).args(["-c", &import]), &format!("{python} cannot {import} (set TRAJGAN_PYTHON)")) {
+        return None;
+    }
+    let mut command = Command::new(&python);
+    command.env("TRAJGAN_LIBRARY", library().join("libtrajgan.so")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.current_dir(root().join("bindings/python"));
+    Some(command)
+}
+
+#[test]
+fn python_speaks_trajgan() {
+    if let Some(mut python) = python("numpy") {
+        passes(python.args(["-m", "unittest", "tests.test_trajgan"]));
+    }
+}
+
+#[test]
+fn optuna_tunes_it() {
+    if let Some(mut python) = python("optuna, numpy") {
+        passes(python.args(["-m", "unittest", "tests.test_tune"]));
+    }
+}

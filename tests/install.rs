@@ -1,0 +1,122 @@
+//! `scripts/install` into a folder of its own: programs find what it installs by pkg-config and by CMake.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What it said; it has to succeed.
+fn said(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
+    out
+}
+
+fn have(tool: &str) -> bool {
+    let found = Command::new(tool).arg("--version").output().is_ok();
+    if !found {
+        println!("skipped: {tool} is not installed");
+    }
+    found
+}
+
+/// Where cargo leaves the libraries that tests need.
+fn built() -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().to_owned()
+}
+
+fn install(prefix: &Path) {
+    said(Command::new(root().join("scripts/install")).arg(prefix).arg(built()).env_remove("DESTDIR"));
+}
+
+/// The first example finds its library by its own name only: at run time there is no development link.
+#[test]
+fn pkg_config_finds_what_is_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    // Installed in one place, and moved to another.
+    install(&folder.path().join("staged"));
+    let prefix = folder.path().join("moved");
+    fs::rename(folder.path().join("staged"), &prefix).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let lib = prefix.join("lib");
+    let link = |name: &str| fs::read_link(lib.join(name)).unwrap();
+    assert_eq!(link("libtrajgan.so"), Path::new("libtrajgan.so.0"));
+    assert_eq!(link("libtrajgan.so.0"), PathBuf::from(format!("libtrajgan.so.{version}")));
+    if !have("pkg-config") {
+        return;
+    }
+    let ask = |options: &[&str]| {
+        let mut command = Command::new("pkg-config");
+        command.args(options).arg("trajgan").env("PKG_CONFIG_PATH", lib.join("pkgconfig"));
+        said(&mut command).split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(&["--modversion"]), [version]);
+    let example = root().join("examples/1_generate.c");
+    let shared = prefix.join("bin/shared");
+    let flags = ask(&["--cflags", "--libs"]);
+    said(Command::new("gcc").arg(&example).args(&flags).arg("-o").arg(&shared));
+    let out = said(Command::new(&shared).env("LD_LIBRARY_PATH", &lib));
+    // The same from one file that needs no library of ours.
+    fs::remove_file(lib.join("libtrajgan.so")).unwrap();
+    let alone = prefix.join("bin/alone");
+    let flags = ask(&["--static", "--cflags", "--libs"]);
+    said(Command::new("gcc").arg("-DTG_STATIC").arg(&example).args(&flags).arg("-o").arg(&alone));
+    assert_eq!(said(&mut Command::new(&alone)), out);
+    assert!(out.lines().count() > 3, "{out}");
+}
+
+const PROJECT: &str = "
+cmake_minimum_required(VERSION 3.10)
+project(user CXX)
+find_package(trajgan VERSION CONFIG REQUIRED)
+add_executable(shared SOURCE)
+target_link_libraries(shared trajgan::trajgan pthread)
+add_executable(alone SOURCE)
+target_link_libraries(alone trajgan::static pthread)
+";
+
+#[test]
+fn cmake_finds_what_is_installed() {
+    if !have("cmake") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    install(&folder.join("prefix"));
+    let source = root().join("examples/4_simulator.cpp").display().to_string();
+    let configure = |version: &str| {
+        let project = PROJECT.replace("VERSION CONFIG", &format!("{version} CONFIG")).replace("SOURCE", &source);
+        fs::write(folder.join("CMakeLists.txt"), project).unwrap();
+        let mut cmake = Command::new("cmake");
+        cmake.arg("-S").arg(folder).arg("-B").arg(folder.join("build"));
+        cmake.arg(format!("-DCMAKE_PREFIX_PATH={}", folder.join("prefix").display()));
+        cmake
+    };
+    for unlike in ["1.0", "0.0"] {
+        assert!(!configure(unlike).output().unwrap().status.success(), "taken for version {unlike}");
+    }
+    let version = env!("CARGO_PKG_VERSION").rsplit_once('.').unwrap().0;
+    said(&mut configure(version));
+    said(Command::new("cmake").arg("--build").arg(folder.join("build")));
+    for program in ["shared", "alone"] {
+        assert!(said(&mut Command::new(folder.join("build").join(program))).starts_with("score: "));
+    }
+}
+
+#[test]
+fn a_wrong_call_says_how() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let script = || Command::new(root().join("scripts/install"));
+    for command in [&mut script(), script().arg(nowhere.path()).arg(nowhere.path())] {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
+    }
+    assert!(fs::read_dir(nowhere.path()).unwrap().next().is_none(), "half an installation");
+}
