@@ -81,14 +81,17 @@ impl Model {
 pub fn diagnose(evidence: &Evidence) -> Vec<Diagnosis> {
     let Evidence { config, stages: [first, second], speed } = *evidence;
     let (h1, h2) = (first.history.as_slice(), second.history.as_slice());
+    // One trouble has one name: what has exploded stands still or runs away, too.
     let first_stage = match config.decoder {
-        DecoderKind::V6 => [expander_ahead(h1, config).or_else(|| stage1_flat(h1, config)), v6_diverged(h1, config)],
-        DecoderKind::ClosedLoop => [nats_flat(h1, config), likelihood_diverged(h1, config)],
+        DecoderKind::V6 => {
+            v6_diverged(h1, config).or_else(|| expander_ahead(h1, config)).or_else(|| stage1_flat(h1, config))
+        }
+        DecoderKind::ClosedLoop => likelihood_diverged(h1, config).or_else(|| nats_flat(h1, config)),
     };
     let second_stage = [mode_collapse(h2), critic_too_strong(h2, config), generator_diverging(h2, config)];
     let not_finite = [(Stage::Autoencoder, h1), (Stage::Gan, h2)].map(|(stage, h)| not_finite(stage, h, config));
     let speed = speed.and_then(|(stage, rate)| slow(stage, rate, config));
-    let all = first_stage.into_iter().chain(second_stage).chain(not_finite).chain([speed]);
+    let all = second_stage.into_iter().chain(not_finite).chain([first_stage, speed]);
     all.flatten().collect()
 }
 
