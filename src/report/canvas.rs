@@ -91,6 +91,8 @@ pub struct Axes<'a> {
 }
 
 const LEFT: u32 = 96;
+/// Beside the name of the y axis, which would be cut off.
+const EDGE: u32 = 16;
 const BELOW: u32 = 72;
 const ABOVE: u32 = 52;
 const RIGHT: u32 = 26;
@@ -98,14 +100,14 @@ const RIGHT: u32 = 26;
 /// Pixels that a chart has inside its axes.
 pub fn inside(area: &Area) -> (u32, u32) {
     let (width, height) = area.dim_in_pixel();
-    (width.saturating_sub(LEFT + RIGHT), height.saturating_sub(ABOVE + BELOW))
+    (width.saturating_sub(EDGE + LEFT + RIGHT), height.saturating_sub(ABOVE + BELOW))
 }
 
 pub fn chart<'a, 'b>(area: &'a Area<'b>, axes: &Axes) -> Drawn<Chart<'a, 'b>> {
     let (width, _) = area.dim_in_pixel();
-    text(area, axes.title, TEXT, ((width + LEFT - RIGHT) as i32 / 2, ABOVE as i32 / 2 + 2), HPos::Center)?;
+    text(area, axes.title, TEXT, ((width + EDGE + LEFT - RIGHT) as i32 / 2, ABOVE as i32 / 2 + 2), HPos::Center)?;
     let mut builder = ChartBuilder::on(area);
-    builder.margin_top(ABOVE).margin_right(RIGHT).x_label_area_size(BELOW).y_label_area_size(LEFT);
+    builder.margin_top(ABOVE).margin_right(RIGHT).margin_left(EDGE).x_label_area_size(BELOW).y_label_area_size(LEFT);
     let mut chart = builder.build_cartesian_2d(axes.x.clone(), axes.y.clone())?;
     let [x_step, y_step] = [&axes.x, &axes.y].map(|range| (range.end - range.start).abs() / 6.0);
     let (x_label, y_label) = (|v: &f64| number(*v, x_step), |v: &f64| number(*v, y_step));
@@ -148,9 +150,12 @@ pub fn legend(area: &Area, entries: &[(&str, RGBColor)], at: (i32, i32)) -> Draw
     Ok(())
 }
 
+/// Piece by piece: the joints of plotters' own lines are ragged where the way turns back.
 pub fn line(chart: &mut Chart, points: &[[f64; 2]], style: impl Into<ShapeStyle>) -> Drawn {
-    let finite = points.iter().filter(|p| p.iter().all(|v| v.is_finite()));
-    chart.draw_series(LineSeries::new(finite.map(|p| (p[0], p[1])), style.into()))?;
+    let style = style.into();
+    let finite: Vec<(f64, f64)> =
+        points.iter().filter(|p| p.iter().all(|v| v.is_finite())).map(|p| (p[0], p[1])).collect();
+    chart.draw_series(finite.windows(2).map(|pair| PathElement::new(pair, style)))?;
     Ok(())
 }
 

@@ -64,7 +64,7 @@ pub fn pairs(real: &[Track], other: &[Track], against: Against, panels: &[Panel]
         let (head, body) = area.split_vertically(HEAD);
         text(&head, &format!("Real against {}", against.name()), TITLE, (28, 42), HPos::Left)?;
         legend(&head, &[("real", REAL), (against.name(), against.color())], (28, 96))?;
-        let note = "Each pair has its own scales. Ring: start, disc: end, dots: events.";
+        let note = "Each pair has its own scales. Ring: start, dark disc: end, dots: events.";
         text(&head, note, SMALL, ((columns * CELL.0) as i32 - 28, 98), HPos::Right)?;
         let cells = body.split_evenly((rows as usize, columns as usize));
         for (row, pair) in real.iter().zip(other).enumerate() {
@@ -134,9 +134,9 @@ impl Pair<'_> {
         let mut chart = chart(area, &Axes { title: "heading", x: range(times.chain([0.0])), y: -180.0..180.0, names })?;
         for (track, color) in self.both() {
             for piece in track.heading.chunk_by(|a, b| (a[1] - b[1]).abs() < 180.0) {
-                line(&mut chart, piece, color.stroke_width(LINE))?;
+                line(&mut chart, piece, color.mix(0.4).stroke_width(LINE / 2))?;
             }
-            dots(&mut chart, &track.heading, 5, color.filled())?;
+            dots(&mut chart, &track.heading, 6, color.filled())?;
         }
         Ok(())
     }
@@ -228,12 +228,14 @@ fn plane(tracks: &[&Track], (width, height): (u32, u32)) -> [Range<f64>; 2] {
     [left..right, bottom..top]
 }
 
-/// The way with a dot for each event, a ring at its start and a disc at its end.
+/// The way with a dot for each event, a ring at its start and a dark disc at its end.
 fn way(chart: &mut Chart, track: &Track, color: RGBColor, dot: i32) -> Drawn {
     line(chart, &track.path, color.stroke_width(LINE))?;
     dots(chart, &track.path, dot, color.filled())?;
     dots(chart, track.path.get(..1).unwrap_or_default(), 2 * dot + 4, color.stroke_width(LINE))?;
-    dots(chart, &track.path[track.path.len().saturating_sub(1)..], 2 * dot, color.filled())
+    let end = &track.path[track.path.len().saturating_sub(1)..];
+    dots(chart, end, 2 * dot + 3, color.filled())?;
+    dots(chart, end, 2 * dot - 2, INK.filled())
 }
 
 /// Movements in cells of their own, six a row, each with its own scale.
@@ -247,7 +249,7 @@ pub fn sheet(title: &str, tracks: &[Track], pixels: bool) -> io::Result<Picture>
     draw(width / 2, (HEAD + rows as u32 * SIDE) / 2, |area| {
         let (head, body) = area.split_vertically(HEAD);
         text(&head, title, TITLE, (28, 42), HPos::Left)?;
-        let note = "Each has its own scale, y downwards. Ring: start, disc: end, dots: events.";
+        let note = "Each has its own scale, y downwards. Ring: start, dark disc: end, dots: events.";
         text(&head, note, SMALL, (28, 96), HPos::Left)?;
         let (body, _) = body.split_horizontally(columns as u32 * SIDE);
         for (track, cell) in tracks.iter().zip(body.split_evenly((rows, columns))) {
