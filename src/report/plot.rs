@@ -170,9 +170,9 @@ impl Pair<'_> {
                 let [from, to] = [c, c + 1].map(|c| c as f64 / COLUMNS as f64);
                 let middle = (from + to) / 2.0;
                 let error = (at_share(self.real, k, middle) - at_share(self.other, k, middle)).abs().min(1.0);
-                let fade = (235.0 * (1.0 - error)) as u8;
+                let [fade, dark] = [255.0, 45.0].map(|range| (255.0 - range * error) as u8);
                 let corners = [(from, row - 0.46), (to, row + 0.46)];
-                Rectangle::new(corners, RGBColor(235, fade + 20, fade + 20).filled())
+                Rectangle::new(corners, RGBColor(dark, fade, fade).filled())
             });
             chart.draw_series(cells)?;
         }
