@@ -14,6 +14,8 @@ pub mod eval;
 pub mod files;
 pub mod model;
 pub mod nn;
+#[cfg(feature = "cli")]
+pub mod report;
 pub mod rng;
 pub mod sample;
 pub mod train;

@@ -236,6 +236,22 @@ impl Model {
         Some((&entry.shape, &self.buffers[entry.range()]))
     }
 
+    /// What Adam remembers of a parameter's gradient after clip and decay: with a first beta of 0.9 (stage 1) the mean
+    /// of ten updates or so, with 0 (stage 2's default) the last one. None for a name that is no parameter, and for a
+    /// network that has not trained.
+    pub fn remembered_gradient(&self, name: &str) -> Option<&[f32]> {
+        let n = &self.networks;
+        let range = n.layout.entries.iter().find(|e| e.name == name)?.range();
+        let ranges = [&n.autoencoder_range, &n.generator_range, &n.critic_range];
+        let (moments, whole) = self.moments.iter().zip(ranges).find(|(_, whole)| whole.contains(&range.start))?;
+        moments.m.get(range.start - whole.start..range.end - whole.start)
+    }
+
+    /// Names of all parameters, in the order of their arena.
+    pub fn parameter_names(&self) -> impl Iterator<Item = &str> {
+        self.networks.layout.entries.iter().map(|e| e.name.as_str())
+    }
+
     /// What the model is and how far it has trained, for programs to read.
     pub fn info(&self) -> serde_json::Value {
         let stage = |s: &StageState| serde_json::json!({ "iterations": s.iteration, "losses": s.averages(), "history": s.history });
@@ -257,6 +273,7 @@ impl Model {
             "data": data,
             "stage1": stage(&self.stages[0]),
             "stage2": stage(&self.stages[1]),
+            "diagnosis": self.diagnose(),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Both training stages: the loop around their steps.
 
+pub mod diagnose;
 pub mod shards;
 pub mod stage1;
 pub mod stage2;

@@ -41,6 +41,7 @@ static void there_and_back(const tg_model *model) {
     CHECK(json != NULL);
     OK(tg_model_info(back, json, needed, NULL));
     CHECK(strlen(json) + 1 == needed && json[0] == '{' && strstr(json, "summary_dim") != NULL);
+    CHECK(strstr(json, "\"diagnosis\":[]") != NULL);
     GIVES(TG_ERR_BUFFER, tg_model_info(back, json, needed - 1, &needed));
     free(json);
     tg_model_free(back);

@@ -10,7 +10,7 @@ use crate::*;
 #[test]
 fn every_command_has_help_with_an_example() {
     let folder = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 16] = [
         &[],
         &["prepare"],
         &["validate"],
@@ -19,6 +19,9 @@ fn every_command_has_help_with_an_example() {
         &["generate"],
         &["path"],
         &["evaluate"],
+        &["plot", "compare"],
+        &["plot", "sheet"],
+        &["plot", "losses"],
         &["inspect"],
         &["export"],
         &["runs", "list"],
@@ -212,8 +215,9 @@ fn demo_makes_model_and_movements() {
     let folder = folder.path();
     let small = ["demo", "--out", "d", "--recordings", "60", "--iterations", "20", "--count", "12"];
     let said = good(folder, &small);
-    assert!(said.contains("d/model.safetensors") && said.contains("What to look at:"), "{said}");
+    assert!(said.contains("d/model.safetensors") && said.contains("What to look at in d/picture.png:"), "{said}");
     let rows = |name: &str| fs::read_to_string(folder.join("d").join(name)).unwrap().lines().count();
+    assert_eq!(&fs::read(folder.join("d/picture.png")).unwrap()[..4], b"\x89PNG");
     assert_eq!((rows("recordings.jsonl"), rows("movements.jsonl")), (60, 12));
     let first = fs::read(folder.join("d/movements.csv")).unwrap();
     let again = json(folder, &[&small[..], &["--threads", "1"]].concat());

@@ -4,6 +4,7 @@
 
 mod commands;
 mod data;
+mod reports;
 mod terminal;
 mod training;
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::*;
 
 /// Commands with arguments that can be given again; `N` is another number each time.
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: [&[&str]; 14] = [
     &["prepare", "recordings.jsonl", "-o", "prepared", "--overwrite", "--config", "small.toml"],
     &["validate", "recordings.jsonl"],
     &["train", "recordings.jsonl", "--config", "small.toml"],
@@ -15,6 +15,7 @@ const COMMANDS: [&[&str]; 13] = [
     &["generate", "--model", MODEL, "--count", "5", "-o", "new.jsonl"],
     &["path", "10,20", "150,60", "--model", MODEL],
     &["evaluate", "recordings.jsonl", "--model", MODEL, "--quick"],
+    &["plot", "sheet", MODEL, "--count", "3", "-o", "sheet.png"],
     &["inspect", MODEL],
     &["export", MODEL, "-o", "half.safetensors", "--half"],
     &["runs", "list"],

@@ -77,6 +77,14 @@ impl Meter {
         bar.set_position(progress.iteration);
     }
 
+    /// A line above the bar.
+    pub fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => self.console.line(line),
+        }
+    }
+
     /// Takes the bar away.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {

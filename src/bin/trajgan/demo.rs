@@ -10,12 +10,16 @@ use trajgan::{Config, Dataset, Device, Model, Movement, SampleOptions, Stage};
 use crate::console::{self, Console};
 use crate::failure::{Failure, Result};
 use crate::output::Order;
+use crate::plot;
 use crate::run_folder::RunFolder;
 use crate::settings::{Flags, Settings};
 use crate::toy;
 use crate::training::Job;
 
-/// Make toy recordings, train on them briefly, make movements, and say what to look at
+/// Pairs in the picture.
+const ROWS: usize = 4;
+
+/// Make toy recordings, train on them briefly, make movements and a picture, and say what to look at
 #[derive(clap::Args)]
 #[command(after_help = "Example: trajgan demo --out demo")]
 pub struct Args {
@@ -93,10 +97,12 @@ pub fn run(args: &Args) -> Result<()> {
     let order = Order { model: &job.model, count: args.count, conditions: None, options, features: false };
     order.write(&jsonl)?;
     order.write(&csv)?;
-    tell(console, &model, &csv, [&movements, &made]);
+    let picture = args.out.join("picture.png");
+    plot::write(&picture, &plot::compare(&job.model, &data, ROWS, args.seed)?)?;
+    tell(console, &model, [&csv, &picture], [&movements, &made]);
     if args.json {
         (summary["recordings"], summary["model"]) = (json!(recordings), json!(model));
-        summary["movements"] = json!([jsonl, csv]);
+        (summary["movements"], summary["picture"]) = (json!([jsonl, csv]), json!(picture));
         console::say_json(&summary);
     }
     Ok(())
@@ -113,7 +119,7 @@ fn write_recordings(path: &Path, movements: &[Movement]) -> Result<()> {
     })?)
 }
 
-fn tell(console: Console, model: &Path, csv: &Path, sets: [&[Movement]; 2]) {
+fn tell(console: Console, model: &Path, [csv, picture]: [&Path; 2], sets: [&[Movement]; 2]) {
     console.line("");
     console.line(&format!("{:32} {:>10} {:>10}", "mean of", "recorded", "made"));
     let row = |name: &str, of: &dyn Fn(&Movement) -> f64| {
@@ -126,11 +132,10 @@ fn tell(console: Console, model: &Path, csv: &Path, sets: [&[Movement]; 2]) {
     row("way over straight line", &|m| m.path_length() / m.straight_distance().max(1.0));
     console.line("");
     console.line(&format!("Model: {}    movements: {} (and .jsonl)", model.display(), csv.display()));
-    console.line("What to look at:");
-    console.line("  1. Nats and W above went down: stage 1 learnt to retell movements, stage 2 to make up new ones.");
-    console.line("  2. Each movement ends on its target to the pixel; its time is still too long: this was a minute, not an hour.");
-    console.line(&format!(
-        "  3. Ask the model for more: trajgan generate --model {} --distance 400 -o more.csv",
-        model.display()
-    ));
+    console.line(&format!("What to look at in {}:", picture.display()));
+    console.line("  1. Paths: each generated one (green) begins and ends exactly where the recorded one (blue) does.");
+    console.line("  2. Speeds: one hump, early or in the middle, and slower at the end; after a minute it is still uneven and too long.");
+    console.line(
+        "  3. Features and headings: the closer the two colours, the better; trajgan evaluate puts numbers to that.",
+    );
 }

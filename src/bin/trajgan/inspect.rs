@@ -3,23 +3,29 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use trajgan::config::{DecoderKind, Expand};
 use trajgan::data::steps::INPUTS;
 use trajgan::files::TensorFile;
 use trajgan::model::StageState;
+use trajgan::train::diagnose::{Evidence, diagnose};
 use trajgan::{Config, Model};
 
 use crate::console::{say, say_json};
 use crate::failure::Result;
-use crate::run_folder;
+use crate::run_folder::{self, LogEnd, RunFolder};
 
 /// Show what a model or checkpoint is: architecture, parameters, training so far, data
 #[derive(clap::Args)]
-#[command(after_help = "Example: trajgan inspect checkpoints/run_20260131_120000/final.safetensors --json")]
+#[command(after_help = "Examples:
+  trajgan inspect checkpoints/run_20260131_120000/final.safetensors --json
+  trajgan inspect --diagnose checkpoints/run_20260131_120000")]
 pub struct Args {
     /// Model file, or a run folder for its newest
     model: PathBuf,
+    /// Say what is wrong with the training, as far as its losses tell: cause and fix
+    #[arg(long)]
+    diagnose: bool,
     /// Print everything as JSON, the history of the losses included
     #[arg(long)]
     json: bool,
@@ -27,6 +33,10 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let (path, model) = run_folder::load(&args.model)?;
+    if args.diagnose {
+        diagnosis(&path, &model, args.json);
+        return Ok(());
+    }
     let networks = networks(&path)?;
     let bytes = std::fs::metadata(&path).map_err(|e| crate::failure::Failure::io(&path, e))?.len();
     if args.json {
@@ -54,6 +64,34 @@ pub fn run(args: &Args) -> Result<()> {
     say("");
     data(&model);
     Ok(())
+}
+
+/// What the losses say, and what the log of the run adds: how fast it was, and whether it ended by exploding.
+fn diagnosis(path: &Path, model: &Model, json: bool) {
+    let log = RunFolder::of(path).map(|folder| LogEnd::of(&folder)).unwrap_or_default();
+    let found = diagnose(&Evidence { config: model.config(), stages: model.stages(), speed: log.speed });
+    let mut all: Vec<Value> = found.iter().map(|diagnosis| json!(diagnosis)).collect();
+    all.extend(log.failure);
+    if json {
+        say_json(&json!({ "path": path, "diagnosis": all }));
+        return;
+    }
+    say(&format!(
+        "{}: stage 1 at iteration {}, stage 2 at {}",
+        path.display(),
+        model.stages()[0].iteration,
+        model.stages()[1].iteration
+    ));
+    if all.is_empty() {
+        say("Nothing wrong that the losses tell.");
+    }
+    for diagnosis in &all {
+        let word = |name: &str| diagnosis[name].as_str().unwrap_or_default();
+        say("");
+        say(&format!("stage {}: {}", diagnosis["stage"], word("finding")));
+        say(&format!("  likely cause: {}", word("cause")));
+        say(&format!("  try: {}", word("fix")));
+    }
 }
 
 /// Parameters by the first part of their names; the vectors of spectral norm and the training state are none.

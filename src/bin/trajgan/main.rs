@@ -9,6 +9,7 @@ mod generate;
 mod inspect;
 mod output;
 mod path;
+mod plot;
 mod prepare;
 mod recordings;
 mod resume;
@@ -48,6 +49,8 @@ enum Command {
     Generate(generate::Args),
     Path(path::Args),
     Evaluate(evaluate::Args),
+    #[command(subcommand)]
+    Plot(plot::Command),
     Inspect(inspect::Args),
     Export(export::Args),
     #[command(subcommand)]
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Path(args) => path::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Plot(command) => plot::run(&command),
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Runs(command) => runs::run(&command),

@@ -5,8 +5,9 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use trajgan::files::write_whole;
+use trajgan::train::diagnose::Diagnosis;
 use trajgan::{Device, Model, Progress, Stage};
 
 use crate::console;
@@ -14,6 +15,7 @@ use crate::failure::{Failure, Result};
 use crate::settings::Settings;
 
 const CONFIG: &str = "config.toml";
+const PROGRESS: &str = "progress.jsonl";
 const EXTENSION: &str = "safetensors";
 
 #[derive(Clone, Debug)]
@@ -45,7 +47,7 @@ impl RunFolder {
     }
 
     pub fn with_logs(self) -> Result<RunFolder> {
-        let logs = self.path.join("logs");
+        let logs = self.logs();
         fs::create_dir_all(&logs).map_err(|e| Failure::io(&logs, e))?;
         Ok(self)
     }
@@ -66,6 +68,16 @@ impl RunFolder {
         self.path.join(format!("generated_samples_{}.npz", timestamp(SystemTime::now())))
     }
 
+    /// Of the plots of a run.
+    pub fn picture(&self, kind: &str) -> PathBuf {
+        self.path.join(picture_name(kind))
+    }
+
+    /// Progress for programs, and TensorBoard's files.
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
     pub fn write_config(&self, settings: &Settings) -> Result<()> {
         let text = settings.to_toml()?;
         Ok(write_whole(&self.config(), |out| out.write_all(text.as_bytes()))?)
@@ -73,7 +85,7 @@ impl RunFolder {
 
     /// The log that a run appends to.
     pub fn log(&self) -> Result<Log> {
-        let path = self.path.join("logs").join("progress.jsonl");
+        let path = self.logs().join(PROGRESS);
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| Failure::io(&path, e))?;
         Ok(Log { file })
     }
@@ -109,6 +121,41 @@ impl Log {
         }
         writeln!(self.file, "{line}")
     }
+
+    /// The line that a training ends with which its losses have ended.
+    pub fn write_failure(&mut self, stage: Stage, what: &Diagnosis) -> io::Result<()> {
+        writeln!(self.file, "{}", json!({ "stage": stage as u32, "diagnosis": what }))
+    }
+}
+
+/// What the log of a run knows and its model does not.
+#[derive(Default)]
+pub struct LogEnd {
+    /// Of the last line that has one.
+    pub speed: Option<(Stage, f64)>,
+    /// The last line says so: stage, and the finding in words.
+    pub failure: Option<Value>,
+}
+
+impl LogEnd {
+    /// Nothing where there is no log; lines that are no JSON (a disk was full) are passed over.
+    pub fn of(folder: &RunFolder) -> LogEnd {
+        let text = fs::read_to_string(folder.logs().join(PROGRESS)).unwrap_or_default();
+        let mut end = LogEnd::default();
+        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            let stage = line["stage"].as_i64().and_then(|code| Stage::from_code(code as i32).ok());
+            if let (Some(stage), Some(speed)) = (stage, line["iterations_per_second"].as_f64()) {
+                end.speed = Some((stage, speed));
+            }
+            end.failure = line.get("diagnosis").cloned();
+        }
+        end
+    }
+}
+
+/// With the time, as the original names pictures.
+pub fn picture_name(kind: &str) -> String {
+    format!("{kind}_{}.png", timestamp(SystemTime::now()))
 }
 
 /// A model file, or the one of a run folder that has trained longest.

@@ -1,16 +1,27 @@
 //! The training that `train`, `resume` and `demo` share: stages with progress, checkpoints, log and Ctrl-C.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 use trajgan::config::DecoderKind;
+use trajgan::report::plot::losses;
+use trajgan::report::tracks::drawable;
+use trajgan::report::{Board, Picture};
+use trajgan::train::diagnose::{Evidence, Trouble, diagnose, diagnose_error};
 use trajgan::{Config, Control, Dataset, Error, Model, Outcome, Progress, SampleOptions, Stage, TrainOptions};
 
-use crate::console::{self, Console};
+use crate::console::{self, Console, Meter};
 use crate::failure::{Failure, Result};
 use crate::output::Order;
+use crate::plot;
 use crate::run_folder::{Log, RunFolder};
 
 /// Samples that a finished run leaves behind, as the original's n_samples.
 const SAMPLES: usize = 100;
+
+/// Pairs in its picture.
+const ROWS: usize = 5;
 
 pub struct Job<'a> {
     pub model: Model,
@@ -54,27 +65,55 @@ impl Job<'_> {
             self.console.line(&format!("Samples: {}", samples.display()));
             (summary["model"], summary["samples"]) = (json!(path), json!(samples));
         }
+        summary["pictures"] = json!(self.pictures()?);
+        summary["diagnosis"] = json!(self.model.diagnose());
         Ok(summary)
     }
 
     fn stage(&mut self, stage: Stage, seed: u64) -> Result<Outcome> {
         let options = TrainOptions { config: self.config.clone(), threads: self.threads, seed };
-        let mut watcher = Watcher { folder: &self.folder, log: self.folder.log()?, failed: None };
         let meter = self.console.meter();
-        let done = self.model.train(self.data, stage, &options, &mut |model, progress| {
-            meter.show(progress);
-            watcher.look(model, progress)
-        });
+        let mut watcher = Watcher {
+            folder: &self.folder,
+            log: self.folder.log()?,
+            board: Board::create(&self.folder.logs(), self.data)?,
+            meter: &meter,
+            told: HashSet::new(),
+            failed: None,
+        };
+        let done = self.model.train(self.data, stage, &options, &mut |model, progress| watcher.look(model, progress));
         meter.finish();
-        if let Some(failure) = watcher.failed {
+        let (failed, mut log) = (watcher.failed.take(), watcher.log);
+        if let Some(failure) = failed {
             return Err(failure);
         }
         match done {
             Ok(outcome) => Ok(outcome),
             Err(Error::Cancelled { iteration }) => self.leave(stage, &format!("stopped after iteration {iteration}")),
-            Err(error @ Error::Diverged { .. }) => self.leave(stage, &error.to_string()),
+            Err(error @ Error::Diverged { .. }) => {
+                if let Some(diagnosis) = diagnose_error(&error, &self.config) {
+                    self.console.line(&diagnosis.to_string());
+                    log.write_failure(stage, &diagnosis).map_err(|e| Failure::io(self.folder.path(), e))?;
+                }
+                self.leave(stage, &error.to_string())
+            }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Losses, and after stage 2 real against generated.
+    fn pictures(&self) -> Result<Vec<PathBuf>> {
+        let mut all = vec![("losses", plot::drawn(losses(&self.model))?)];
+        if self.stages.last() == Some(&Stage::Gan) && drawable(&self.model).is_ok() {
+            all.push(("trajectory_comparison", plot::compare(&self.model, self.data, ROWS, 0)?));
+        }
+        let write = |(kind, picture): &(&str, Picture)| {
+            let path = self.folder.picture(kind);
+            plot::write(&path, picture)?;
+            self.console.line(&format!("Picture: {}", path.display()));
+            Ok(path)
+        };
+        all.iter().map(write).collect()
     }
 
     /// Saves what has been learnt and says how to go on.
@@ -119,12 +158,17 @@ fn checkpoint(stage: Stage, iteration: u64) -> String {
 struct Watcher<'a> {
     folder: &'a RunFolder,
     log: Log,
+    board: Board<'a>,
+    meter: &'a Meter,
+    /// Troubles that have been told, each once a stage.
+    told: HashSet<(u32, Trouble)>,
     /// Why a checkpoint or the log could not be written.
     failed: Option<Failure>,
 }
 
 impl Watcher<'_> {
     fn look(&mut self, model: &Model, progress: &Progress) -> Control {
+        self.meter.show(progress);
         if let Err(failure) = self.write(model, progress) {
             self.failed = Some(failure);
             return Control::Stop;
@@ -136,6 +180,16 @@ impl Watcher<'_> {
     fn write(&mut self, model: &Model, progress: &Progress) -> Result<()> {
         if progress.log || progress.validation.is_some() {
             self.log.write(progress).map_err(|e| Failure::io(self.folder.path(), e))?;
+        }
+        self.board.look(model, progress)?;
+        if progress.log {
+            let speed = Some((progress.stage, progress.iterations_per_second));
+            let all = diagnose(&Evidence { config: model.config(), stages: model.stages(), speed });
+            for diagnosis in all.iter().filter(|d| d.stage == progress.stage as u32) {
+                if self.told.insert((diagnosis.stage, diagnosis.trouble)) {
+                    self.meter.line(&diagnosis.to_string());
+                }
+            }
         }
         if progress.save {
             model.save(&self.folder.model(&checkpoint(progress.stage, progress.iteration)))?;

@@ -1,0 +1,177 @@
+//! Each rule of the diagnosis: a made-up history that triggers it, and one like it that must not.
+
+mod common;
+
+use common::{dataset, tiny, tiny_closed_loop, trained};
+use trajgan::config::{Config, Preset};
+use trajgan::model::{Record, StageState};
+use trajgan::train::diagnose::{Diagnosis, Evidence, Trouble, diagnose, diagnose_error};
+use trajgan::{Error, Stage};
+
+fn history(rows: &[(u64, [f64; 4])]) -> StageState {
+    let record = |&(iteration, losses)| Record { iteration, losses, rate: 1e-3, validation: None };
+    let iteration = rows.last().map_or(0, |row| row.0);
+    StageState { iteration, history: rows.iter().map(record).collect(), ..StageState::default() }
+}
+
+fn found(config: &Config, stages: [StageState; 2]) -> Vec<Diagnosis> {
+    diagnose(&Evidence { config, stages: &stages, speed: None })
+}
+
+fn troubles(config: &Config, stages: [StageState; 2]) -> Vec<Trouble> {
+    found(config, stages).iter().map(|d| d.trouble).collect()
+}
+
+fn stage1(rows: &[(u64, [f64; 4])]) -> Vec<Trouble> {
+    troubles(&Config::default(), [history(rows), StageState::default()])
+}
+
+fn stage2(rows: &[(u64, [f64; 4])]) -> Vec<Trouble> {
+    let done = history(&[(3000, [0.03, 0.04, 0.02, 0.09])]);
+    let all = [Config::default(), Config::closed_loop(Preset::Default)]
+        .map(|config| troubles(&config, [done.clone(), history(rows)]));
+    assert_eq!(all[0], all[1], "stage 2 is the same for both decoders");
+    all.into_iter().next().unwrap()
+}
+
+/// The original's lines of a training that goes well.
+#[test]
+fn a_good_training_has_no_diagnosis() {
+    let good = [
+        (100, [0.3521, 0.4521, 0.2812, 1.0]),
+        (500, [0.1423, 0.1823, 0.0956, 0.4]),
+        (1000, [0.0792, 0.0992, 0.0534, 0.2]),
+        (2000, [0.0523, 0.0623, 0.0312, 0.1]),
+        (3000, [0.0398, 0.0458, 0.0221, 0.1]),
+    ];
+    (0..=good.len()).for_each(|n| assert_eq!(stage1(&good[..n]), []));
+    let good = [
+        (100, [-2.3451, 1.8923, 2.1234, 0.1]),
+        (1000, [-0.8234, 0.7123, 0.5821, 0.1]),
+        (5000, [-0.2341, 0.1892, 0.1523, 0.1]),
+        (10_000, [-0.0823, 0.0734, 0.0456, 0.1]),
+        (20_000, [-0.0412, 0.0389, 0.0234, 0.1]),
+        // Arrived: it stands still where it should.
+        (40_000, [-0.0412, 0.0389, 0.0234, 0.1]),
+    ];
+    (0..=good.len()).for_each(|n| assert_eq!(stage2(&good[..n]), []));
+}
+
+#[test]
+fn stage_1_that_stands_still() {
+    let flat = [
+        (1000, [0.4234, 0.4234, 0.3891, 1.2]),
+        (2000, [0.4198, 0.4198, 0.3845, 1.2]),
+        (3000, [0.4156, 0.4156, 0.3802, 1.2]),
+    ];
+    assert_eq!(stage1(&flat), [Trouble::Stage1Flat]);
+    // Slowly, but it falls.
+    let falls = flat.map(|(i, [d, r, l, t])| (i, [d * 1000.0 / i as f64, r, l, t]));
+    assert_eq!(stage1(&falls), []);
+    // As flat, but good enough.
+    assert_eq!(stage1(&flat.map(|(i, [d, r, l, t])| (i, [d / 5.0, r, l, t]))), []);
+    // The fix depends on the rate.
+    let fix = |rate| {
+        let config = Config { lr_autoencoder: rate, ..Config::default() };
+        found(&config, [history(&flat), StageState::default()]).remove(0).fix
+    };
+    assert!(fix(1e-4).contains("from 0.0001 to 0.001"), "{}", fix(1e-4));
+    assert!(fix(1e-3).contains("to 0.005") && fix(1e-2).starts_with("lower"));
+}
+
+#[test]
+fn an_expander_that_outruns_the_encoder() {
+    let ahead = [
+        (100, [0.1586, 0.1586, 0.0020, 0.3]),
+        (200, [0.1422, 0.1422, 0.0003, 0.3]),
+        (400, [0.1427, 0.1427, 0.0002, 0.3]),
+    ];
+    assert_eq!(stage1(&ahead), [Trouble::ExpanderAhead]);
+    let longer = ahead.map(|(i, losses)| (10 * i, losses));
+    assert_eq!(stage1(&longer), [Trouble::ExpanderAhead], "one cause, not two");
+    // The encoder has something to say.
+    assert_eq!(stage1(&ahead.map(|(i, [d, r, l, t])| (i, [d, r, 30.0 * l, t]))), []);
+    assert_eq!(stage1(&ahead.map(|(i, [d, r, l, t])| (i, [d, r * 100.0 / i as f64, l, t]))), []);
+}
+
+#[test]
+fn a_critic_that_is_too_strong() {
+    let flat = [(5000, [-0.0012, 0.0008, 0.8923, 0.1]), (10_000, [-0.0008, 0.0005, 0.8845, 0.1])];
+    assert_eq!(stage2(&flat), [Trouble::CriticTooStrong]);
+    assert_eq!(stage2(&[flat[0], (10_000, [-0.0008, 0.0005, 0.6, 0.1])]), []);
+    // It has come down a long way before it stood still.
+    assert_eq!(stage2(&[(100, [0.0, 0.0, 2.5, 0.1]), flat[0], flat[1]]), []);
+    // Too early to say.
+    assert_eq!(stage2(&flat.map(|(i, losses)| (i / 4, losses))), []);
+}
+
+#[test]
+fn a_generator_that_has_collapsed() {
+    let collapsed = [(2500, [-0.1, 3.0, 0.1, 0.1]), (5000, [0.0, 15.234, 0.0, 0.0])];
+    assert_eq!(stage2(&collapsed), [Trouble::ModeCollapse]);
+    assert_eq!(stage2(&[collapsed[0], (5000, [0.0, 0.0389, 0.0, 0.0])]), []);
+    assert_eq!(stage2(&[collapsed[0], (5000, [-0.2, 15.234, 0.1, 0.0])]), []);
+}
+
+#[test]
+fn a_generator_that_runs_away() {
+    let rows = |rise: f64| (1..=12).map(|i| (100 * i, [-0.1, rise * i as f64, 0.2, 0.1])).collect::<Vec<_>>();
+    assert_eq!(stage2(&rows(3.0)), [Trouble::GeneratorDiverging]);
+    assert_eq!(stage2(&rows(0.1)), []);
+    let mut up_and_down = rows(3.0);
+    up_and_down[7].1[1] = 1.0;
+    assert_eq!(stage2(&up_and_down), []);
+}
+
+#[test]
+fn losses_that_explode() {
+    let nan = [(100, [-2.0, 1.0, 2.0, 0.1]), (500, [f64::NAN; 4])];
+    assert_eq!(stage2(&nan), [Trouble::Diverged]);
+    assert_eq!(stage1(&nan), [Trouble::Diverged]);
+    let up = [(500, [0.06, 0.1, 0.1, 0.3]), (600, [0.5, 0.1, 0.1, 0.7])];
+    assert_eq!(stage1(&up), [Trouble::Diverged]);
+    assert_eq!(stage1(&[up[0], (600, [0.12, 0.1, 0.1, 0.3])]), []);
+    let c = Config::default();
+    let error = Error::Diverged { stage: 2, iteration: 77, what: "the gradient" };
+    let said = diagnose_error(&error, &c).unwrap().to_string();
+    assert!(said.contains("the gradient is not finite at iteration 77") && said.contains("lr_generator"), "{said}");
+    assert_eq!(diagnose_error(&Error::Cancelled { iteration: 3 }, &c), None);
+}
+
+#[test]
+fn a_training_that_is_slow() {
+    let c = Config::default();
+    let at = |rate| diagnose(&Evidence { config: &c, stages: &Default::default(), speed: Some((Stage::Gan, rate)) });
+    assert_eq!(at(0.7)[0].trouble, Trouble::Slow);
+    assert_eq!((at(0.7)[0].stage, at(25.0), at(0.0)), (2, vec![], vec![]));
+}
+
+/// Nats are not squared errors: 3 of them are good, and there is neither a threshold nor an expander.
+#[test]
+fn rules_of_one_decoder_are_silent_for_the_other() {
+    let c = Config::closed_loop(Preset::Default);
+    let nats = |rows: &[(u64, f64)]| {
+        let rows: Vec<_> = rows.iter().map(|&(i, n)| (i, [n, 0.0, 0.0, n])).collect();
+        troubles(&c, [history(&rows), StageState::default()])
+    };
+    assert_eq!(nats(&[(500, 4.0), (1000, 3.01), (2000, 3.0), (9000, 3.0)]), []);
+    assert_eq!(nats(&[(500, 10.2), (1000, 10.1), (2000, 10.0)]), [Trouble::Stage1Flat]);
+    assert_eq!(nats(&[(500, 10.2), (1000, 10.1), (2000, 7.0)]), []);
+    assert_eq!(nats(&[(500, 3.0), (1000, 2.9), (2000, 40.0)]), [Trouble::Diverged]);
+}
+
+#[test]
+fn a_model_says_its_diagnosis() {
+    for config in [tiny(), tiny_closed_loop()] {
+        let model = trained(&config, &dataset(60, 3), 1);
+        assert_eq!(model.diagnose(), []);
+        assert_eq!(model.info()["diagnosis"], serde_json::json!([]));
+        let name = model.parameter_names().last().unwrap();
+        assert_eq!(model.remembered_gradient(name).unwrap().len(), model.tensor(name).unwrap().1.len());
+        assert!(model.parameter_names().all(|name| model.remembered_gradient(name).is_some()));
+        assert_eq!(model.remembered_gradient("nothing"), None);
+    }
+    let sick = found(&Config::default(), [history(&[(3000, [f64::NAN; 4])]), StageState::default()]);
+    let json = serde_json::to_value(&sick).unwrap();
+    assert_eq!((&json[0]["trouble"], &json[0]["stage"]), (&"diverged".into(), &1.into()));
+}
