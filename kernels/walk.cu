@@ -4,10 +4,10 @@
 // events (x px, y px, ticks); the host makes points of them, as it does of its own.
 #include "tg_cuda.h"
 
-#define ROWS 8
-#define INPUTS 9
-#define FEWEST_EVENTS 2
-#define SAMPLE_EVENTS 15  // Stream::SampleEvents
+constexpr int ROWS = 8;
+constexpr int INPUTS = 9;
+constexpr int FEWEST_EVENTS = 2;
+constexpr int SAMPLE_EVENTS = 15;  // Stream::SampleEvents
 
 // Where a walk stands: Place of src/data/steps.rs.
 struct Place {
@@ -65,6 +65,7 @@ static __device__ int choose(const float* logits, double* weights, int classes, 
 
 // y (ROWS,O) = x (ROWS,K) w_t (K,O) + bias (O)
 static __device__ void linear(float* y, const float* x, const float* w_t, const float* bias, int K, int O) {
+#pragma unroll 1
     for (int o = threadIdx.x; o < O; o += blockDim.x) {
         float sums[ROWS];
         for (int r = 0; r < ROWS; ++r) sums[r] = 0.0f;
@@ -80,6 +81,7 @@ static __device__ void linear(float* y, const float* x, const float* w_t, const 
 // of 4H from `first` on, added to the product of the input.
 static __device__ void lstm_step(float* gates, float* h, float* c, const float* x, const float* w_t, const float* shift,
                                  const float* constant, int first, int rows, int I, int H) {
+#pragma unroll 1
     for (int q = threadIdx.x; q < 4 * H; q += blockDim.x) {
         float sums[ROWS], recurrent[ROWS];
         for (int r = 0; r < ROWS; ++r) sums[r] = recurrent[r] = 0.0f;
@@ -98,6 +100,7 @@ static __device__ void lstm_step(float* gates, float* h, float* c, const float* 
         }
     }
     __syncthreads();
+#pragma unroll 1
     for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) {
         const float* const z = gates + i / H * 4 * H + i % H;
         c[i] = fmaf(z[H], c[i], z[0] * z[2 * H]);
@@ -138,6 +141,7 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
     __shared__ double dice[ROWS][8];
     __shared__ int drawn[ROWS][3], walking;
 
+#pragma unroll 1
     for (int i = threadIdx.x; i < 2 * layers * ROWS * H; i += blockDim.x) h[i] = 0.0f;  // h and c
     if (threadIdx.x < ROWS) {
         Place& place = places[threadIdx.x];
@@ -168,6 +172,7 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
         if (walking == 0) return;
 
         const float *w = stack_t, *below = x;
+#pragma unroll 1
         for (int layer = 0; layer < layers; ++layer) {
             const int inputs = layer ? H : INPUTS;
             float* const out = h + layer * ROWS * H;
@@ -186,6 +191,7 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
         head += H + 1;
         for (int k = 0; k < 3; ++k) {
             const int classes = k < 2 ? step_classes : tick_classes;
+#pragma unroll 1
             for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) active[i] = trunk[i] * tg_sigmoid(trunk[i]);
             __syncthreads();
             linear(logits, active, head, head + (size_t)H * classes, H, classes);
@@ -200,6 +206,7 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
             __syncthreads();
             if (k == 2) break;
             const float* const table = k == 0 ? embed_x : embed_y;
+#pragma unroll 1
             for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) trunk[i] += table[(size_t)drawn[i / H][k] * H + i % H];
             __syncthreads();
         }
