@@ -12,7 +12,7 @@ typedef std::vector<int> Ints;
 namespace check {
 
 inline int passed = 0, failed = 0;
-inline bool brief = false;  // sanitised runs leave out the largest sizes
+inline bool brief = false, until_failure = false;  // see main.cpp
 
 inline void each(size_t n, const std::function<void()>& body) { emu::launch(dim3((n + 255) / 256), dim3(256), 0, body); }
 inline void warps(size_t n, const std::function<void()>& body) { emu::launch(dim3((n + 3) / 4), dim3(128), 0, body); }
@@ -32,7 +32,9 @@ inline Floats unknown(size_t n) { return Floats(n, NAN); }  // what a kernel mus
 
 inline void report(bool good, const std::string& what, const std::string& why) {
     ++(good ? passed : failed);
-    if (!good) printf("FAILED %s: %s\n", what.c_str(), why.c_str());
+    if (good) return;
+    printf("FAILED %s: %s\n", what.c_str(), why.c_str());
+    if (until_failure) exit(1);
 }
 
 // Runs the kernel in three orders of its threads. The results must be the same bits, and within tolerance of what is expected,
