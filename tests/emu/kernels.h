@@ -15,6 +15,9 @@ namespace losses {
 namespace lstm {
 #include "../../kernels/lstm.cu"
 }
+namespace lstm_resident {
+#include "../../kernels/lstm_resident.cu"
+}
 namespace matrix {
 #include "../../kernels/matrix.cu"
 }
@@ -50,6 +53,7 @@ using namespace expander;
 using namespace gan;
 using namespace losses;
 using namespace lstm;
+using namespace lstm_resident;
 using namespace matrix;
 using namespace norm;
 using namespace optim;
