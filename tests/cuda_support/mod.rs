@@ -37,8 +37,13 @@ pub fn load() -> bool {
     })
 }
 
-/// libcuda.so in a folder of its own.
+/// libcuda.so in a folder of its own; None, with a printed reason, where it cannot be built.
 pub fn library() -> Option<PathBuf> {
+    static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    LIBRARY.get_or_init(build).clone()
+}
+
+fn build() -> Option<PathBuf> {
     if Command::new("g++").arg("--version").output().is_err() {
         println!("skipped: g++ is not installed, and the emulated CUDA driver needs it");
         return None;

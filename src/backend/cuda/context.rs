@@ -50,6 +50,12 @@ impl Context {
         &self.name
     }
 
+    /// Bytes of shared memory that a block can have.
+    pub(super) fn shared(&self) -> usize {
+        let most = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        self.cuda.attribute(most).map_or(0, |bytes| bytes.max(0) as usize)
+    }
+
     pub(super) fn kernel(&self, kernel: Kernel) -> Result<&CudaFunction> {
         let place = &self.kernels[kernel as usize];
         if let Some(function) = place.get() {

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use super::context::Context;
-use super::critic::{CriticSpace, norms};
-use super::generator::GeneratorSpace;
-use super::launch::{Adam, Numbers, gradient_room, parts};
+use super::gan_space::{D_FAKE, D_REAL, LOSSES, MATCHING, PENALTY, Report, SCORE, Space};
+use super::launch::gradient_room;
+use super::launch_steps::{Adam, Numbers};
 use super::layers::{Arenas, Pass};
 use super::session::{Graph, Plan, Rows, Session, Span};
 use crate::config::{Config, OptimizerKind};
@@ -22,14 +22,6 @@ use crate::train::stage2::{GanBatch, GeneratorLosses};
 
 /// Numbers of a step that the optimiser's kernel is given.
 const SETTINGS: usize = 12;
-/// Losses that one slot of the ring holds.
-const LOSSES: usize = 8;
-const D_REAL: usize = 0;
-const D_FAKE: usize = 1;
-const PENALTY: usize = 2;
-const SCORE: usize = 3;
-const MATCHING: usize = 4;
-
 /// What the GAN learns from: summaries (n,S) of real movements and their conditions (n,C).
 #[derive(Clone, Copy)]
 pub struct Real<'a> {
@@ -59,6 +51,8 @@ pub struct Gan<'a> {
     /// Moments, with the offsets of the parameters.
     moments: [Span; 2],
     average: Span,
+    /// Spectral norm's u and v after the last step that did not fail.
+    kept: Span,
     /// Steps taken by generator and critic.
     steps: [u64; 2],
     real: [Span; 2],
@@ -69,39 +63,6 @@ pub struct Gan<'a> {
     report: Report,
     iterations: u64,
     graph: Option<Graph>,
-}
-
-/// A batch and all that is made of it.
-struct Space {
-    z_real: Span,
-    condition: Span,
-    noise: Span,
-    alpha: Span,
-    generator: GeneratorSpace,
-    critic: CriticSpace,
-    /// Of the critic's three calls: real, fake, interpolate.
-    norms: [Vec<Span>; 3],
-    penalty: Span,
-    matching: Span,
-    losses: Span,
-    g_squares: Span,
-    w_squares: Span,
-}
-
-/// What the host reads after an iteration, in one piece: a slot of losses, the last gradient's norm, whether a step failed.
-struct Report {
-    whole: Span,
-    ring: Span,
-    norm: Span,
-    failed: Span,
-}
-
-impl Report {
-    fn new(plan: &mut Plan) -> Report {
-        let whole = plan.doubles(LOSSES + 2);
-        let double = |k: usize, n: usize| whole.part(2 * k, 2 * n);
-        Report { whole, ring: double(0, LOSSES), norm: double(LOSSES, 1), failed: double(LOSSES + 1, 1) }
-    }
 }
 
 impl<'a> Gan<'a> {
@@ -139,6 +100,7 @@ impl<'a> Gan<'a> {
             arenas,
             moments: [all[2], all[3]],
             average: plan.floats(learner.average.len()),
+            kept: plan.floats(buffers),
             steps: [learner.generator.steps, learner.critic.steps],
             real: [plan.floats(real.summaries.len()), plan.floats(real.conditions.len())],
             space,
@@ -154,6 +116,7 @@ impl<'a> Gan<'a> {
         s.upload(one, &[1])?;
         s.upload(arenas.params, learner.params)?;
         s.upload(arenas.buffers, learner.buffers)?;
+        s.upload(gan.kept, learner.buffers)?;
         s.upload(gan.average, learner.average)?;
         for (moments, range) in gan.ranges([&*learner.generator, &*learner.critic]) {
             for (arena, host) in gan.moments.into_iter().zip([&moments.m, &moments.v]) {
@@ -210,7 +173,7 @@ impl<'a> Gan<'a> {
     /// Brings what has been learnt back to the host.
     pub fn fetch(&self, learner: &mut Learner) -> Result<()> {
         let (s, params) = (&self.session, self.arenas.params);
-        s.download(self.arenas.buffers, learner.buffers)?;
+        s.download(self.kept, learner.buffers)?;
         s.download(self.average, learner.average)?;
         let steps = self.steps;
         for ((moments, range), steps) in self.ranges([&mut *learner.generator, &mut *learner.critic]).zip(steps) {
@@ -304,7 +267,7 @@ impl<'a> Gan<'a> {
         let numbers =
             |stream: Stream| Numbers { clock: self.clock, stream: stream as u32, shift: 16, add: draw as u64 };
         // One sequence for the whole batch, so one long row.
-        s.normals(space.noise, numbers(stream), f64::INFINITY, self.one, self.batch * c.noise_dim)?;
+        s.normals(space.noise, numbers(stream), (1.0, f64::INFINITY), self.one, self.batch * c.noise_dim, 0)?;
         s.uniforms(space.alpha, numbers(Stream::CriticAlpha), self.one, self.batch)
     }
 
@@ -381,7 +344,11 @@ impl<'a> Gan<'a> {
             norm: report.norm,
             failed: report.failed,
         };
-        s.adam_step(adam, size)
+        s.adam_step(adam, size)?;
+        match self.kept.len() {
+            0 => Ok(()),
+            len => s.move_average(self.kept, self.arenas.buffers, 0.0, report.failed, len),
+        }
     }
 
     /// Waits, and reads what the last steps reported.
@@ -400,30 +367,5 @@ impl<'a> Gan<'a> {
             return Err(Error::Diverged { stage: 2, iteration, what });
         }
         Ok((critic, GeneratorLosses { adversarial, feature_matching, total }))
-    }
-}
-
-impl Space {
-    fn new(plan: &mut Plan, networks: &Networks, c: &Config, rows: usize) -> Space {
-        let noise = plan.floats(rows * c.noise_dim);
-        let largest = networks.generator_range.len().max(networks.critic_range.len());
-        Space {
-            z_real: plan.floats(rows * c.summary_dim),
-            condition: plan.floats(rows * c.condition_inputs()),
-            noise,
-            alpha: plan.floats(rows),
-            generator: GeneratorSpace::new(plan, &networks.generator, noise, rows),
-            critic: CriticSpace::new(plan, &networks.critic, rows),
-            norms: [(); 3].map(|()| norms(plan, &networks.critic)),
-            penalty: plan.doubles(rows),
-            matching: plan.doubles(c.summary_dim),
-            losses: plan.doubles(LOSSES),
-            g_squares: plan.doubles(parts(largest)),
-            w_squares: plan.doubles(parts(largest)),
-        }
-    }
-
-    fn loss(&self, which: usize) -> Span {
-        self.losses.part(2 * which, 2)
     }
 }

@@ -100,4 +100,7 @@ kernels! {
         spectral_normalise: "ppppiiii",
         spectral_finish: "ppppiii",
     }
+    walk {
+        walk: "ppppppppppppddiiiiiii",
+    }
 }

@@ -13,40 +13,9 @@ pub(super) const TANH: usize = 4;
 
 /// Rows of a batch whose share of a gradient is summed apart.
 const CHUNK: usize = 256;
-/// Numbers that one partial sum of squares spans.
-const PART: usize = 4096;
-
-/// Partial sums that so many numbers need.
-pub(super) fn parts(size: usize) -> usize {
-    size.div_ceil(PART)
-}
-
 /// Numbers that [`Session::matrix_gradient`] needs beside the result.
 pub(super) fn gradient_room(matrix: &Matrix, rows: usize) -> usize {
     if rows > CHUNK { rows.div_ceil(CHUNK) * matrix.outputs * matrix.inputs } else { 0 }
-}
-
-/// Where adam_step finds gradients, weights, moments and what sum_squares made of the first two.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Adam {
-    pub w: Span,
-    pub g: Span,
-    pub m: Span,
-    pub v: Span,
-    pub g_squares: Span,
-    pub w_squares: Span,
-    pub settings: Span,
-    pub norm: Span,
-    pub failed: Span,
-}
-
-/// Which numbers of a Philox stream: (seed, stream, step) with step = (the clock's step << shift) + add + row.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Numbers {
-    pub clock: Span,
-    pub stream: u32,
-    pub shift: usize,
-    pub add: u64,
 }
 
 impl Session {
@@ -56,14 +25,14 @@ impl Session {
         &self,
         matrix: &Matrix,
         (y, x, w): (Span, Span, Span),
-        bias: Option<Span>,
+        [bias, bias2]: [Option<Span>; 2],
         alpha: Option<Span>,
         rows: Rows,
         flags: usize,
     ) -> Result<()> {
         let shape = Shape::Grid(rows.most.div_ceil(32), matrix.outputs.div_ceil(32), 1);
         let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
-        let pointers = [y.into(), x.into(), w.into(), bias.into(), Arg::Null, alpha.into(), rows.into()];
+        let pointers = [y.into(), x.into(), w.into(), bias.into(), bias2.into(), alpha.into(), rows.into()];
         self.launch(Kernel::matrix_forward, shape, 0, &[&pointers[..], &sizes].concat())
     }
 
@@ -283,117 +252,5 @@ impl Session {
         let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into()];
         let args = [&[grads.into(), dw.into(), w.into(), normed.into()][..], &sizes].concat();
         self.launch(Kernel::spectral_finish, Shape::Blocks(1), 0, &args)
-    }
-
-    /// float* z_hat (M,S), const float* z_real, const float* z_fake (M,S), const float* alpha (M), const int* rows,
-    /// int width
-    pub(super) fn interpolate(
-        &self,
-        z_hat: Span,
-        (z_real, z_fake): (Span, Span),
-        alpha: Span,
-        rows: Rows,
-        width: usize,
-    ) -> Result<()> {
-        let args = [z_hat.into(), z_real.into(), z_fake.into(), alpha.into(), rows.into(), width.into()];
-        self.launch(Kernel::interpolate, Shape::Each(rows.most * width), 0, &args)
-    }
-
-    /// float* v (M,S), double* penalty (M), const float* g (M,S), double lambda, const int* rows, int width
-    pub(super) fn penalty_direction(
-        &self,
-        v: Span,
-        penalty: Span,
-        g: Span,
-        lambda: f64,
-        rows: Rows,
-        width: usize,
-    ) -> Result<()> {
-        let args = [v.into(), penalty.into(), g.into(), Arg::Double(lambda), rows.into(), width.into()];
-        self.launch(Kernel::penalty_direction, Shape::Warps(rows.most), 0, &args)
-    }
-
-    /// float* dz (M,S), double* loss (S), const float* fake, const float* real (M,S), double weight, const int* rows,
-    /// int width
-    pub(super) fn feature_matching(
-        &self,
-        (dz, loss): (Span, Span),
-        (fake, real): (Span, Span),
-        weight: f64,
-        rows: Rows,
-        width: usize,
-    ) -> Result<()> {
-        let pointers = [dz.into(), loss.into(), fake.into(), real.into()];
-        let args = [&pointers[..], &[Arg::Double(weight), rows.into(), width.into()]].concat();
-        self.launch(Kernel::feature_matching, Shape::Each(width), 0, &args)
-    }
-
-    /// double* out (1), const double* x, double scale, const int* rows, int width, int chunk, int flags
-    pub(super) fn sum_doubles(&self, out: Span, x: Span, scale: f64, rows: Rows, width: usize) -> Result<()> {
-        let sizes = [rows.into(), width.into(), Arg::Int(1), Arg::Int(0)];
-        let args = [&[out.into(), x.into(), Arg::Double(scale)][..], &sizes].concat();
-        self.launch(Kernel::sum_doubles, Shape::Blocks(1), 0, &args)
-    }
-
-    /// double* out (1), const float* x (M), double scale, const int* rows, int flags
-    pub(super) fn mean_floats(&self, out: Span, x: Span, scale: f64, rows: Rows) -> Result<()> {
-        let args = [out.into(), x.into(), Arg::Double(scale), rows.into(), Arg::Int(0)];
-        self.launch(Kernel::mean_floats, Shape::Blocks(1), 0, &args)
-    }
-
-    /// double* ring (length,8), int* failed, const double* losses (8), const unsigned* clock (4), int length
-    pub(super) fn store_losses(
-        &self,
-        ring: Span,
-        length: usize,
-        failed: Span,
-        losses: Span,
-        clock: Span,
-    ) -> Result<()> {
-        let args = [ring.into(), failed.into(), losses.into(), clock.into(), length.into()];
-        self.launch(Kernel::store_losses, Shape::One, 0, &args)
-    }
-
-    /// double* partials (ceil(P/4096)), const float* x (P), int size
-    pub(super) fn sum_squares(&self, partials: Span, x: Span, size: usize) -> Result<()> {
-        let args = [partials.into(), x.into(), size.into()];
-        self.launch(Kernel::sum_squares, Shape::Blocks(parts(size)), 0, &args)
-    }
-
-    /// float* w, float* m, float* v (P), double* norm (1), int* failed (1), const float* g (P),
-    /// const double* g_squares (ceil(P/4096)), const double* w_squares (ceil(P/4096)), const float* settings (12),
-    /// int size
-    pub(super) fn adam_step(&self, adam: Adam, size: usize) -> Result<()> {
-        let Adam { w, g, m, v, g_squares, w_squares, settings, norm, failed } = adam;
-        let pointers = [w, m, v, norm, failed, g, g_squares, w_squares, settings].map(Arg::Span);
-        self.launch(Kernel::adam_step, Shape::Each(size), 0, &[&pointers[..], &[size.into()]].concat())
-    }
-
-    /// float* average, const float* w (P), float keep, const int* failed, int size
-    pub(super) fn move_average(&self, average: Span, w: Span, keep: f32, failed: Span, size: usize) -> Result<()> {
-        let args = [average.into(), w.into(), Arg::Float(keep), failed.into(), size.into()];
-        self.launch(Kernel::move_average, Shape::Each(size), 0, &args)
-    }
-
-    /// float* out (M,W), const unsigned* clock (4), const int* rows, int width, unsigned stream, int shift,
-    /// unsigned long long add, double scale, double bound, int flags
-    pub(super) fn normals(&self, out: Span, from: Numbers, bound: f64, rows: Rows, width: usize) -> Result<()> {
-        let place = [Arg::Int(from.stream as i32), from.shift.into(), Arg::Long(from.add)];
-        let how = [Arg::Double(1.0), Arg::Double(bound), Arg::Int(0)];
-        let args = [&[out.into(), from.clock.into(), rows.into(), width.into()][..], &place, &how].concat();
-        self.launch(Kernel::normals, Shape::Each(rows.most * width.div_ceil(4)), 0, &args)
-    }
-
-    /// float* out (M,W), const unsigned* clock (4), const int* rows, int width, unsigned stream, int shift,
-    /// unsigned long long add
-    pub(super) fn uniforms(&self, out: Span, from: Numbers, rows: Rows, width: usize) -> Result<()> {
-        let place = [Arg::Int(from.stream as i32), from.shift.into(), Arg::Long(from.add)];
-        let args = [&[out.into(), from.clock.into(), rows.into(), width.into()][..], &place].concat();
-        self.launch(Kernel::uniforms, Shape::Each(rows.most * width.div_ceil(4)), 0, &args)
-    }
-
-    /// unsigned* clock (4)
-    pub(super) fn advance_clock(&self, clock: Span) -> Result<()> {
-        self.launch(Kernel::advance_clock, Shape::One, 0, &[clock.into()])
     }
 }

@@ -29,11 +29,11 @@ pub(super) struct Pass<'a> {
     pub one: Rows,
 }
 
-fn tensor(arena: Span, m: &Matrix) -> Span {
+pub(super) fn tensor(arena: Span, m: &Matrix) -> Span {
     arena.part(m.offset, (m.outputs - 1) * m.stride + m.inputs)
 }
 
-fn row(arena: Span, v: &Vector) -> Span {
+pub(super) fn row(arena: Span, v: &Vector) -> Span {
     arena.part(v.offset, v.len)
 }
 
@@ -41,12 +41,12 @@ impl Pass<'_> {
     /// x (M,I) -> y (M,O)
     pub fn linear(&self, linear: &Linear, x: Span, y: Span, flags: usize) -> Result<()> {
         let (w, bias) = (tensor(self.arenas.params, &linear.weight), row(self.arenas.params, &linear.bias));
-        self.session.matrix_forward(&linear.weight, (y, x, w), Some(bias), None, self.rows, flags)
+        self.session.matrix_forward(&linear.weight, (y, x, w), [Some(bias), None], None, self.rows, flags)
     }
 
     /// The same without the bias.
     pub fn forward(&self, m: &Matrix, x: Span, y: Span) -> Result<()> {
-        self.session.matrix_forward(m, (y, x, tensor(self.arenas.params, m)), None, None, self.rows, 0)
+        self.session.matrix_forward(m, (y, x, tensor(self.arenas.params, m)), [None; 2], None, self.rows, 0)
     }
 
     /// dy (M,O) -> dx (M,I)
@@ -122,12 +122,12 @@ impl Pass<'_> {
     pub fn dense(&self, dense: &Dense, normed: &[Span], x: Span, y: Span) -> Result<()> {
         let (m, bias) = (dense.weight(), row(self.arenas.params, dense.bias()));
         let w = tensor(self.arenas.params, m);
-        self.session.matrix_forward(m, (y, x, w), Some(bias), inverse(dense, normed), self.rows, 0)
+        self.session.matrix_forward(m, (y, x, w), [Some(bias), None], inverse(dense, normed), self.rows, 0)
     }
 
     pub fn dense_tangent(&self, dense: &Dense, normed: &[Span], tx: Span, ty: Span) -> Result<()> {
         let (m, w) = (dense.weight(), tensor(self.arenas.params, dense.weight()));
-        self.session.matrix_forward(m, (ty, tx, w), None, inverse(dense, normed), self.rows, 0)
+        self.session.matrix_forward(m, (ty, tx, w), [None; 2], inverse(dense, normed), self.rows, 0)
     }
 
     pub fn dense_backward(&self, dense: &Dense, normed: &[Span], dy: Span, dx: Span) -> Result<()> {
