@@ -4,7 +4,9 @@
 //!
 //! Trains the closed-loop decoder on a session split of the recordings (default: the Balabit movements beside the
 //! project), draws as many movements as the test split has, to the same targets, and judges them with the library's own
-//! evaluation. key=value are settings of `Config`, plus limit=N (training movements), eval=quick|full, out=FILE.
+//! evaluation. key=value are settings of `Config`, plus limit=N (training movements), eval=quick|full, out=FILE,
+//! split=N and seed=N (of the split and of training), threads=N, model=FILE (judges that one), stage1=FILE (trains its
+//! second stage only), step_temperature=T.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -21,8 +23,10 @@ struct Arguments {
     quick: bool,
     out: Option<PathBuf>,
     model: Option<PathBuf>,
+    stage1: Option<PathBuf>,
     seed: u64,
     step_temperature: f64,
+    threads: usize,
 }
 
 fn arguments() -> Arguments {
@@ -34,8 +38,10 @@ fn arguments() -> Arguments {
         quick: true,
         out: None,
         model: None,
+        stage1: None,
         seed: 1,
         step_temperature: 1.0,
+        threads: 0,
     };
     for argument in std::env::args().skip(1).filter(|a| a != "--bench") {
         match argument.split_once('=') {
@@ -43,7 +49,10 @@ fn arguments() -> Arguments {
             Some(("eval", kind)) => a.quick = kind == "quick",
             Some(("out", path)) => a.out = Some(path.into()),
             Some(("model", path)) => a.model = Some(path.into()),
+            Some(("stage1", path)) => a.stage1 = Some(path.into()),
+            Some(("split", n)) => a.config.seed = n.parse().expect("split=N"),
             Some(("seed", n)) => a.seed = n.parse().expect("seed=N"),
+            Some(("threads", n)) => a.threads = n.parse().expect("threads=N"),
             Some(("step_temperature", t)) => a.step_temperature = t.parse().expect("step_temperature=T"),
             Some((key, value)) => {
                 let mut json = serde_json::to_value(&a.config).expect("a config is JSON");
@@ -81,9 +90,14 @@ fn main() {
                 (0..a.limit).for_each(|i| few.push(train[(i as f64 * every) as usize].clone(), None).expect("pushed"));
             }
             let data = if few.is_empty() { &data } else { &few };
-            let mut model = Model::new(a.config.clone(), Device::Cpu).expect("a model");
-            let options = TrainOptions { config: a.config.clone(), threads: 0, seed: a.seed };
-            for stage in [Stage::Autoencoder, Stage::Gan] {
+            let (mut model, stages) = match &a.stage1 {
+                Some(path) => (Model::load(path, Device::Cpu).expect("a model"), &[Stage::Gan][..]),
+                None => {
+                    (Model::new(a.config.clone(), Device::Cpu).expect("a model"), &[Stage::Autoencoder, Stage::Gan][..])
+                }
+            };
+            let options = TrainOptions { config: a.config.clone(), threads: a.threads, seed: a.seed };
+            for &stage in stages {
                 let mut report = |_: &Model, p: &trajgan::Progress| {
                     if p.log {
                         println!("{p}  validation {:?}", p.validation.map(|v| v[3]));
@@ -108,7 +122,18 @@ fn main() {
     let reconstructed = model.walk_summaries(z.view(), &targets, &options).expect("walks");
     let missed = targets.iter().zip(&generated).filter(|(t, m)| m.target().map(|x| x as i32) != **t).count();
     println!("trained {seconds:.0} s; {missed} of {} walks missed their target", targets.len());
-    for (name, walks) in [("generated", &generated), ("from the encoder", &reconstructed)] {
+    // The training sessions themselves, every n-th movement: what a perfect model of them would score.
+    let every = train.len() as f64 / test.len().min(train.len()) as f64;
+    let real: Vec<Movement> =
+        (0..test.len().min(train.len())).map(|i| train[(i as f64 * every) as usize].clone()).collect();
+    let mirrored: Vec<Movement> = real.iter().enumerate().map(|(i, m)| m.mirrored(i & 1 != 0, i & 2 != 0)).collect();
+    let rows = [
+        ("mirrored", &mirrored),
+        ("generated", &generated),
+        ("from the encoder", &reconstructed),
+        ("the training split", &real),
+    ];
+    for (name, walks) in rows {
         let inputs = Inputs { train: &train, held_out: &test, generated: walks, ..Inputs::default() };
         let options = EvalOptions { seed: 1, threads: 0, quick: a.quick };
         let start = Instant::now();

@@ -16,6 +16,7 @@ use trajgan::data::{Dataset, Movement, Point};
 use trajgan::model::Networks;
 use trajgan::nn::Weights;
 use trajgan::nn::optim::Moments;
+use trajgan::nn::params::outer_product;
 use trajgan::rng::{Rng, Stream};
 use trajgan::train::shards::Batch;
 use trajgan::train::stage1::{self, At, Stage1};
@@ -54,6 +55,38 @@ fn fma_peak() -> f64 {
         }
     });
     calls as f64 * 2.0 * (m * k * n) as f64 / seconds / 1e9
+}
+
+/// GFLOP/s of matrix products as training has them: a step of a shard, the input products of a shard's sequence, and
+/// a weight gradient.
+fn products(peak: f64) -> Value {
+    let shapes = [(1, 128, 512), (16, 64, 256), (16, 128, 512), (16, 96, 384), (1600, 64, 256), (1600, 160, 512)];
+    let mut report = json!({});
+    let mut show = |name: String, flop: f64, seconds: f64| {
+        let rate = flop / seconds / 1e9;
+        println!("{name}: {rate:.1} GFLOP/s ({:.0} % of peak)", rate / peak * 100.0);
+        report[name] = rate.into();
+    };
+    for (m, k, n) in shapes {
+        let (a, b, mut c) = (numbers(m * k, 1), numbers(k * n, 2), vec![0.0; m * n]);
+        let mut packed = Packed::default();
+        packed.pack(k, n, &b, n, 1);
+        let calls = 1 + 20_000_000 / (m * k * n);
+        let seconds = median(0.5, || {
+            for _ in 0..calls {
+                gemm(Isa::detect(), Left::rows(&a, m, k), &packed, black_box(&mut c), n, 1.0, false);
+            }
+        });
+        show(format!("product {m} x {k} x {n}"), 2.0 * (m * k * n) as f64, seconds / calls as f64);
+    }
+    for (rows, outputs, inputs) in [(1600, 256, 64), (1600, 512, 128)] {
+        let (dy, x, mut dw) = (numbers(rows * outputs, 1), numbers(rows * inputs, 2), vec![0.0; outputs * inputs]);
+        let seconds = median(0.5, || {
+            outer_product(Isa::detect(), &dy, outputs, x.chunks_exact(inputs), inputs, black_box(&mut dw), inputs)
+        });
+        show(format!("gradient {rows} x {outputs} x {inputs}"), 2.0 * (rows * outputs * inputs) as f64, seconds);
+    }
+    report
 }
 
 fn numbers(n: usize, seed: u64) -> Vec<f32> {
@@ -189,7 +222,7 @@ fn main() {
     let peak = fma_peak();
     println!("FMA peak of one thread: {peak:.1} GFLOP/s ({})", Isa::detect().name());
     let rates = [("stage 1", STAGE1_GFLOP, stage1_rate as fn(usize) -> f64), ("stage 2", STAGE2_GFLOP, stage2_rate)];
-    let mut report = json!({ "fma_peak_gflops": peak });
+    let mut report = json!({ "fma_peak_gflops": peak, "products_gflops": products(peak) });
     for (name, gflop, rate) in rates {
         let (one, two) = (rate(1), rate(2));
         let share = one * gflop / peak * 100.0;

@@ -154,7 +154,7 @@ impl Judge {
         values.middle.iter_mut().for_each(|v| *v = v.max(0.0));
         if let Some(dropout) = dropout {
             values.mask = vec![0.0; values.middle.len()];
-            dropout.apply(HEAD_SITE, DROPOUT, 0, HIDDEN / 2, &mut values.middle, &mut values.mask);
+            dropout.apply(w.isa, HEAD_SITE, DROPOUT, 0, HIDDEN / 2, &mut values.middle, &mut values.mask);
         }
         head[1].forward(w, &values.middle, &mut values.out);
         math::sigmoid(w.isa, &mut values.out);
@@ -178,7 +178,7 @@ impl Judge {
             head[1].gradient(w.isa, &dy, &values.middle, grads);
             let mut dmiddle = vec![0.0; values.middle.len()];
             head[1].backward(w, &dy, &mut dmiddle);
-            dropout_backward(&values.mask, &mut dmiddle);
+            dropout_backward(w.isa, &values.mask, &mut dmiddle);
             // Dropout keeps zeros, so a positive output is one that the rectifier let through.
             dmiddle.iter_mut().zip(&values.middle).for_each(|(d, y)| *d = if *y > 0.0 { *d } else { 0.0 });
             head[0].gradient(w.isa, &dmiddle, &values.last, grads);

@@ -132,7 +132,7 @@ impl Critic {
             let rows = z.len() / self.scales[0].summary;
             let next = fit(&mut below[0].z, rows * down.weight.outputs);
             down.forward(w, &above[i].z, next);
-            leaky_relu(next);
+            leaky_relu(w.isa, next);
         }
         let score = fit(&mut trace.score, z.len() / self.scales[0].summary);
         score.fill(R::ZERO);
@@ -159,7 +159,7 @@ impl Critic {
             let here = &mut here[0];
             self.scales[i].backward(w, norms, condition, &dscore, here, scratch, grads.as_deref_mut());
             if let (Some(down), Some(below)) = (self.downscalers.get(i), below.first_mut()) {
-                leaky_relu_backward(&below.z, &mut below.dz);
+                leaky_relu_backward(w.isa, &below.z, &mut below.dz);
                 if let Some(grads) = grads.as_deref_mut() {
                     down.gradient(w.isa, &below.dz, &here.z, grads);
                 }
@@ -178,7 +178,7 @@ impl Critic {
             let below = &mut below[0];
             let next = fit(&mut below.tz, below.z.len());
             down.weight.forward(w, &above[i].tz, next, R::ONE, To::Write);
-            leaky_relu_backward(&below.z, next);
+            leaky_relu_backward(w.isa, &below.z, next);
         }
         for (scale, memo) in self.scales.iter().zip(&mut trace.scales) {
             scale.tangent(w, norms, memo);
@@ -200,8 +200,8 @@ impl Critic {
             let here = &mut here[0];
             self.scales[i].tangent_backward(w, norms, condition, self.share(), here, scratch, grads);
             if let (Some(down), Some(below)) = (self.downscalers.get(i), below.first_mut()) {
-                leaky_relu_backward(&below.z, &mut below.dz);
-                leaky_relu_backward(&below.z, &mut below.dtz);
+                leaky_relu_backward(w.isa, &below.z, &mut below.dz);
+                leaky_relu_backward(w.isa, &below.z, &mut below.dtz);
                 down.gradient(w.isa, &below.dz, &here.z, grads);
                 down.weight.gradient(w.isa, &below.dtz, &here.tz, grads);
                 down.weight.backward(w, &below.dz, &mut here.dz, R::ONE, To::Add);
@@ -252,7 +252,7 @@ impl Scale {
             let y = fit(&mut next[0], rows * dense.outputs());
             dense.forward(w, norms, &x[i], y);
             norm.forward(w, y, &mut trace.norms[i]);
-            leaky_relu(y);
+            leaky_relu(w.isa, y);
         }
         let x = &trace.x[self.layers.len()];
         self.output.forward(w, norms, x, fit(&mut trace.score, rows));
@@ -287,7 +287,7 @@ impl Scale {
             add_scaled_rows(dscore, last, &mut de);
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate().rev() {
-            leaky_relu_backward(&trace.x[i + 1], &mut dx);
+            leaky_relu_backward(w.isa, &trace.x[i + 1], &mut dx);
             norm.backward(w, &mut dx, &trace.norms[i], grads.as_deref_mut());
             if let Some(grads) = grads.as_deref_mut() {
                 dense.gradient(w, norms, (&dx, &trace.x[i]), None, scratch, grads);
@@ -330,7 +330,7 @@ impl Scale {
             next[0].clear();
             next[0].extend_from_slice(ty);
             norm.tangent(w, &mut next[0], &trace.norms[i], &mut trace.change[i]);
-            leaky_relu_backward(&trace.x[i + 1], &mut next[0]);
+            leaky_relu_backward(w.isa, &trace.x[i + 1], &mut next[0]);
         }
     }
 
@@ -359,8 +359,8 @@ impl Scale {
             add_scaled_rows(&dts, tx, &mut de);
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate().rev() {
-            leaky_relu_backward(&trace.x[i + 1], &mut dx);
-            leaky_relu_backward(&trace.x[i + 1], &mut dtx);
+            leaky_relu_backward(w.isa, &trace.x[i + 1], &mut dx);
+            leaky_relu_backward(w.isa, &trace.x[i + 1], &mut dtx);
             let (memo, change) = (&trace.norms[i], &trace.change[i]);
             norm.tangent_backward(w, &mut dx, &mut dtx, &trace.ty[i], memo, change, grads);
             dense.gradient(w, norms, (&dx, &trace.x[i]), Some((&dtx, &trace.tx[i])), scratch, grads);

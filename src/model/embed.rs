@@ -42,11 +42,11 @@ impl Embed {
         let rows = condition.len() / self.first.weight.inputs;
         let hidden = fit(&mut trace.hidden, rows * self.first.weight.outputs);
         self.first.forward(w, condition, hidden);
-        leaky_relu(hidden);
+        leaky_relu(w.isa, hidden);
         let e = fit(&mut trace.e, rows * self.outputs());
         self.second.forward(w, hidden, e);
         if self.last_activation {
-            leaky_relu(e);
+            leaky_relu(w.isa, e);
         }
     }
 
@@ -60,12 +60,12 @@ impl Embed {
         grads: &mut [R],
     ) {
         if self.last_activation {
-            leaky_relu_backward(&trace.e, de);
+            leaky_relu_backward(w.isa, &trace.e, de);
         }
         self.second.gradient(w.isa, de, &trace.hidden, grads);
         let dhidden = fit(&mut trace.dhidden, trace.hidden.len());
         self.second.backward(w, de, dhidden);
-        leaky_relu_backward(&trace.hidden, dhidden);
+        leaky_relu_backward(w.isa, &trace.hidden, dhidden);
         self.first.gradient(w.isa, dhidden, condition, grads);
         self.first.backward(w, dhidden, fit(&mut trace.dcondition, condition.len()));
     }

@@ -177,7 +177,7 @@ impl Expander {
                 let [h0, c0] = &trace.states[k];
                 here.step(layer, w, steps, t, (h0, c0));
                 if let Some((dropout, site)) = dropout.filter(|_| k + 1 < layers) {
-                    here.drop(steps, t, hidden, lstm.dropout, dropout, site + k as Site);
+                    here.drop(w.isa, steps, t, hidden, lstm.dropout, dropout, site + k as Site);
                 }
             }
             let y = &mut trace.y[steps.step(t, l)];
@@ -216,7 +216,7 @@ impl Expander {
                     let below = &mut below[..n * hidden];
                     layer.input.backward(w, dgates, below, R::ONE, To::Write);
                     if dropped {
-                        dropout_backward(&trace.layers[k - 1].mask[steps.step(t, hidden)], below);
+                        dropout_backward(w.isa, &trace.layers[k - 1].mask[steps.step(t, hidden)], below);
                     }
                     math::axpy(w.isa, R::ONE, below, &mut dh[k - 1][..n * hidden]);
                 } else if t > 0 {
@@ -225,19 +225,15 @@ impl Expander {
             }
         }
         output.gradient(w.isa, dy, &trace.layers[layers - 1].h, grads);
-        let mut before = Vec::new();
+        let zeros = vec![R::ZERO; rows * l];
         for (k, layer) in lstm.layers.iter().enumerate() {
-            steps.shift(&trace.layers[k].h, Some(&trace.states[k][0]), hidden, &mut before);
-            layer.gradient(w, &trace.layers[k].gates, &before, grads);
-            let input = match k {
-                0 => {
-                    steps.shift(&trace.y, None, l, &mut before);
-                    &before
-                }
-                _ if dropped => &trace.layers[k - 1].dropped,
-                _ => &trace.layers[k - 1].h,
-            };
-            layer.input.gradient(w.isa, &trace.layers[k].gates, input, grads);
+            let gates = &trace.layers[k].gates;
+            layer.gradient(w, gates, steps.shifted(&trace.layers[k].h, &trace.states[k][0], hidden), grads);
+            match k {
+                0 => layer.input.gradient_of_rows(w.isa, gates, steps.shifted(&trace.y, &zeros, l), grads),
+                _ if dropped => layer.input.gradient(w.isa, gates, &trace.layers[k - 1].dropped, grads),
+                _ => layer.input.gradient(w.isa, gates, &trace.layers[k - 1].h, grads),
+            }
         }
         dz.fill(R::ZERO);
         if let Some(constant) = lstm.layers[0].constant {
@@ -276,21 +272,21 @@ impl Expander {
             math::axpy(w.isa, R::ONE, &shared[..x.len()], x);
         }
         norms[0].forward(w, x, &mut trace.norms[0]);
-        leaky_relu(x);
+        leaky_relu(w.isa, x);
         let mut seen: &[R] = x;
         if let Some((dropout, site)) = dropout.filter(|_| *p > 0.0) {
             let (dropped, mask) = (fit(&mut trace.dropped, seen.len()), fit(&mut trace.mask, seen.len()));
             dropped.copy_from_slice(seen);
             for t in 0..steps.len() {
                 let here = steps.step(t, hidden);
-                dropout.apply(site, *p, t, hidden, &mut dropped[here.clone()], &mut mask[here]);
+                dropout.apply(w.isa, site, *p, t, hidden, &mut dropped[here.clone()], &mut mask[here]);
             }
             seen = dropped;
         }
         let x = fit(second, steps.total() * hidden);
         middle.forward(w, seen, x);
         norms[1].forward(w, x, &mut trace.norms[1]);
-        leaky_relu(x);
+        leaky_relu(w.isa, x);
         let y = fit(&mut trace.y, steps.total() * self.latent);
         last.forward(w, x, y);
         math::tanh(w.isa, y);
@@ -313,15 +309,15 @@ impl Expander {
         last.gradient(w.isa, dy, &trace.hidden[1], grads);
         let mut dx = vec![R::ZERO; trace.hidden[1].len()];
         last.backward(w, dy, &mut dx);
-        leaky_relu_backward(&trace.hidden[1], &mut dx);
+        leaky_relu_backward(w.isa, &trace.hidden[1], &mut dx);
         norms[1].backward(w, &mut dx, &trace.norms[1], Some(grads));
         middle.gradient(w.isa, &dx, if dropped { &trace.dropped } else { &trace.hidden[0] }, grads);
         let mut dfirst = vec![R::ZERO; dx.len()];
         middle.backward(w, &dx, &mut dfirst);
         if dropped {
-            dropout_backward(&trace.mask, &mut dfirst);
+            dropout_backward(w.isa, &trace.mask, &mut dfirst);
         }
-        leaky_relu_backward(&trace.hidden[0], &mut dfirst);
+        leaky_relu_backward(w.isa, &trace.hidden[0], &mut dfirst);
         norms[0].backward(w, &mut dfirst, &trace.norms[0], Some(grads));
         position.gradient(w.isa, &dfirst, &trace.positions, grads);
         let sums = sum_steps(w, steps, &dfirst, self.hidden);
@@ -336,7 +332,7 @@ impl Expander {
         let x = fit(x, steps.rows() * self.hidden);
         first.forward(w, z, x);
         norm.forward(w, x, &mut trace.norms[0]);
-        leaky_relu(x);
+        leaky_relu(w.isa, x);
         let y = fit(y, steps.rows() * self.latent);
         last.forward(w, x, y);
         math::tanh(w.isa, y);
@@ -362,7 +358,7 @@ impl Expander {
         last.gradient(w.isa, &dy, &trace.hidden[0], grads);
         let mut dx = vec![R::ZERO; trace.hidden[0].len()];
         last.backward(w, &dy, &mut dx);
-        leaky_relu_backward(&trace.hidden[0], &mut dx);
+        leaky_relu_backward(w.isa, &trace.hidden[0], &mut dx);
         norm.backward(w, &mut dx, &trace.norms[0], Some(grads));
         first.gradient(w.isa, &dx, z, grads);
         first.backward(w, &dx, dz);

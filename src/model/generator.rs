@@ -163,7 +163,7 @@ impl Block {
             let modulated = y.iter_mut().zip(&trace.normal).zip(&trace.scale);
             modulated.for_each(|((y, &normal), &scale)| *y += scale * normal);
         }
-        leaky_relu(y);
+        leaky_relu(w.isa, y);
         let next = fit(next, n);
         match &self.skip {
             Skip::None => next.fill(R::ZERO),
@@ -194,7 +194,7 @@ impl Block {
             }
         }
         let mut dy = dnext;
-        leaky_relu_backward(&trace.active, &mut dy);
+        leaky_relu_backward(w.isa, &trace.active, &mut dy);
         if let Some((scale, shift)) = &self.film {
             shift.gradient(w.isa, &dy, e, grads);
             shift.weight.backward(w, &dy, de, R::ONE, To::Add);

@@ -95,7 +95,7 @@ impl Pooler {
                 let hidden = fit(&mut trace.hidden, rows * 2 * self.latent);
                 first.forward(w, &trace.pooled, hidden);
                 norm.forward(w, hidden, &mut trace.norm);
-                leaky_relu(hidden);
+                leaky_relu(w.isa, hidden);
                 last.forward(w, hidden, z);
             }
         }
@@ -126,7 +126,7 @@ impl Pooler {
                 last.gradient(w.isa, dz, &trace.hidden, grads);
                 let mut dhidden = vec![R::ZERO; trace.hidden.len()];
                 last.backward(w, dz, &mut dhidden);
-                leaky_relu_backward(&trace.hidden, &mut dhidden);
+                leaky_relu_backward(w.isa, &trace.hidden, &mut dhidden);
                 norm.backward(w, &mut dhidden, &trace.norm, Some(grads));
                 first.gradient(w.isa, &dhidden, &trace.pooled, grads);
                 first.backward(w, &dhidden, &mut dpooled);
@@ -171,7 +171,7 @@ impl Pooler {
             dropped.copy_from_slice(seen);
             for t in 0..steps.len() {
                 let here = steps.step(t, half);
-                dropout.apply(site, self.dropout, t, half, &mut dropped[here.clone()], &mut mask[here]);
+                dropout.apply(w.isa, site, self.dropout, t, half, &mut dropped[here.clone()], &mut mask[here]);
             }
             seen = dropped;
         }
@@ -224,7 +224,7 @@ impl Pooler {
         let mut dactivation = vec![R::ZERO; seen.len()];
         second.backward(w, &dscore, &mut dactivation);
         if dropped {
-            dropout_backward(&trace.mask, &mut dactivation);
+            dropout_backward(w.isa, &trace.mask, &mut dactivation);
         }
         math::tanh_backward(w.isa, &trace.activation, &mut dactivation);
         first.gradient(w.isa, &dactivation, h, grads);

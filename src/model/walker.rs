@@ -81,6 +81,11 @@ impl Walker {
         Walker { lstm, width: hidden, trunk, stop, heads, embeddings }
     }
 
+    /// Where its tensors begin in the arena.
+    pub fn start(&self) -> usize {
+        self.lstm.layers[0].input.offset
+    }
+
     /// Losses of a shard of walks, divided by `total`, the batch's number of steps; with grads, their gradients are
     /// added to it and dz (B,S) is written. x (N,INPUTS); classes (N), of which those at a walk's last step are not
     /// looked at: there it stops.

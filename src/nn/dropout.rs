@@ -1,8 +1,8 @@
 //! Dropout whose masks are a function of (seed, step, site, row, time, unit), so that they do not depend on
 //! how rows are spread over threads.
 
-use crate::backend::cpu::Real;
-use crate::rng::{Stream, philox};
+use crate::backend::cpu::{Isa, Real, math};
+use crate::rng::Stream;
 
 /// Dropout of one training step, for the rows that begin at `first_row` of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -19,27 +19,21 @@ pub type Site = u64;
 impl Dropout {
     /// Keeps or zeroes each of x (rows,width), the values at time t, and scales what is kept by 1/(1-p).
     /// mask gets 1/(1-p) or 0 for every number.
-    pub fn apply<R: Real>(&self, site: Site, p: f64, t: usize, width: usize, x: &mut [R], mask: &mut [R]) {
+    pub fn apply<R: Real>(&self, isa: Isa, site: Site, p: f64, t: usize, width: usize, x: &mut [R], mask: &mut [R]) {
         let key = [self.seed as u32, (self.seed >> 32) as u32];
         let step = self.step << 12 | site;
         let threshold = (p * 4_294_967_296.0) as u32;
         let keep = R::from_f64(1.0 / (1.0 - p));
         let blocks = width.div_ceil(4) as u32;
+        let rest = [step as u32, (step >> 32) as u32, Stream::Stage1Dropout as u32];
         for (row, (x, mask)) in x.chunks_exact_mut(width).zip(mask.chunks_exact_mut(width)).enumerate() {
             let place = t as u32 * self.batch_rows + self.first_row + row as u32;
-            for (b, (x, mask)) in x.chunks_mut(4).zip(mask.chunks_mut(4)).enumerate() {
-                let index = place.wrapping_mul(blocks).wrapping_add(b as u32);
-                let words = philox(key, [index, step as u32, (step >> 32) as u32, Stream::Stage1Dropout as u32]);
-                for ((x, mask), word) in x.iter_mut().zip(mask).zip(words) {
-                    *mask = if word >= threshold { keep } else { R::ZERO };
-                    *x *= *mask;
-                }
-            }
+            math::dropout(isa, key, place.wrapping_mul(blocks), rest, threshold, keep, x, mask);
         }
     }
 }
 
 /// dx = dy * mask, in place.
-pub fn dropout_backward<R: Real>(mask: &[R], dy: &mut [R]) {
-    dy.iter_mut().zip(mask).for_each(|(dy, &mask)| *dy *= mask);
+pub fn dropout_backward<R: Real>(isa: Isa, mask: &[R], dy: &mut [R]) {
+    math::scale_columns(isa, mask, dy);
 }

@@ -56,17 +56,11 @@ impl Linear {
 }
 
 /// x <- x where positive, else 0.2 x
-pub fn leaky_relu<R: Real>(x: &mut [R]) {
-    let leak = R::from_f64(LEAK);
-    for x in x {
-        *x = if *x > R::ZERO { *x } else { *x * leak };
-    }
+pub fn leaky_relu<R: Real>(isa: Isa, x: &mut [R]) {
+    math::leaky_relu(isa, x, R::from_f64(LEAK));
 }
 
 /// y as [`leaky_relu`] left it; dy becomes dx.
-pub fn leaky_relu_backward<R: Real>(y: &[R], dy: &mut [R]) {
-    let leak = R::from_f64(LEAK);
-    for (y, dy) in y.iter().zip(dy) {
-        *dy = if *y > R::ZERO { *dy } else { *dy * leak };
-    }
+pub fn leaky_relu_backward<R: Real>(isa: Isa, y: &[R], dy: &mut [R]) {
+    math::leaky_relu_backward(isa, y, dy, R::from_f64(LEAK));
 }

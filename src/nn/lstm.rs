@@ -7,7 +7,7 @@
 use super::dropout::{Dropout, Site, dropout_backward};
 use super::params::{Initial, Layout, Matrix, To, Vector, Weights};
 use super::{Steps, fit};
-use crate::backend::cpu::{Real, math};
+use crate::backend::cpu::{Isa, Real, math};
 
 /// One layer. Tensors `name`.weight_ih_lK (4H,I), .weight_hh_lK (4H,H), .bias_ih_lK, .bias_hh_lK (4H).
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +60,15 @@ impl Layer {
         }
     }
 
-    /// dgates (N,4H) -> gradients of the recurrent weight and both biases. before (N,H): h one step earlier.
-    pub fn gradient<R: Real>(&self, w: &Weights<R>, dgates: &[R], before: &[R], grads: &mut [R]) {
-        self.recurrent.gradient(w.isa, dgates, before, grads);
+    /// dgates (N,4H) -> gradients of the recurrent weight and both biases. before: N rows (H), h one step earlier.
+    pub fn gradient<'h, R: Real>(
+        &self,
+        w: &Weights<R>,
+        dgates: &[R],
+        before: impl Iterator<Item = &'h [R]>,
+        grads: &mut [R],
+    ) {
+        self.recurrent.gradient_of_rows(w.isa, dgates, before, grads);
         let mut dbias = vec![R::ZERO; 4 * self.hidden];
         math::add_columns(w.isa, dgates, &mut dbias);
         math::axpy(w.isa, R::ONE, &dbias, self.bias_ih.of_mut(grads));
@@ -109,10 +115,10 @@ impl<R: Real> LayerTrace<R> {
     }
 
     /// Outputs of step t after dropout, if any.
-    pub fn drop(&mut self, steps: &Steps, t: usize, hidden: usize, p: f64, dropout: &Dropout, site: Site) {
+    pub fn drop(&mut self, isa: Isa, steps: &Steps, t: usize, hidden: usize, p: f64, dropout: &Dropout, site: Site) {
         let here = steps.step(t, hidden);
         self.dropped[here.clone()].copy_from_slice(&self.h[here.clone()]);
-        dropout.apply(site, p, t, hidden, &mut self.dropped[here.clone()], &mut self.mask[here]);
+        dropout.apply(isa, site, p, t, hidden, &mut self.dropped[here.clone()], &mut self.mask[here]);
     }
 
     /// The reverse of [`LayerTrace::step`]: dh (B,H) holds the gradient of step t's output, dc (B,H) that of
@@ -150,7 +156,6 @@ pub struct LstmTrace<R> {
     pub layers: Vec<LayerTrace<R>>,
     constant_gates: Vec<R>,
     zeros: Vec<R>,
-    before: Vec<R>,
     dh: Vec<R>,
     dc: Vec<R>,
     dy: Vec<R>,
@@ -207,15 +212,16 @@ impl Lstm {
             let here = &mut here[0];
             here.fit(steps.total(), hidden, drops.is_some());
             let x = below.last().map_or(x, |below| if dropout.is_some() { &below.dropped } else { &below.h });
-            layer.input.forward(w, x, &mut here.gates, R::ONE, To::Write);
             layer.constant_gates(w, constant, steps.rows(), &mut trace.constant_gates);
             for t in 0..steps.len() {
                 let gates = &mut here.gates[steps.step(t, 4 * hidden)];
-                let shared = &trace.constant_gates[..gates.len()];
-                math::axpy(w.isa, R::ONE, shared, gates);
+                gates.copy_from_slice(&trace.constant_gates[..gates.len()]);
+            }
+            layer.input.forward(w, x, &mut here.gates, R::ONE, To::Add);
+            for t in 0..steps.len() {
                 here.step(layer, w, steps, t, (&trace.zeros, &trace.zeros));
                 if let Some((dropout, site)) = drops {
-                    here.drop(steps, t, hidden, self.dropout, dropout, site + k as Site);
+                    here.drop(w.isa, steps, t, hidden, self.dropout, dropout, site + k as Site);
                 }
             }
         }
@@ -239,7 +245,7 @@ impl Lstm {
         let hidden = self.hidden();
         let dropped = dropped && self.dropout > 0.0;
         let state = steps.rows() * hidden;
-        let LstmTrace { layers, zeros, before, dh, dc, dy: dy_below, .. } = trace;
+        let LstmTrace { layers, zeros, dh, dc, dy: dy_below, .. } = trace;
         for (k, layer) in self.layers.iter().enumerate().rev() {
             let (below, here) = layers.split_at_mut(k);
             let here = &mut here[0];
@@ -252,8 +258,7 @@ impl Lstm {
                 math::axpy(w.isa, R::ONE, dy, &mut dh[..dy.len()]);
                 here.step_backward(layer, w, steps, t, zeros, dh, dc);
             }
-            steps.shift(&here.h, None, hidden, before);
-            layer.gradient(w, &here.gates, before, grads);
+            layer.gradient(w, &here.gates, steps.shifted(&here.h, zeros, hidden), grads);
             match below.last() {
                 Some(below) => {
                     let input = if dropped { &below.dropped } else { &below.h };
@@ -261,7 +266,7 @@ impl Lstm {
                     fit(dy_below, steps.total() * hidden);
                     layer.input.backward(w, &here.gates, dy_below, R::ONE, To::Write);
                     if dropped {
-                        dropout_backward(&below.mask, dy_below);
+                        dropout_backward(w.isa, &below.mask, dy_below);
                     }
                 }
                 None => layer.input.gradient(w.isa, &here.gates, x, grads),

@@ -36,17 +36,8 @@ impl LayerNorm {
     pub fn forward<R: Real>(&self, w: &Weights<R>, x: &mut [R], trace: &mut NormTrace<R>) {
         let width = self.gain.len;
         let (gain, bias) = (self.gain.of(&w.params), self.bias.of(&w.params));
-        let normal = fit(&mut trace.normal, x.len());
-        let inverse = fit(&mut trace.inverse, x.len() / width);
-        for ((x, n), inverse) in x.chunks_exact_mut(width).zip(normal.chunks_exact_mut(width)).zip(inverse) {
-            let mean = mean(x.iter().copied());
-            let variance = self::mean(x.iter().map(|&x| (x - mean) * (x - mean)));
-            *inverse = R::ONE / (variance + R::from_f64(EPSILON)).sqrt();
-            for (((x, n), &gain), &bias) in x.iter_mut().zip(n).zip(gain).zip(bias) {
-                *n = (*x - mean) * *inverse;
-                *x = gain * *n + bias;
-            }
-        }
+        let (normal, inverse) = (fit(&mut trace.normal, x.len()), fit(&mut trace.inverse, x.len() / width));
+        math::layer_norm(w.isa, x, normal, inverse, gain, bias, R::from_f64(EPSILON));
     }
 
     /// dy (M,D) becomes dx.
@@ -55,28 +46,15 @@ impl LayerNorm {
             math::add_product_columns(w.isa, dy, &trace.normal, self.gain.of_mut(grads));
             math::add_columns(w.isa, dy, self.bias.of_mut(grads));
         }
-        let width = self.gain.len;
-        let gain = self.gain.of(&w.params);
-        let rows = dy.chunks_exact_mut(width).zip(trace.normal.chunks_exact(width)).zip(&trace.inverse);
-        for ((dy, n), &inverse) in rows {
-            dy.iter_mut().zip(gain).for_each(|(dy, &gain)| *dy *= gain);
-            centre(dy, n, inverse);
-        }
+        math::scale_columns(w.isa, self.gain.of(&w.params), dy);
+        math::centre(w.isa, dy, &trace.normal, &trace.inverse);
     }
 
     /// The tangent of [`LayerNorm::forward`]: dx (M,D) becomes the change of y; `change` (M,D) that of n.
     pub fn tangent<R: Real>(&self, w: &Weights<R>, dx: &mut [R], trace: &NormTrace<R>, change: &mut Vec<R>) {
-        let width = self.gain.len;
-        let gain = self.gain.of(&w.params);
-        let change = fit(change, dx.len());
-        let rows = dx.chunks_exact_mut(width).zip(change.chunks_exact_mut(width));
-        for (((dx, change), n), &inverse) in rows.zip(trace.normal.chunks_exact(width)).zip(&trace.inverse) {
-            centre(dx, n, inverse);
-            for ((dx, change), &gain) in dx.iter_mut().zip(change).zip(gain) {
-                *change = *dx;
-                *dx *= gain;
-            }
-        }
+        math::centre(w.isa, dx, &trace.normal, &trace.inverse);
+        fit(change, dx.len()).copy_from_slice(dx);
+        math::scale_columns(w.isa, self.gain.of(&w.params), dx);
     }
 
     /// The reverse of forward and [`LayerNorm::tangent`] together. dy (M,D): gradient of y, becomes that of
@@ -97,38 +75,27 @@ impl LayerNorm {
         math::add_product_columns(w.isa, dy, &trace.normal, self.gain.of_mut(grads));
         math::add_product_columns(w.isa, dty, change, self.gain.of_mut(grads));
         math::add_columns(w.isa, dy, self.bias.of_mut(grads));
+        let (gain, n, rows) = (self.gain.of(&w.params), &trace.normal, trace.inverse.len());
+        let share = R::ONE / R::from_f64(self.gain.len as f64);
+        let mut sums = [(); 3].map(|()| vec![R::ZERO; rows]);
+        let [m2, k, d_deviation] = &mut sums;
+        math::scale_columns(w.isa, gain, dty);
+        math::scale_columns(w.isa, gain, dy);
+        math::row_products(w.isa, n, tx, m2);
+        math::row_products(w.isa, n, dty, k);
+        math::row_products(w.isa, dty, change, d_deviation);
         let width = self.gain.len;
-        let gain = self.gain.of(&w.params);
         for (row, &inverse) in trace.inverse.iter().enumerate() {
             let range = row * width..(row + 1) * width;
-            let (dy, dty) = (&mut dy[range.clone()], &mut dty[range.clone()]);
-            let (n, tx, change) = (&trace.normal[range.clone()], &tx[range.clone()], &change[range]);
-            let mut d_deviation = R::ZERO;
-            for ((dty, &gain), &change) in dty.iter_mut().zip(gain).zip(change) {
-                *dty *= gain;
-                d_deviation -= *dty * change * inverse;
-            }
-            let m2 = mean(n.iter().zip(tx).map(|(&n, &tx)| n * tx));
-            let k = mean(n.iter().zip(&*dty).map(|(&n, &q)| n * q * inverse));
-            for (((dy, &gain), &q), &tx) in dy.iter_mut().zip(gain).zip(&*dty).zip(tx) {
-                *dy = *dy * gain - q * inverse * m2 - tx * k;
-            }
-            centre(dty, n, inverse);
-            centre(dy, n, inverse);
-            let share = d_deviation / R::from_f64(width as f64); // ds/dx = n / D
-            dy.iter_mut().zip(n).for_each(|(dy, &n)| *dy += share * n);
+            math::axpy(w.isa, -(inverse * m2[row] * share), &dty[range.clone()], &mut dy[range.clone()]);
+            math::axpy(w.isa, -(inverse * k[row] * share), &tx[range.clone()], &mut dy[range]);
+        }
+        math::centre(w.isa, dty, n, &trace.inverse);
+        math::centre(w.isa, dy, n, &trace.inverse);
+        for (row, &inverse) in trace.inverse.iter().enumerate() {
+            let range = row * width..(row + 1) * width;
+            // ds/dx = n / D
+            math::axpy(w.isa, -(d_deviation[row] * inverse * share), &n[range.clone()], &mut dy[range]);
         }
     }
-}
-
-fn mean<R: Real>(values: impl ExactSizeIterator<Item = R>) -> R {
-    let n = R::from_f64(values.len() as f64);
-    values.sum::<R>() / n
-}
-
-/// v <- (v - mean(v) - n mean(n v)) * inverse: the Jacobian of n, which is symmetric.
-fn centre<R: Real>(v: &mut [R], n: &[R], inverse: R) {
-    let along = mean(v.iter().zip(n).map(|(&v, &n)| v * n));
-    let mean = mean(v.iter().copied());
-    v.iter_mut().zip(n).for_each(|(v, &n)| *v = (*v - mean - n * along) * inverse);
 }

@@ -206,6 +206,12 @@ impl<R: Real> Weights<R> {
             pack.backward.pack(m.outputs, m.inputs, w, m.stride, 1);
         }
     }
+
+    /// Rounds the matrices in a range of the arena to 16-bit floats, in the products y = x w^T alone: `params` stay. For
+    /// sampling, where one row at a time waits for its weights; see [`Packed::halve`].
+    pub fn halve(&mut self, range: std::ops::Range<usize>) {
+        self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).for_each(|p| p.forward.halve());
+    }
 }
 
 /// What happens to what a result buffer held.
@@ -230,17 +236,30 @@ impl Matrix {
 
     /// dy (M,O), x (M,I) -> dw (O,I) += dy^T x, in an arena of gradients.
     pub fn gradient<R: Real>(&self, isa: Isa, dy: &[R], x: &[R], grads: &mut [R]) {
+        self.gradient_of_rows(isa, dy, x.chunks_exact(self.inputs), grads);
+    }
+
+    /// The same with the rows of x one by one.
+    pub fn gradient_of_rows<'x, R: Real>(&self, isa: Isa, dy: &[R], x: impl Iterator<Item = &'x [R]>, grads: &mut [R]) {
         outer_product(isa, dy, self.outputs, x, self.inputs, &mut grads[self.offset..], self.stride);
     }
 }
 
-/// dy (M,O), x (M,I) -> dw (O,I) += dy^T x, with so many numbers between the rows of dw.
-pub fn outer_product<R: Real>(isa: Isa, dy: &[R], outputs: usize, x: &[R], inputs: usize, dw: &mut [R], stride: usize) {
+/// dy (M,O), M rows x (I) -> dw (O,I) += dy^T x, with so many numbers between the rows of dw.
+pub fn outer_product<'x, R: Real>(
+    isa: Isa,
+    dy: &[R],
+    outputs: usize,
+    x: impl Iterator<Item = &'x [R]>,
+    inputs: usize,
+    dw: &mut [R],
+    stride: usize,
+) {
     /// Rows whose product is summed in registers before it is added to dw.
     const BLOCK: usize = 256;
-    let mut packed = Packed::default();
-    for (dy, x) in dy.chunks(BLOCK * outputs).zip(x.chunks(BLOCK * inputs)) {
-        packed.pack(x.len() / inputs, inputs, x, inputs, 1);
+    let (mut x, mut packed) = (x, Packed::default());
+    for dy in dy.chunks(BLOCK * outputs) {
+        packed.pack_rows(dy.len() / outputs, inputs, &mut x);
         gemm(isa, Left::transposed(dy, outputs), &packed, dw, stride, R::ONE, true);
     }
 }

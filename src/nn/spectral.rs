@@ -96,7 +96,7 @@ impl SpectralLinear {
         if to == To::Write {
             dw.fill(R::ZERO);
         }
-        outer_product(isa, dy, outputs, x, inputs, dw, inputs);
+        outer_product(isa, dy, outputs, x.chunks_exact(inputs), inputs, dw, inputs);
     }
 
     /// Gradient of the divided weight, dw (O,I) -> of the weight itself: dw / sigma - <dw, w> / sigma^2 u v^T

@@ -92,16 +92,10 @@ impl Steps {
         }
     }
 
-    /// h (N,width) and initial (B,width) or nothing for zeros -> (N,width): what each step saw as the one before.
-    pub fn shift<R: Copy + Default>(&self, h: &[R], initial: Option<&[R]>, width: usize, into: &mut Vec<R>) {
-        into.clear();
-        match initial {
-            Some(h0) => into.extend_from_slice(h0),
-            None => into.resize(self.rows() * width, R::default()),
-        }
-        for t in 1..self.len() {
-            into.extend_from_slice(&h[self.before(t, width)]);
-        }
+    /// h (N,width) and initial (B,width) -> the N rows that each step saw as the one before.
+    pub fn shifted<'a, R>(&'a self, h: &'a [R], initial: &'a [R], width: usize) -> impl Iterator<Item = &'a [R]> {
+        let later = (1..self.len()).flat_map(move |t| h[self.before(t, width)].chunks_exact(width));
+        initial[..self.rows() * width].chunks_exact(width).chain(later)
     }
 }
 
@@ -122,8 +116,7 @@ mod tests {
         let mut back = vec![-1; 12];
         steps.unpack(&packed, 1, &mut back);
         assert_eq!(back, [0, 1, 2, 10, 11, -1, 20, 21, -1, 30, -1, -1]);
-        let mut shifted = Vec::new();
-        steps.shift(&packed, Some(&[7, 8, 9, 6]), 1, &mut shifted);
+        let shifted: Vec<i32> = steps.shifted(&packed, &[7, 8, 9, 6], 1).flatten().copied().collect();
         assert_eq!(shifted, [7, 8, 9, 6, 0, 10, 20, 1]);
     }
 

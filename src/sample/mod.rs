@@ -72,8 +72,9 @@ impl SampleOptions {
 /// What all samples share.
 #[derive(Clone, Debug)]
 pub struct Sampler {
-    /// With the generator's average in place of its weights, if the model keeps one.
-    averaged: Option<Weights<f32>>,
+    /// The model's, where they are not just those that it trains: with the generator's average in place of its
+    /// weights, and a walker's matrices as 16-bit floats.
+    weights: Option<Weights<f32>>,
     /// Evaluation-mode norms.
     encoder: Normed<f32>,
     decoder: Normed<f32>,
@@ -282,7 +283,7 @@ impl Model {
             time_temperature: options.time_temperature,
             most_points: self.config.max_seq_len,
         };
-        let s = self.config.summary_dim;
+        let (s, weights) = (self.config.summary_dim, self.sampling_weights());
         let mut parts: Vec<_> = row_ranges(targets.len()).into_iter().map(|rows| (rows, Vec::new())).collect();
         Pool::new(options.threads).for_each(&mut parts, |_, _, (rows, out)| {
             let mut z = summaries[rows.start * s..rows.end * s].to_vec();
@@ -294,10 +295,10 @@ impl Model {
             }
             let mut places: Vec<usize> = (0..walks.len()).collect();
             let mut walkers = Walkers::default();
-            walkers.start(&net.walker, &self.weights, &z, walks.len());
+            walkers.start(&net.walker, weights, &z, walks.len());
             out.resize(walks.len(), Movement::default());
             while !walks.is_empty() {
-                walkers.step(&net.walker, &self.weights, codec, &settings, &mut walks);
+                walkers.step(&net.walker, weights, codec, &settings, &mut walks);
                 for row in (0..walks.len()).rev() {
                     if walkers.done[row] {
                         walkers.swap_remove(row, walks.len());
@@ -317,11 +318,17 @@ impl Model {
 
     fn sampler(&self) -> &Sampler {
         self.sampler.get_or_init(|| {
-            let averaged = (!self.average.is_empty()).then(|| {
+            let walker = self.networks.closed_loop().map(|net| net.walker.start()..self.networks.autoencoder_range.end);
+            let weights = (walker.is_some() || !self.average.is_empty()).then(|| {
                 let mut weights = self.weights.clone();
-                let range = self.networks.generator_range.clone();
-                weights.params[range.clone()].copy_from_slice(&self.average);
-                weights.pack(range);
+                if !self.average.is_empty() {
+                    let range = self.networks.generator_range.clone();
+                    weights.params[range.clone()].copy_from_slice(&self.average);
+                    weights.pack(range);
+                }
+                if let Some(walker) = walker {
+                    weights.halve(walker);
+                }
                 weights
             });
             let (params, mut buffers) = (&self.weights.params, self.buffers.clone());
@@ -334,8 +341,13 @@ impl Model {
                     (net.encoder.head.normalise(params, &mut buffers, false), Normed::default())
                 }
             };
-            Sampler { averaged, encoder, decoder }
+            Sampler { weights, encoder, decoder }
         })
+    }
+
+    /// What samples come from.
+    fn sampling_weights(&self) -> &Weights<f32> {
+        self.sampler().weights.as_ref().unwrap_or(&self.weights)
     }
 
     fn only_v6(&self, call: &'static str) -> Result<()> {
@@ -387,7 +399,7 @@ impl Model {
         let count = conditions.len() / columns;
         let mut summaries = try_zeroed(count.saturating_mul(c.summary_dim), "summaries")?;
         let bound = if options.truncation_psi < 1.0 { 2.0 * options.truncation_psi } else { f64::INFINITY };
-        let weights = self.sampler().averaged.as_ref().unwrap_or(&self.weights);
+        let weights = self.sampling_weights();
         let mut parts: Vec<_> = summaries.chunks_mut(ROWS * c.summary_dim).collect();
         let ranges = row_ranges(count);
         Pool::new(options.threads).for_each(&mut parts, |_, shard, summaries| {

@@ -113,9 +113,9 @@ impl Model {
         let mut z = self.target_summaries(&[target], &sampling)?;
         self.add_summary_noise(options.seed, sample, &mut z);
         let mut walkers = Walkers::default();
-        walkers.start(&net.walker, &self.weights, &z, 1);
+        walkers.start(&net.walker, self.sampling_weights(), &z, 1);
         let walks = vec![Walking::new(target, options.seed, sample, settings.most_points)];
-        let shared = Arc::new(Shared { walker: net.walker.clone(), weights: self.weights.clone(), codec });
+        let shared = Arc::new(Shared { walker: net.walker.clone(), weights: self.sampling_weights().clone(), codec });
         Ok(WalkSource { shared, walkers, walks, room: settings.most_points, settings, similarity })
     }
 }

@@ -178,14 +178,14 @@ impl Walkers {
         walks.iter().for_each(|walk| self.x.extend(walk.place.inputs(codec)));
         for (k, layer) in walker.lstm.layers.iter().enumerate() {
             self.gates.resize(rows * 4 * hidden, 0.0);
+            // The order of the sums is that of Lstm::forward.
             if k == 0 {
-                // The order of the sums is that of Lstm::forward.
-                layer.input.forward(w, &self.x, &mut self.gates, f32::ONE, To::Write);
-                math::axpy(w.isa, f32::ONE, &self.constant[..self.gates.len()], &mut self.gates);
+                self.gates.copy_from_slice(&self.constant[..rows * 4 * hidden]);
+                layer.input.forward(w, &self.x, &mut self.gates, f32::ONE, To::Add);
             } else {
+                self.gates.chunks_exact_mut(4 * hidden).for_each(|gates| gates.copy_from_slice(&self.bias[k]));
                 let (below, _) = self.h.split_at(k);
-                layer.input.forward(w, &below[k - 1], &mut self.gates, f32::ONE, To::Write);
-                math::add_row(w.isa, &self.bias[k], &mut self.gates);
+                layer.input.forward(w, &below[k - 1], &mut self.gates, f32::ONE, To::Add);
             }
             layer.recurrent.forward(w, &self.h[k], &mut self.gates, f32::ONE, To::Add);
             self.next.resize(rows * hidden, 0.0);
@@ -209,20 +209,24 @@ impl Walkers {
     }
 }
 
-/// Draws a class with probability softmax(logits / temperature), for a number in [0,1).
-fn choose(logits: &[f32], temperature: f64, unit: f64) -> usize {
+/// Draws a class with probability softmax(logits / temperature), for a number in [0,1). The logits are used up.
+fn choose(logits: &mut [f32], temperature: f64, unit: f64) -> usize {
     let most = logits.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
-    let weight = |&x: &f32| (f64::from(x - most) / temperature).exp();
-    let total: f64 = logits.iter().map(weight).sum();
+    let likeliest = logits.iter().position(|&x| x == most).unwrap_or(0);
+    let mut total = 0.0;
+    for x in logits.iter_mut() {
+        *x = ((f64::from(*x - most) / temperature) as f32).exp();
+        total += f64::from(*x);
+    }
     let mut left = unit * total;
-    for (class, logit) in logits.iter().enumerate() {
-        left -= weight(logit);
+    for (class, &weight) in logits.iter().enumerate() {
+        left -= f64::from(weight);
         if left < 0.0 {
             return class;
         }
     }
     // Rounding left a little over: the likeliest class, which no mask forbids.
-    logits.iter().position(|&x| x == most).unwrap_or(0)
+    likeliest
 }
 
 #[cfg(test)]
@@ -233,9 +237,9 @@ mod tests {
     fn classes_are_drawn_in_proportion() {
         let logits = [0.0, 2f32.ln(), f32::NEG_INFINITY, 5f32.ln()];
         let mut counts = [0; 4];
-        (0..8000).for_each(|i| counts[choose(&logits, 1.0, f64::from(i) / 8000.0)] += 1);
+        (0..8000).for_each(|i| counts[choose(&mut logits.clone(), 1.0, (f64::from(i) + 0.5) / 8000.0)] += 1);
         assert_eq!(counts, [1000, 2000, 0, 5000]);
-        assert_eq!(choose(&logits, 0.01, 0.5), 3);
-        assert_eq!(choose(&[f32::NEG_INFINITY, 0.0], 1.0, 1.0 - 1e-17), 1);
+        assert_eq!(choose(&mut logits.clone(), 0.01, 0.5), 3);
+        assert_eq!(choose(&mut [f32::NEG_INFINITY, 0.0], 1.0, 1.0 - 1e-17), 1);
     }
 }

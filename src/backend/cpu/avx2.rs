@@ -1,7 +1,7 @@
 //! Sixteen floats in two AVX2 registers.
 //!
-//! SAFETY of every intrinsic here: `Lanes` methods of `Pair` run only inside functions compiled for avx2
-//! and fma, which `vectorised!` enters only where `Isa` has found both. Loads and stores check their bounds.
+//! SAFETY of every intrinsic here: `Lanes` methods of `Pair` run only inside functions compiled for avx2,
+//! fma and f16c, which `vectorised!` enters only where `Isa` has found them all. Loads and stores check their bounds.
 
 use std::arch::x86_64::*;
 
@@ -29,6 +29,15 @@ impl Lanes<f32> for Pair {
         let from = &from[..LANES];
         // SAFETY: 16 floats are there.
         unsafe { Pair(_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
+    }
+    #[inline(always)]
+    fn load_half(from: &[u16]) -> Self {
+        let from = &from[..LANES];
+        // SAFETY: 16 halves are there, and f16c was found beside avx2.
+        unsafe {
+            let at = from.as_ptr().cast::<__m128i>();
+            Pair(_mm256_cvtph_ps(_mm_loadu_si128(at)), _mm256_cvtph_ps(_mm_loadu_si128(at.add(1))))
+        }
     }
     #[inline(always)]
     fn store(self, to: &mut [f32]) {
@@ -70,6 +79,16 @@ impl Lanes<f32> for Pair {
     #[inline(always)]
     fn tanh(self) -> Self {
         tanh(self)
+    }
+    #[inline(always)]
+    fn where_positive(test: Self, x: Self, y: Self) -> Self {
+        Pair::select_less(Pair::splat(0.0), test, x, y)
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(&mut lanes);
+        Lanes::sum(lanes)
     }
 }
 

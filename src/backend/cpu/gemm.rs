@@ -12,14 +12,14 @@ pub struct Packed<R> {
     pub k: usize,
     pub n: usize,
     data: Vec<R>,
+    /// The same numbers as 16-bit floats, where they are such: see [`Packed::halve`].
+    half: Vec<u16>,
 }
 
 impl<R: Real> Packed<R> {
     /// Packs b(i, j) = from[i * row_stride + j * column_stride], i < k, j < n. Keeps its memory.
     pub fn pack(&mut self, k: usize, n: usize, from: &[R], row_stride: usize, column_stride: usize) {
-        (self.k, self.n) = (k, n);
-        self.data.clear();
-        self.data.resize(n.div_ceil(LANES) * LANES * k, R::ZERO);
+        self.fit(k, n);
         for (p, panel) in self.data.chunks_exact_mut(k * LANES).enumerate() {
             let width = LANES.min(n - p * LANES);
             for (i, row) in panel.chunks_exact_mut(LANES).enumerate() {
@@ -31,8 +31,41 @@ impl<R: Real> Packed<R> {
                         *value = from[start + j * column_stride];
                     }
                 }
+                row[width..].fill(R::ZERO);
             }
         }
+    }
+
+    /// Packs k rows of n numbers.
+    pub fn pack_rows<'a>(&mut self, k: usize, n: usize, rows: &mut impl Iterator<Item = &'a [R]>) {
+        self.fit(k, n);
+        for (i, from) in rows.take(k).enumerate() {
+            for (p, from) in from.chunks(LANES).enumerate() {
+                let to = &mut self.data[(p * k + i) * LANES..][..LANES];
+                match <[R; LANES]>::try_from(from) {
+                    Ok(whole) => to.copy_from_slice(&whole),
+                    Err(_) => {
+                        to[..from.len()].copy_from_slice(from);
+                        to[from.len()..].fill(R::ZERO);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Rounds what is packed to 16-bit floats and keeps it in that form too. Products with one row, which wait for
+    /// memory, then read half as much; their results are those of the rounded numbers, as with more rows.
+    pub fn halve(&mut self) {
+        self.half = self.data.iter().map(|x| half::f16::from_f64(x.to_f64()).to_bits()).collect();
+        for (x, &bits) in self.data.iter_mut().zip(&self.half) {
+            *x = R::from_f64(half::f16::from_bits(bits).to_f64());
+        }
+    }
+
+    fn fit(&mut self, k: usize, n: usize) {
+        (self.k, self.n) = (k, n);
+        self.half.clear();
+        self.data.resize(n.div_ceil(LANES) * LANES * k, R::ZERO);
     }
 }
 
@@ -70,6 +103,9 @@ vectorised! {
         assert!(k > 0 && n > 0, "nothing packed");
         assert!(a.data.len() > (m - 1) * a.row_stride + (k - 1) * a.column_stride, "left side too short");
         assert!(n <= c_stride && c.len() >= (m - 1) * c_stride + n, "result too short");
+        if m == 1 {
+            return one_row::<R, L>(a, b, &mut c[..n], alpha, add);
+        }
         let tiles = m.div_ceil(TILE);
         for tile in 0..tiles {
             // Balanced tiles: 16 rows are 6 + 5 + 5, not 6 + 6 + 4.
@@ -90,6 +126,72 @@ vectorised! {
                 }
             }
         }
+    }
+}
+
+/// Panels that one row goes over at a time: enough sums to hide the latency of the additions.
+const PANELS: usize = 4;
+
+/// One row of a times all panels.
+#[inline(always)]
+fn one_row<R: Real, L: Lanes<R>>(a: Left<R>, b: &Packed<R>, c: &mut [R], alpha: R, add: bool) {
+    let panel = b.k * LANES;
+    for (p, c) in c.chunks_mut(PANELS * LANES).enumerate() {
+        let first = p * PANELS * panel;
+        let count = c.len().div_ceil(LANES);
+        if b.half.is_empty() {
+            let data = &b.data[first..first + count * panel];
+            row_panels::<R, L>(a, count, |p, i| L::load(&data[p * panel + i * LANES..][..LANES]), b.k, c, alpha, add);
+        } else {
+            let data = &b.half[first..first + count * panel];
+            let load = |p, i| L::load_half(&data[p * panel + i * LANES..][..LANES]);
+            row_panels::<R, L>(a, count, load, b.k, c, alpha, add);
+        }
+    }
+}
+
+/// load(p, i): row i of panel p, of at most PANELS panels.
+#[inline(always)]
+fn row_panels<R: Real, L: Lanes<R>>(
+    a: Left<R>,
+    count: usize,
+    load: impl Fn(usize, usize) -> L,
+    k: usize,
+    c: &mut [R],
+    alpha: R,
+    add: bool,
+) {
+    let mut sums = [L::splat(R::ZERO); PANELS];
+    let left = |i: usize| L::splat(a.data[i * a.column_stride]);
+    if count == PANELS {
+        for i in 0..k {
+            let x = left(i);
+            for (p, sum) in sums.iter_mut().enumerate() {
+                *sum = x.fma(load(p, i), *sum);
+            }
+        }
+    } else {
+        for (p, sum) in sums[..count].iter_mut().enumerate() {
+            for i in 0..k {
+                *sum = left(i).fma(load(p, i), *sum);
+            }
+        }
+    }
+    for (sum, c) in sums.into_iter().zip(c.chunks_mut(LANES)) {
+        finish::<R, L>(sum, c, alpha, add);
+    }
+}
+
+/// c = alpha sum, or c += alpha sum
+#[inline(always)]
+fn finish<R: Real, L: Lanes<R>>(sum: L, c: &mut [R], alpha: R, add: bool) {
+    let alpha = L::splat(alpha);
+    if c.len() == LANES {
+        let old = if add { L::load(c) } else { L::splat(R::ZERO) };
+        sum.fma(alpha, old).store(c);
+    } else {
+        let old = if add { L::load_part(c) } else { L::splat(R::ZERO) };
+        sum.fma(alpha, old).store_part(c);
     }
 }
 
@@ -116,16 +218,8 @@ fn tile_rows<R: Real, L: Lanes<R>, const M: usize>(
             *sum = L::splat(x).fma(b, *sum);
         }
     }
-    let alpha = L::splat(alpha);
     for (r, sum) in sums.into_iter().enumerate() {
-        let c = &mut c[r * c_stride..r * c_stride + width];
-        if width == LANES {
-            let old = if add { L::load(c) } else { L::splat(R::ZERO) };
-            sum.fma(alpha, old).store(c);
-        } else {
-            let old = if add { L::load_part(c) } else { L::splat(R::ZERO) };
-            sum.fma(alpha, old).store_part(c);
-        }
+        finish::<R, L>(sum, &mut c[r * c_stride..r * c_stride + width], alpha, add);
     }
 }
 
@@ -175,19 +269,22 @@ mod tests {
         }
     }
 
-    /// A sample must not depend on the batch that it is drawn in.
+    /// A sample must not depend on the batch that it is drawn in. 90 columns: a group of panels, and a part of one.
     #[test]
     fn a_row_does_not_depend_on_its_neighbours() {
-        let (k, n) = (70, 50);
+        let (k, n) = (70, 90);
         let (a, b): (Vec<f32>, Vec<f32>) = (numbers(16 * k, 4), numbers(k * n, 5));
-        let mut packed = Packed::default();
-        packed.pack(k, n, &b, n, 1);
-        for isa in Isa::available() {
+        let mut whole = Packed::default();
+        whole.pack(k, n, &b, n, 1);
+        let mut halved = whole.clone();
+        halved.halve();
+        assert!(halved.data.iter().zip(&whole.data).all(|(h, w)| (h - w).abs() <= w.abs() / 2048.0 + 1e-7));
+        for (isa, packed) in Isa::available().into_iter().flat_map(|isa| [(isa, &whole), (isa, &halved)]) {
             let mut whole = vec![0.0; 16 * n];
-            gemm(isa, Left::rows(&a, 16, k), &packed, &mut whole, n, 1.0, false);
+            gemm(isa, Left::rows(&a, 16, k), packed, &mut whole, n, 1.0, false);
             for i in 0..16 {
                 let mut one = vec![0.0; n];
-                gemm(isa, Left::rows(&a[i * k..(i + 1) * k], 1, k), &packed, &mut one, n, 1.0, false);
+                gemm(isa, Left::rows(&a[i * k..(i + 1) * k], 1, k), packed, &mut one, n, 1.0, false);
                 assert_eq!(one, whole[i * n..(i + 1) * n]);
             }
         }

@@ -32,7 +32,7 @@ impl Isa {
     pub fn available() -> Vec<Isa> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
             all.push(Isa(Kind::Avx2));
         }
         all.push(Isa(Kind::Plain));
@@ -131,6 +131,8 @@ pub trait Lanes<R: Real>: Copy {
     fn splat(x: R) -> Self;
     /// The first LANES numbers of a slice that has as many.
     fn load(from: &[R]) -> Self;
+    /// The same of 16-bit floats.
+    fn load_half(from: &[u16]) -> Self;
     fn store(self, to: &mut [R]);
     fn add(self, b: Self) -> Self;
     fn sub(self, b: Self) -> Self;
@@ -141,6 +143,10 @@ pub trait Lanes<R: Real>: Copy {
     fn sqrt(self) -> Self;
     fn sigmoid(self) -> Self;
     fn tanh(self) -> Self;
+    /// where test > 0: x, else y
+    fn where_positive(test: Self, x: Self, y: Self) -> Self;
+    /// Of all lanes, in a fixed order.
+    fn sum(self) -> R;
 
     /// A slice shorter than LANES; the other lanes are 0.
     #[inline(always)]
@@ -231,6 +237,10 @@ macro_rules! plain_lanes {
                 std::array::from_fn(|i| from[i])
             }
             #[inline(always)]
+            fn load_half(from: &[u16]) -> Self {
+                std::array::from_fn(|i| half::f16::from_bits(from[i]).into())
+            }
+            #[inline(always)]
             fn store(self, to: &mut [$real]) {
                 to[..LANES].copy_from_slice(&self);
             }
@@ -268,6 +278,16 @@ macro_rules! plain_lanes {
             fn tanh(self) -> Self {
                 let $x = self;
                 $tanh
+            }
+            #[inline(always)]
+            fn where_positive(test: Self, x: Self, y: Self) -> Self {
+                std::array::from_fn(|i| if test[i] > 0.0 { x[i] } else { y[i] })
+            }
+            #[inline(always)]
+            fn sum(self) -> $real {
+                let eight: [$real; 8] = std::array::from_fn(|i| self[i] + self[i + 8]);
+                let four: [$real; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
+                (four[0] + four[2]) + (four[1] + four[3])
             }
         }
     };

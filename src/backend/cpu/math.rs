@@ -2,6 +2,7 @@
 
 use super::lanes::{LANES, Lanes};
 use super::vectorised;
+use crate::rng::{BLOCKS, philox_blocks};
 
 /// Runs a body on 16 elements of every slice, then on the rest. `$i` is the range.
 macro_rules! by_lanes {
@@ -80,6 +81,123 @@ vectorised! {
         for x in x.chunks_exact_mut(row.len()) {
             by_lanes!(row.len(), |load, store, i| store(load(&row[i.clone()]).add(load(&x[i.clone()])), &mut x[i]));
         }
+    }
+}
+
+vectorised! {
+    /// x <- x where positive, else slope x
+    pub fn leaky_relu<R, L>(x: &mut [R], slope: R) {
+        let slope = L::splat(slope);
+        by_lanes!(x.len(), |load, store, i| {
+            let v = load(&x[i.clone()]);
+            store(L::where_positive(v, v, v.mul(slope)), &mut x[i])
+        })
+    }
+}
+
+vectorised! {
+    /// y as [`leaky_relu`] left it; dy becomes dx.
+    pub fn leaky_relu_backward<R, L>(y: &[R], dy: &mut [R], slope: R) {
+        let slope = L::splat(slope);
+        by_lanes!(dy.len(), |load, store, i| {
+            let d = load(&dy[i.clone()]);
+            store(L::where_positive(load(&y[i.clone()]), d, d.mul(slope)), &mut dy[i])
+        })
+    }
+}
+
+vectorised! {
+    /// x (M,D) -> n = (x - mean) / deviation, inverse (M) = 1 / deviation, x <- gain n + bias. deviation^2 = variance + epsilon.
+    pub fn layer_norm<R, L>(x: &mut [R], n: &mut [R], inverse: &mut [R], gain: &[R], bias: &[R], epsilon: R) {
+        let width = gain.len();
+        let share = R::ONE / R::from_f64(width as f64);
+        let rows = x.chunks_exact_mut(width).zip(n.chunks_exact_mut(width)).zip(inverse);
+        for ((x, n), inverse) in rows {
+            let mut sum = L::splat(R::ZERO);
+            by_lanes!(width, |load, _store, i| sum = sum.add(load(&x[i])));
+            let mean = L::splat(sum.sum() * share);
+            // Kept in n, whose missing lanes read as 0.
+            by_lanes!(width, |load, store, i| store(load(&x[i.clone()]).sub(mean), &mut n[i]));
+            let mut squares = L::splat(R::ZERO);
+            by_lanes!(width, |load, _store, i| {
+                let v = load(&n[i]);
+                squares = v.fma(v, squares);
+            });
+            *inverse = R::ONE / (squares.sum() * share + epsilon).sqrt();
+            let scale = L::splat(*inverse);
+            by_lanes!(width, |load, store, i| {
+                let v = load(&n[i.clone()]).mul(scale);
+                store(v, &mut n[i.clone()]);
+                store(v.fma(load(&gain[i.clone()]), load(&bias[i.clone()])), &mut x[i]);
+            });
+        }
+    }
+}
+
+vectorised! {
+    /// v (M,D) <- (v - mean(v) - n mean(n v)) * inverse: the Jacobian of the n of [`layer_norm`], which is symmetric.
+    pub fn centre<R, L>(v: &mut [R], n: &[R], inverse: &[R]) {
+        let width = v.len() / inverse.len();
+        let share = R::ONE / R::from_f64(width as f64);
+        for ((v, n), &inverse) in v.chunks_exact_mut(width).zip(n.chunks_exact(width)).zip(inverse) {
+            let (mut sum, mut along) = (L::splat(R::ZERO), L::splat(R::ZERO));
+            by_lanes!(width, |load, _store, i| {
+                let x = load(&v[i.clone()]);
+                sum = sum.add(x);
+                along = x.fma(load(&n[i]), along);
+            });
+            let (mean, along) = (L::splat(sum.sum() * share), L::splat(-(along.sum() * share)));
+            let inverse = L::splat(inverse);
+            by_lanes!(width, |load, store, i| {
+                let x = load(&v[i.clone()]).sub(mean);
+                store(load(&n[i.clone()]).fma(along, x).mul(inverse), &mut v[i]);
+            });
+        }
+    }
+}
+
+vectorised! {
+    /// Sums over the rows of a * b, one a row: a, b (M,D) -> sums (M).
+    pub fn row_products<R, L>(a: &[R], b: &[R], sums: &mut [R]) {
+        let width = a.len() / sums.len();
+        for ((a, b), out) in a.chunks_exact(width).zip(b.chunks_exact(width)).zip(sums) {
+            let mut sum = L::splat(R::ZERO);
+            by_lanes!(width, |load, _store, i| sum = load(&a[i.clone()]).fma(load(&b[i]), sum));
+            *out = sum.sum();
+        }
+    }
+}
+
+vectorised! {
+    /// x (M,N) <- x * row (N)
+    pub fn scale_columns<R, L>(row: &[R], x: &mut [R]) {
+        for x in x.chunks_exact_mut(row.len()) {
+            by_lanes!(row.len(), |load, store, i| store(load(&row[i.clone()]).mul(load(&x[i.clone()])), &mut x[i]));
+        }
+    }
+}
+
+vectorised! {
+    /// Keeps or zeroes each of x and scales what is kept: mask gets `keep` where the number's random word is at least
+    /// `threshold`, else 0. Number i has word i % 4 of Philox block first + i / 4.
+    pub fn dropout<R, L>(
+        key: [u32; 2],
+        first: u32,
+        rest: [u32; 3],
+        threshold: u32,
+        keep: R,
+        x: &mut [R],
+        mask: &mut [R],
+    ) {
+        for (chunk, mask) in mask.chunks_mut(4 * BLOCKS).enumerate() {
+            let words = philox_blocks(key, first.wrapping_add((chunk * BLOCKS) as u32), rest);
+            let mut whole = [R::ZERO; 4 * BLOCKS];
+            for (i, value) in whole.iter_mut().enumerate() {
+                *value = if words[i % 4][i / 4] >= threshold { keep } else { R::ZERO };
+            }
+            mask.copy_from_slice(&whole[..mask.len()]);
+        }
+        by_lanes!(x.len(), |load, store, i| store(load(&x[i.clone()]).mul(load(&mask[i.clone()])), &mut x[i]));
     }
 }
 

@@ -22,14 +22,14 @@ macro_rules! vectorised {
             fn body<$R: $crate::backend::cpu::Real, $L: $crate::backend::cpu::lanes::Lanes<$R>>($($arg: $ty),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             fn avx2<$R: $crate::backend::cpu::Real>($($arg: $ty),*) $(-> $out)? {
                 body::<$R, $R::Avx2>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             if isa.is_avx2() {
-                // SAFETY: such an Isa exists only where avx2 and fma were found.
+                // SAFETY: such an Isa exists only where avx2, fma and f16c were found.
                 return unsafe { avx2::<$R>($($arg),*) };
             }
             let _ = isa;
