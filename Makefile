@@ -2,7 +2,7 @@
 # make test   formatting, lints, all tests
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: all demo test lint bench bench-train setup clean
+.PHONY: all demo test lint kernels bench bench-train setup clean
 
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -14,8 +14,13 @@ demo: setup
 	cargo build --release --locked --bin trajgan
 	target/release/trajgan demo --out demo
 
-test: lint
+test: lint kernels
 	cargo test --locked
+
+# CUDA kernels without a GPU: on the CPU, and their PTX against its sources.
+kernels:
+	tests/emu/run
+	scripts/ptx --check
 
 # With the program and without it: the library alone must not need what only the program has.
 lint: setup
