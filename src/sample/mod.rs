@@ -232,7 +232,7 @@ impl Model {
         if targets.is_empty() || !sizes.fit(device) {
             return Ok(None);
         }
-        let weights = self.sampler().averaged.as_ref().unwrap_or(&self.weights);
+        let weights = self.sampling_weights();
         let mut walks = cuda::walks::Walks::new(device, &self.networks, &weights.params, codec, sizes, targets.len())?;
         let noise = self.config.summary_noise;
         let mut movements = Vec::with_capacity(targets.len());

@@ -91,6 +91,7 @@ impl<'a> Walks<'a> {
             return Err(Error::State { call: "walk", problem });
         };
         let (rows, walker) = (count.min(MOST_ROWS), &net.walker);
+        let params = &rounded(walker, params);
         let (stack, biases, heads) = (stack(walker, params), biases(walker, params), heads(walker, params));
         let mut plan = Plan::default();
         let arena = plan.floats(params.len());
@@ -170,6 +171,20 @@ impl<'a> Walks<'a> {
         }
         Ok(())
     }
+}
+
+/// The walker's products are those of sampling on the CPU: with weights as 16-bit floats (Weights::halve).
+fn rounded(walker: &Walker, params: &[f32]) -> Vec<f32> {
+    let mut params = params.to_vec();
+    let layers = walker.lstm.layers.iter().flat_map(|l| [Some(l.input), l.constant, Some(l.recurrent)]).flatten();
+    let heads = [walker.trunk, walker.stop].into_iter().chain(walker.heads).map(|linear| linear.weight);
+    for m in layers.chain(heads) {
+        for o in 0..m.outputs {
+            let row = &mut params[m.offset + o * m.stride..][..m.inputs];
+            row.iter_mut().for_each(|w| *w = half::f16::from_f32(*w).to_f32());
+        }
+    }
+    params
 }
 
 /// Of every layer the input's weight and the recurrent one, transposed.
