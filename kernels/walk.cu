@@ -30,6 +30,23 @@ static __device__ void inputs_of(float* x, const Place& place) {
     x[8] = place.index == 0 ? 1.0f : 0.0f;
 }
 
+// target (2), or NULL for a row beyond the batch.
+static __device__ void start(Place& place, const int* target) {
+    place = Place();
+    place.done = !target;
+    for (int axis = 0; axis < 2 && target; ++axis) place.left[axis] = target[axis];
+    place.distance = sqrt((double)place.left[0] * place.left[0] + (double)place.left[1] * place.left[1]);
+}
+
+// The random numbers of an event: two blocks, whatever is drawn from them.
+static __device__ void throw_dice(double* dice, const tg_u32* clock, tg_u64 sample, int index) {
+    for (int half = 0; half < 2; ++half) {
+        const uint4 words = tg_philox(clock[0], clock[1],
+                                      make_uint4(2 * index + half, (tg_u32)sample, (tg_u32)(sample >> 32), SAMPLE_EVENTS));
+        for (int k = 0; k < 4; ++k) dice[4 * half + k] = tg_word(words, k) / 4294967296.0;
+    }
+}
+
 // A number of a class, for `unit` in [0,1).
 static __device__ __forceinline__ int within(const int* edges, int k, double unit) {
     return edges[k] + (int)((double)(edges[k + 1] - edges[k]) * unit);
@@ -39,6 +56,19 @@ static __device__ __forceinline__ int step_of(const int* edges, int zero_class, 
     k -= zero_class;
     const int size = within(edges, abs(k), unit);
     return k < 0 ? -size : k > 0 ? size : 0;
+}
+
+// The place after an event of the drawn classes, which becomes event (3).
+static __device__ void go(Place& place, int* event, const int* drawn, const double* dice, const int* step_edges,
+                          const int* tick_edges, int zero_class, int tick_classes, int most_points) {
+    int step[2] = {step_of(step_edges, zero_class, drawn[0], dice[4]), step_of(step_edges, zero_class, drawn[1], dice[5])};
+    // No room for more: the last event goes to the target.
+    if (place.index + 2 == most_points) step[0] = place.left[0], step[1] = place.left[1];
+    event[0] = step[0], event[1] = step[1], event[2] = max(1, within(tick_edges, drawn[2], dice[6]));
+    place.time_class = 0;
+    while (place.time_class + 1 < tick_classes && tick_edges[place.time_class + 1] <= event[2]) ++place.time_class;
+    for (int axis = 0; axis < 2; ++axis) place.left[axis] -= step[axis], place.last[axis] = step[axis];
+    place.index += 1;
 }
 
 // One warp draws a class with probability softmax(logits / temperature). weights (classes): room. The same in every lane.
@@ -144,25 +174,15 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
 #pragma unroll 1
     for (int i = threadIdx.x; i < 2 * layers * ROWS * H; i += blockDim.x) h[i] = 0.0f;  // h and c
     if (threadIdx.x < ROWS) {
-        Place& place = places[threadIdx.x];
         const int row = first + threadIdx.x;
-        place = Place();
-        place.done = row >= rows;
-        for (int axis = 0; axis < 2; ++axis) place.left[axis] = place.done ? 0 : targets[2 * row + axis];
-        place.distance = sqrt((double)place.left[0] * place.left[0] + (double)place.left[1] * place.left[1]);
+        start(places[threadIdx.x], row < rows ? targets + 2 * row : nullptr);
     }
     __syncthreads();
     for (;;) {
         if (threadIdx.x < ROWS) {
             const Place& place = places[threadIdx.x];
-            const tg_u64 sample = tg_step(clock) + first + threadIdx.x;
             inputs_of(x + threadIdx.x * INPUTS, place);
-            for (int half = 0; half < 2; ++half) {
-                const uint4 words = tg_philox(clock[0], clock[1],
-                                              make_uint4(2 * place.index + half, (tg_u32)sample, (tg_u32)(sample >> 32),
-                                                         SAMPLE_EVENTS));
-                for (int k = 0; k < 4; ++k) dice[threadIdx.x][4 * half + k] = tg_word(words, k) / 4294967296.0;
-            }
+            throw_dice(dice[threadIdx.x], clock, tg_step(clock) + first + threadIdx.x, place.index);
         }
         if (threadIdx.x == 0) {
             walking = 0;
@@ -218,17 +238,8 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
                 place.done = 1;
                 counts[row] = place.index;
             } else {
-                int step[2] = {step_of(step_edges, zero_class, drawn[warp][0], dice[warp][4]),
-                               step_of(step_edges, zero_class, drawn[warp][1], dice[warp][5])};
-                const int ticks = max(1, within(tick_edges, drawn[warp][2], dice[warp][6]));
-                // No room for more: the last event goes to the target.
-                if (place.index + 2 == most_points) step[0] = place.left[0], step[1] = place.left[1];
-                int* const event = events + ((size_t)row * (most_points - 1) + place.index) * 3;
-                event[0] = step[0], event[1] = step[1], event[2] = ticks;
-                place.time_class = 0;
-                while (place.time_class + 1 < tick_classes && tick_edges[place.time_class + 1] <= ticks) ++place.time_class;
-                for (int axis = 0; axis < 2; ++axis) place.left[axis] -= step[axis], place.last[axis] = step[axis];
-                place.index += 1;
+                go(place, events + ((size_t)row * (most_points - 1) + place.index) * 3, drawn[warp], dice[warp], step_edges,
+                   tick_edges, zero_class, tick_classes, most_points);
             }
         }
         __syncthreads();
