@@ -3,7 +3,7 @@
 # make install PREFIX=/usr/local   library, headers, pkg-config and CMake files, program
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: all demo test lint bench bench-train install setup clean
+.PHONY: all demo test lint kernels bench bench-train install setup clean
 
 PREFIX ?= /usr/local
 
@@ -17,8 +17,13 @@ demo: setup
 	cargo build --release --locked --bin trajgan
 	target/release/trajgan demo --out demo
 
-test: lint
+test: lint kernels
 	cargo test --locked
+
+# CUDA kernels without a GPU: on the CPU, and their PTX against its sources.
+kernels:
+	tests/emu/run
+	scripts/ptx --check
 
 # With the program and without it: the library alone must not need what only the program has.
 lint: setup

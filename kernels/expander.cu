@@ -33,19 +33,24 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
     const int first = blockIdx.x * R;
     tile_lengths<R>(length, head, lengths);
     if (length[0] == 0) return;
+#pragma unroll 1
     for (int i = threadIdx.x; i < R * L; i += blockDim.x) sy[i] = 0.0f;
+#pragma unroll 1
     for (int i = threadIdx.x; i < layers * R * H; i += blockDim.x) {
         const int layer = i / (R * H), r = i / H % R, j = i % H;
         sh[i] = length[r] > 0 ? init_h[((size_t)(first + r) * layers + layer) * H + j] : 0.0f;
     }
     __syncthreads();
+#pragma unroll 1
     for (int t = 0; t < length[0]; ++t) {
         const size_t n = offsets[t] + first;
         const float* w = stack_t;
+#pragma unroll 1
         for (int layer = 0; layer < layers; ++layer) {
             const int inputs = layer ? H : L;
             float *const h_layer = sh + layer * R * H, *const gates_layer = gates + (size_t)layer * capacity * 4 * H;
             float *const c_out = c + (size_t)layer * capacity * H, *const h_out = h + (size_t)layer * capacity * H;
+#pragma unroll 1
             for (int q = threadIdx.x; q < 4 * H; q += blockDim.x) {
                 float input[R], recurrent[R];
                 for (int r = 0; r < R; ++r) input[r] = recurrent[r] = 0.0f;
@@ -61,6 +66,7 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
             }
             w += (size_t)(inputs + H) * 4 * H;
             __syncthreads();
+#pragma unroll 1
             for (int i = threadIdx.x; i < R * H; i += blockDim.x) {
                 const int r = i / H, j = i % H;
                 if (t >= length[r]) continue;
@@ -74,6 +80,7 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
             }
             __syncthreads();
         }
+#pragma unroll 1
         for (int o = threadIdx.x; o < L; o += blockDim.x) {
             float sums[R];
             for (int r = 0; r < R; ++r) sums[r] = 0.0f;
@@ -88,6 +95,7 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
 // parts (4,R,K): dz (R,4H) w (4H,K), one part for each gate
 template <int R>
 static __device__ __forceinline__ void gate_products(float* parts, const float* dz, const float* w, int K, int H) {
+#pragma unroll 1
     for (int q = threadIdx.x; q < 4 * K; q += blockDim.x) {
         const int gate = q / K, k = q % K;
         float sums[R];
@@ -120,10 +128,13 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
     tile_lengths<R>(length, head, lengths);
     if (length[0] == 0) return;
     const int size = 2 * R * L + 8 * R * H + 4 * R * wide + 2 * layers * R * H;
+#pragma unroll 1
     for (int i = threadIdx.x; i < size; i += blockDim.x) room[i] = 0.0f;
     __syncthreads();
+#pragma unroll 1
     for (int t = length[0] - 1; t >= 0; --t) {
         const size_t n = offsets[t] + first;
+#pragma unroll 1
         for (int i = threadIdx.x; i < R * L; i += blockDim.x) {
             const int r = i / L;
             if (t >= length[r]) continue;  // still zeros
@@ -131,6 +142,7 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
             dy[at] = sd[i] = (dy[at] + feed[i]) * (1.0f - y[at] * y[at]);
         }
         __syncthreads();
+#pragma unroll 1
         for (int k = threadIdx.x; k < H; k += blockDim.x) {
             float sums[R];
             for (int r = 0; r < R; ++r) sums[r] = 0.0f;
@@ -139,12 +151,14 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
         }
         __syncthreads();
         const float* w = stack + (size_t)(L + H) * 4 * H + (size_t)(layers - 1) * 8 * H * H;  // one past the last layer's
+#pragma unroll 1
         for (int layer = layers - 1; layer >= 0; --layer) {
             const int inputs = layer ? H : L;
             w -= (size_t)(inputs + H) * 4 * H;
             float *const dh_layer = dh + layer * R * H, *const dc_layer = dc + layer * R * H;
             float* const gates_layer = gates + (size_t)layer * capacity * 4 * H;
             const float* const c_layer = c + (size_t)layer * capacity * H;
+#pragma unroll 1
             for (int i = threadIdx.x; i < R * H; i += blockDim.x) {
                 const int r = i / H, j = i % H;
                 if (t >= length[r]) continue;
@@ -164,6 +178,7 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
             gate_products<R>(below, sz, w, inputs, H);
             gate_products<R>(parts, sz, w + (size_t)inputs * 4 * H, H, H);
             __syncthreads();
+#pragma unroll 1
             for (int i = threadIdx.x; i < R * H; i += blockDim.x) {
                 const int r = i / H, j = i % H;
                 dh_layer[i] = whole(parts, i, R * H);
@@ -172,10 +187,12 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
                 dh_layer[i - R * H] += mask ? d * mask[((size_t)(layer - 1) * capacity + n + r) * H + j] : d;
             }
             if (layer == 0)
+#pragma unroll 1
                 for (int i = threadIdx.x; i < R * L; i += blockDim.x) feed[i] = whole(below, i, R * L);
             __syncthreads();
         }
     }
+#pragma unroll 1
     for (int i = threadIdx.x; i < layers * R * H; i += blockDim.x) {
         const int layer = i / (R * H), r = i / H % R, j = i % H;
         if (length[r] == 0) continue;
@@ -186,7 +203,7 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
 
 // shared 4 tile (L + (layers + 5) H)
 #define EXPANDER_FORWARD(name, tile)                                                                                         \
-    extern "C" __global__ void __launch_bounds__(512) name(                                                                  \
+    extern "C" __global__ void __launch_bounds__(512, 1) name(                                                                  \
         float* y,                                        /* (N,L) */                                                         \
         float* gates, float* c, float* h,                /* (layers,capacity,4H) (layers,capacity,H) twice */                \
         const float* constant,                           /* (B,4H): layer 0's biases and the summary's share */              \
@@ -202,7 +219,7 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
 // dy (N,L): the gradient of y becomes that before tanh; gates become their gradients.
 // shared 4 tile (2 L + 4 max(L, H) + (2 layers + 8) H)
 #define EXPANDER_BACKWARD(name, tile)                                                                                        \
-    extern "C" __global__ void __launch_bounds__(512) name(                                                                  \
+    extern "C" __global__ void __launch_bounds__(512, 1) name(                                                                  \
         float* dy,                                       /* (N,L) */                                                         \
         float* gates,                                    /* (layers,capacity,4H) */                                          \
         float* dinit_h, float* dinit_c,                  /* (B,layers,H) */                                                  \

@@ -18,13 +18,16 @@ static __device__ __forceinline__ void forward(float* gates, float* c, float* h,
     const int first = blockIdx.x * R;
     tile_lengths<R>(length, head, lengths);
     if (length[0] == 0) return;
+#pragma unroll 1
     for (int i = threadIdx.x; i < R * H; i += blockDim.x) {
         const int r = i / H, j = i % H;
         sh[i] = h0 && length[r] > 0 ? h0[(size_t)(first + r) * initial_stride + j] : 0.0f;
     }
     __syncthreads();
+#pragma unroll 1
     for (int t = 0; t < length[0]; ++t) {
         const size_t n = offsets[t] + first;
+#pragma unroll 1
         for (int q = threadIdx.x; q < 4 * H; q += blockDim.x) {
             float sums[R];
             for (int r = 0; r < R; ++r) sums[r] = 0.0f;
@@ -42,6 +45,7 @@ static __device__ __forceinline__ void forward(float* gates, float* c, float* h,
             }
         }
         __syncthreads();
+#pragma unroll 1
         for (int i = threadIdx.x; i < R * H; i += blockDim.x) {
             const int r = i / H, j = i % H;
             if (t >= length[r]) continue;
@@ -70,10 +74,13 @@ static __device__ __forceinline__ void backward(float* gates, float* dh0, float*
     const int first = blockIdx.x * R;
     tile_lengths<R>(length, head, lengths);
     if (length[0] == 0) return;
+#pragma unroll 1
     for (int i = threadIdx.x; i < 9 * R * H; i += blockDim.x) room[i] = 0.0f;
     __syncthreads();
+#pragma unroll 1
     for (int t = length[0] - 1; t >= 0; --t) {
         const size_t n = offsets[t] + first;
+#pragma unroll 1
         for (int i = threadIdx.x; i < R * H; i += blockDim.x) {
             const int r = i / H, j = i % H;
             if (t >= length[r]) continue;  // still zeros
@@ -94,6 +101,7 @@ static __device__ __forceinline__ void backward(float* gates, float* dh0, float*
             sdc[i] = dcell * forget;
         }
         __syncthreads();
+#pragma unroll 1
         for (int q = threadIdx.x; q < 4 * H; q += blockDim.x) {
             const int gate = q / H, k = q % H;
             float sums[R];
@@ -107,6 +115,7 @@ static __device__ __forceinline__ void backward(float* gates, float* dh0, float*
         __syncthreads();
     }
     if (!dh0) return;
+#pragma unroll 1
     for (int i = threadIdx.x; i < R * H; i += blockDim.x) {
         const int r = i / H, j = i % H;
         if (length[r] == 0) continue;
@@ -120,7 +129,7 @@ static __device__ __forceinline__ void backward(float* gates, float* dh0, float*
 // gates. constant (B,4H): added at every step, or NULL. h0, c0: states before step 0, or NULL for zeros.
 // shared 20 tile H
 #define LSTM_FORWARD(name, tile)                                                                                             \
-    extern "C" __global__ void __launch_bounds__(512) name(                                                                  \
+    extern "C" __global__ void __launch_bounds__(512, 1) name(                                                                  \
         float* gates, float* c, float* h,                       /* (N,4H) (N,H) (N,H) */                                     \
         const float* constant,                                  /* (B,4H) */                                                 \
         const float* w_t,                                       /* (H,4H): matrix_transpose of weight_hh */                  \
@@ -132,7 +141,7 @@ static __device__ __forceinline__ void backward(float* gates, float* dh0, float*
 // gates (N,4H) become their gradients before activation. dh0, dc0: gradients of the states before step 0, or NULL, both.
 // shared 36 tile H
 #define LSTM_BACKWARD(name, tile)                                                                                            \
-    extern "C" __global__ void __launch_bounds__(512) name(                                                                  \
+    extern "C" __global__ void __launch_bounds__(512, 1) name(                                                                  \
         float* gates,                                           /* (N,4H) */                                                 \
         float* dh0, float* dc0,                                 /* (B,H), rows `initial_stride` apart */                     \
         const float* dy,                                        /* (N,H) */                                                  \

@@ -7,8 +7,8 @@
 // of 256 rows so that many blocks share the work; the chunks are added in order.
 #include "tg_cuda.h"
 
-#define TILE 32
-#define CHUNK 256
+constexpr int TILE = 32;
+constexpr int CHUNK = 256;
 
 // a(i,l) = a[i*a_row + l*a_column], likewise b(l,j): sums[q] of rows threadIdx.x/32 + 8q, column threadIdx.x%32 of the tile.
 static __device__ __forceinline__ void multiply(float (&sums)[4], const float* a, size_t a_row, size_t a_column, const float* b,

@@ -3,7 +3,7 @@
 // The gradients of gain and bias are add_product_columns and add_columns of dy before it becomes dx.
 #include "tg_cuda.h"
 
-#define EPSILON 1e-5f
+constexpr float EPSILON = 1e-5f;
 
 static __device__ __forceinline__ float mean_of(float lane_sum, int width) { return tg_warp_sum(lane_sum) / (float)width; }
 

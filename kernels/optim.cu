@@ -5,8 +5,8 @@
 // whenever it looks.
 #include "tg_cuda.h"
 
-#define PART 4096
-#define LARGEST 1e18
+constexpr int PART = 4096;
+constexpr double LARGEST = 1e18;
 
 // partials (ceil(P/4096)): sums of squares.
 // Launch: blocks(ceil(P/4096))

@@ -19,7 +19,7 @@
 // seed gives the same bits. NVRTC compiles with --fmad=false: what is fused is written fmaf.
 #pragma once
 #if defined(TG_CPU_EMU)
-#include "shim.h"
+#include "../tests/emu/shim.h"
 #else
 #if !defined(__CUDACC_RTC__)
 #include <cuda_runtime.h>

@@ -4,10 +4,10 @@
 // events (x px, y px, ticks); the host makes points of them, as it does of its own.
 #include "tg_cuda.h"
 
-#define ROWS 8
-#define INPUTS 9
-#define FEWEST_EVENTS 2
-#define SAMPLE_EVENTS 15  // Stream::SampleEvents
+constexpr int ROWS = 8;
+constexpr int INPUTS = 9;
+constexpr int FEWEST_EVENTS = 2;
+constexpr int SAMPLE_EVENTS = 15;  // Stream::SampleEvents
 
 // Where a walk stands: Place of src/data/steps.rs.
 struct Place {
@@ -30,6 +30,23 @@ static __device__ void inputs_of(float* x, const Place& place) {
     x[8] = place.index == 0 ? 1.0f : 0.0f;
 }
 
+// target (2), or NULL for a row beyond the batch.
+static __device__ void start(Place& place, const int* target) {
+    place = Place();
+    place.done = !target;
+    for (int axis = 0; axis < 2 && target; ++axis) place.left[axis] = target[axis];
+    place.distance = sqrt((double)place.left[0] * place.left[0] + (double)place.left[1] * place.left[1]);
+}
+
+// The random numbers of an event: two blocks, whatever is drawn from them.
+static __device__ void throw_dice(double* dice, const tg_u32* clock, tg_u64 sample, int index) {
+    for (int half = 0; half < 2; ++half) {
+        const uint4 words = tg_philox(clock[0], clock[1],
+                                      make_uint4(2 * index + half, (tg_u32)sample, (tg_u32)(sample >> 32), SAMPLE_EVENTS));
+        for (int k = 0; k < 4; ++k) dice[4 * half + k] = tg_word(words, k) / 4294967296.0;
+    }
+}
+
 // A number of a class, for `unit` in [0,1).
 static __device__ __forceinline__ int within(const int* edges, int k, double unit) {
     return edges[k] + (int)((double)(edges[k + 1] - edges[k]) * unit);
@@ -39,6 +56,19 @@ static __device__ __forceinline__ int step_of(const int* edges, int zero_class, 
     k -= zero_class;
     const int size = within(edges, abs(k), unit);
     return k < 0 ? -size : k > 0 ? size : 0;
+}
+
+// The place after an event of the drawn classes, which becomes event (3).
+static __device__ void go(Place& place, int* event, const int* drawn, const double* dice, const int* step_edges,
+                          const int* tick_edges, int zero_class, int tick_classes, int most_points) {
+    int step[2] = {step_of(step_edges, zero_class, drawn[0], dice[4]), step_of(step_edges, zero_class, drawn[1], dice[5])};
+    // No room for more: the last event goes to the target.
+    if (place.index + 2 == most_points) step[0] = place.left[0], step[1] = place.left[1];
+    event[0] = step[0], event[1] = step[1], event[2] = max(1, within(tick_edges, drawn[2], dice[6]));
+    place.time_class = 0;
+    while (place.time_class + 1 < tick_classes && tick_edges[place.time_class + 1] <= event[2]) ++place.time_class;
+    for (int axis = 0; axis < 2; ++axis) place.left[axis] -= step[axis], place.last[axis] = step[axis];
+    place.index += 1;
 }
 
 // One warp draws a class with probability softmax(logits / temperature). weights (classes): room. The same in every lane.
@@ -65,6 +95,7 @@ static __device__ int choose(const float* logits, double* weights, int classes, 
 
 // y (ROWS,O) = x (ROWS,K) w_t (K,O) + bias (O)
 static __device__ void linear(float* y, const float* x, const float* w_t, const float* bias, int K, int O) {
+#pragma unroll 1
     for (int o = threadIdx.x; o < O; o += blockDim.x) {
         float sums[ROWS];
         for (int r = 0; r < ROWS; ++r) sums[r] = 0.0f;
@@ -80,6 +111,7 @@ static __device__ void linear(float* y, const float* x, const float* w_t, const 
 // of 4H from `first` on, added to the product of the input.
 static __device__ void lstm_step(float* gates, float* h, float* c, const float* x, const float* w_t, const float* shift,
                                  const float* constant, int first, int rows, int I, int H) {
+#pragma unroll 1
     for (int q = threadIdx.x; q < 4 * H; q += blockDim.x) {
         float sums[ROWS], recurrent[ROWS];
         for (int r = 0; r < ROWS; ++r) sums[r] = recurrent[r] = 0.0f;
@@ -98,6 +130,7 @@ static __device__ void lstm_step(float* gates, float* h, float* c, const float* 
         }
     }
     __syncthreads();
+#pragma unroll 1
     for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) {
         const float* const z = gates + i / H * 4 * H + i % H;
         c[i] = fmaf(z[H], c[i], z[0] * z[2 * H]);
@@ -138,27 +171,18 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
     __shared__ double dice[ROWS][8];
     __shared__ int drawn[ROWS][3], walking;
 
+#pragma unroll 1
     for (int i = threadIdx.x; i < 2 * layers * ROWS * H; i += blockDim.x) h[i] = 0.0f;  // h and c
     if (threadIdx.x < ROWS) {
-        Place& place = places[threadIdx.x];
         const int row = first + threadIdx.x;
-        place = Place();
-        place.done = row >= rows;
-        for (int axis = 0; axis < 2; ++axis) place.left[axis] = place.done ? 0 : targets[2 * row + axis];
-        place.distance = sqrt((double)place.left[0] * place.left[0] + (double)place.left[1] * place.left[1]);
+        start(places[threadIdx.x], row < rows ? targets + 2 * row : nullptr);
     }
     __syncthreads();
     for (;;) {
         if (threadIdx.x < ROWS) {
             const Place& place = places[threadIdx.x];
-            const tg_u64 sample = tg_step(clock) + first + threadIdx.x;
             inputs_of(x + threadIdx.x * INPUTS, place);
-            for (int half = 0; half < 2; ++half) {
-                const uint4 words = tg_philox(clock[0], clock[1],
-                                              make_uint4(2 * place.index + half, (tg_u32)sample, (tg_u32)(sample >> 32),
-                                                         SAMPLE_EVENTS));
-                for (int k = 0; k < 4; ++k) dice[threadIdx.x][4 * half + k] = tg_word(words, k) / 4294967296.0;
-            }
+            throw_dice(dice[threadIdx.x], clock, tg_step(clock) + first + threadIdx.x, place.index);
         }
         if (threadIdx.x == 0) {
             walking = 0;
@@ -168,6 +192,7 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
         if (walking == 0) return;
 
         const float *w = stack_t, *below = x;
+#pragma unroll 1
         for (int layer = 0; layer < layers; ++layer) {
             const int inputs = layer ? H : INPUTS;
             float* const out = h + layer * ROWS * H;
@@ -186,6 +211,7 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
         head += H + 1;
         for (int k = 0; k < 3; ++k) {
             const int classes = k < 2 ? step_classes : tick_classes;
+#pragma unroll 1
             for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) active[i] = trunk[i] * tg_sigmoid(trunk[i]);
             __syncthreads();
             linear(logits, active, head, head + (size_t)H * classes, H, classes);
@@ -200,6 +226,7 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
             __syncthreads();
             if (k == 2) break;
             const float* const table = k == 0 ? embed_x : embed_y;
+#pragma unroll 1
             for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) trunk[i] += table[(size_t)drawn[i / H][k] * H + i % H];
             __syncthreads();
         }
@@ -211,17 +238,8 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
                 place.done = 1;
                 counts[row] = place.index;
             } else {
-                int step[2] = {step_of(step_edges, zero_class, drawn[warp][0], dice[warp][4]),
-                               step_of(step_edges, zero_class, drawn[warp][1], dice[warp][5])};
-                const int ticks = max(1, within(tick_edges, drawn[warp][2], dice[warp][6]));
-                // No room for more: the last event goes to the target.
-                if (place.index + 2 == most_points) step[0] = place.left[0], step[1] = place.left[1];
-                int* const event = events + ((size_t)row * (most_points - 1) + place.index) * 3;
-                event[0] = step[0], event[1] = step[1], event[2] = ticks;
-                place.time_class = 0;
-                while (place.time_class + 1 < tick_classes && tick_edges[place.time_class + 1] <= ticks) ++place.time_class;
-                for (int axis = 0; axis < 2; ++axis) place.left[axis] -= step[axis], place.last[axis] = step[axis];
-                place.index += 1;
+                go(place, events + ((size_t)row * (most_points - 1) + place.index) * 3, drawn[warp], dice[warp], step_edges,
+                   tick_edges, zero_class, tick_classes, most_points);
             }
         }
         __syncthreads();

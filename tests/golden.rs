@@ -3,13 +3,13 @@
 //! Reads each .safetensors file of the folder in TRAJGAN_GOLDEN (default tests/golden, and ../shared/golden
 //! when it is there) and builds the model that its metadata describes.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod golden_support;
 
-use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeMap;
+
+use golden_support::{Case, OUTPUT, WEIGHT, folders};
 use trajgan::backend::cpu::{Isa, Pool};
-use trajgan::config::{Config, OptimizerKind, ScheduleKind};
-use trajgan::model::Networks;
+use trajgan::config::{OptimizerKind, ScheduleKind};
 use trajgan::model::critic::CriticTrace;
 use trajgan::model::expander::ExpanderTrace;
 use trajgan::model::gan::{CriticShard, FeatureMatching, GanTrace};
@@ -17,137 +17,11 @@ use trajgan::model::generator::GeneratorTrace;
 use trajgan::model::pooler::PoolerTrace;
 use trajgan::model::sequence::SequenceTrace;
 use trajgan::model::v6::{self, LossWeights, Shard};
+use trajgan::nn::Steps;
 use trajgan::nn::optim::{Moments, Optimizer, Plateau, Schedule};
-use trajgan::nn::{Steps, Weights};
 use trajgan::train::shards::Batch;
 use trajgan::train::stage1::{self, At, Stage1};
-use trajgan::train::stage2::{self, GanBatch, Stage2};
-
-/// Of the tensor's largest magnitude. PyTorch itself stays within 6e-5 for weights after training.
-const OUTPUT: f64 = 2e-5;
-const GRADIENT: f64 = 1e-4;
-const WEIGHT: f64 = 2e-4;
-/// Of the case's largest gradient: some are zero in exact arithmetic.
-const GRADIENT_FLOOR: f64 = 1e-6;
-
-struct Tensor {
-    shape: Vec<usize>,
-    data: Vec<f32>,
-}
-
-struct Case {
-    name: String,
-    note: String,
-    config: Config,
-    tensors: BTreeMap<String, Tensor>,
-    isa: Isa,
-    worst: BTreeMap<&'static str, f64>,
-}
-
-impl Case {
-    fn read(path: &Path, isa: Isa) -> Option<Case> {
-        let bytes = std::fs::read(path).unwrap();
-        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-        let metadata = header.metadata().clone().unwrap();
-        let config: Config = serde_json::from_str(metadata.get("config")?).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let tensors = file.tensors().into_iter().map(|(name, view)| {
-            let words = view.data().chunks_exact(4).map(|w| [w[0], w[1], w[2], w[3]]);
-            let data = match view.dtype() {
-                Dtype::F32 => words.map(f32::from_le_bytes).collect(),
-                Dtype::I32 => words.map(|w| i32::from_le_bytes(w) as f32).collect(),
-                other => panic!("{name} is {other:?}"),
-            };
-            (name, Tensor { shape: view.shape().to_vec(), data })
-        });
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let note = metadata["note"].clone();
-        Some(Case { name, note, config, tensors: tensors.collect(), isa, worst: BTreeMap::new() })
-    }
-
-    fn get(&self, name: &str) -> &[f32] {
-        &self.tensors.get(name).unwrap_or_else(|| panic!("{}: no {name}", self.name)).data
-    }
-
-    fn shape(&self, name: &str) -> &[usize] {
-        &self.tensors[name].shape
-    }
-
-    fn lengths(&self, name: &str) -> Vec<usize> {
-        self.get(name).iter().map(|&n| n as usize).collect()
-    }
-
-    fn group(&self, prefix: &str) -> Vec<(String, Vec<f32>)> {
-        let of_prefix = self.tensors.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?, t)));
-        of_prefix.map(|(name, t)| (name.to_string(), t.data.clone())).collect()
-    }
-
-    /// Networks, with the parameters and buffers that the case brings.
-    fn networks(&self) -> (Networks, Weights<f32>, Vec<f32>) {
-        let networks = Networks::new(&self.config);
-        let (mut params, mut buffers) = networks.layout.initialise::<f32>(1);
-        let mut known = 0;
-        for (entries, arena) in [(&networks.layout.entries, &mut params), (&networks.layout.buffers, &mut buffers)] {
-            for entry in entries {
-                let Some(tensor) = self.tensors.get(&format!("param/{}", entry.name)) else { continue };
-                assert_eq!(tensor.shape, entry.shape, "{}: {}", self.name, entry.name);
-                arena[entry.range()].copy_from_slice(&tensor.data);
-                known += 1;
-            }
-        }
-        assert_eq!(known, self.group("param/").len(), "{}: a tensor that the model lacks", self.name);
-        let weights = Weights::new(self.isa, &networks.layout, params);
-        (networks, weights, buffers)
-    }
-
-    fn check(&mut self, kind: &'static str, what: &str, got: &[f32], expected: &[f32], relative: f64, floor: f64) {
-        assert_eq!(got.len(), expected.len(), "{}: {what}", self.name);
-        let largest = expected.iter().fold(0f64, |m, &x| m.max(f64::from(x.abs())));
-        let error = got.iter().zip(expected).map(|(&a, &b)| f64::from((a - b).abs())).fold(0.0, f64::max);
-        assert!(got.iter().all(|x| x.is_finite()), "{}: {what} is not finite", self.name);
-        assert!(error <= relative * largest + floor, "{}: {what} is off by {error:e} of {largest:e}", self.name);
-        let worst = self.worst.entry(kind).or_default();
-        *worst = worst.max((error - floor).max(0.0) / largest.max(1e-30));
-    }
-
-    fn check_output(&mut self, what: &str, got: &[f32]) {
-        let expected = self.get(what).to_vec();
-        self.check("output", what, got, &expected, OUTPUT, 0.0);
-    }
-
-    fn check_loss(&mut self, what: &str, got: f64) {
-        let expected = self.get(what).to_vec();
-        self.check("loss", what, &[got as f32], &expected, OUTPUT, 1e-7);
-    }
-
-    /// All gradients of the case: by parameter from the arena, by input from the list.
-    fn check_gradients(&mut self, networks: &Networks, grads: &[f32], inputs: &[(&str, &[f32])]) {
-        let expected = self.group("grad/");
-        let largest = expected.iter().flat_map(|(_, g)| g).fold(0f64, |m, &g| m.max(f64::from(g.abs())));
-        for (name, expected) in expected {
-            let got = match networks.layout.entries.iter().find(|e| e.name == name) {
-                Some(entry) => &grads[entry.range()],
-                None => {
-                    inputs.iter().find(|i| i.0 == name).unwrap_or_else(|| panic!("{}: gradient of {name}", self.name)).1
-                }
-            };
-            self.check("gradient", &name, got, &expected, GRADIENT, GRADIENT_FLOOR * largest);
-        }
-    }
-
-    fn check_after(&mut self, networks: &Networks, params: &[f32], buffers: &[f32]) {
-        for (name, expected) in self.group("after/") {
-            let find =
-                |entries: &[trajgan::nn::params::Entry]| entries.iter().find(|e| e.name == name).map(|e| e.range());
-            let got = match (find(&networks.layout.entries), find(&networks.layout.buffers)) {
-                (Some(range), _) => &params[range],
-                (None, Some(range)) => &buffers[range],
-                (None, None) => panic!("{}: no tensor {name}", self.name),
-            };
-            self.check("weight", &name, got, &expected, WEIGHT, 0.0);
-        }
-    }
-}
+use trajgan::train::stage2::{self, Stage2};
 
 /// Rows by length, longest first, and their packing.
 struct Packing {
@@ -406,14 +280,7 @@ fn train_stage2(case: &mut Case) {
     assert!(steps > 0);
     for k in 0..steps {
         for part in (0..c.n_critic).map(|i| format!("critic{i}")).chain(["generator".to_string()]) {
-            let get =
-                |name: &str| case.tensors.get(&format!("in/{k}/{part}/{name}")).map_or(Vec::new(), |t| t.data.clone());
-            let batch = GanBatch {
-                z_real: get("z_real"),
-                condition: get("condition"),
-                noise: get("noise"),
-                alpha: get("alpha"),
-            };
+            let batch = case.gan_batch(&format!("in/{k}/{part}/"));
             let mut learner = stage2::Learner {
                 networks: &networks,
                 weights: &mut weights,
@@ -491,18 +358,6 @@ fn run(case: &mut Case) -> bool {
         () => return false,
     }
     true
-}
-
-fn folders() -> Vec<PathBuf> {
-    if let Some(folder) = std::env::var_os("TRAJGAN_GOLDEN") {
-        return vec![folder.into()];
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let shared = root.join("../shared/golden");
-    if !shared.is_dir() {
-        println!("skipped: {} is not there", shared.display());
-    }
-    [root.join("tests/golden"), root.join("tests/golden/odd"), shared].into_iter().filter(|f| f.is_dir()).collect()
 }
 
 #[test]

@@ -142,8 +142,8 @@ fn tensorboard_stops_at_a_damaged_record() {
     };
     model.train(&data, Stage::Autoencoder, &options, &mut look).unwrap();
     let whole = read(&python, folder.path());
-    let events = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path());
-    let events = events.filter(|p| p.to_str().unwrap().contains("tfevents")).next().unwrap();
+    let mut files = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path());
+    let events = files.find(|p| p.to_str().unwrap().contains("tfevents")).unwrap();
     let mut bytes = std::fs::read(&events).unwrap();
     // In the first losses: behind the record that has the version.
     bytes[100] ^= 1;

@@ -69,12 +69,12 @@ impl Backend {
         }
     }
 
-    /// Why `Auto` became the CPU.
+    /// Why something is done on the CPU that was asked of a device: all of it where `Auto` found none.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Backend::Cpu(reason) => reason.as_deref(),
             #[cfg(feature = "cuda")]
-            Backend::Cuda(_) => None,
+            Backend::Cuda(_) => Some(cuda::ON_CPU),
         }
     }
 }

@@ -20,18 +20,18 @@ use crate::nn::{LayerNorm, Layout, Linear, Weights, fit};
 /// Standard and projection critics are one scale of the multiscale critic.
 #[derive(Clone, Debug)]
 pub struct Critic {
-    scales: Vec<Scale>,
+    pub(crate) scales: Vec<Scale>,
     /// z of scale i+1 is lrelu(linear(z of scale i)), half as wide.
-    downscalers: Vec<Linear>,
+    pub(crate) downscalers: Vec<Linear>,
 }
 
 #[derive(Clone, Debug)]
-struct Scale {
-    summary: usize,
-    projection: bool,
-    embed: Embed,
-    layers: Vec<(Dense, LayerNorm)>,
-    output: Dense,
+pub(crate) struct Scale {
+    pub summary: usize,
+    pub projection: bool,
+    pub embed: Embed,
+    pub layers: Vec<(Dense, LayerNorm)>,
+    pub output: Dense,
 }
 
 /// What the reverse sweeps need of the forward ones.

@@ -1,7 +1,9 @@
 //! A linear layer with or without spectral norm, as critics have them.
 
 use crate::backend::cpu::{Real, math};
-use crate::nn::params::{Initial, To};
+#[cfg(feature = "cuda")]
+use crate::nn::params::Vector;
+use crate::nn::params::{Initial, Matrix, To};
 use crate::nn::spectral::Normed;
 use crate::nn::{Layout, Linear, SpectralLinear, Weights};
 
@@ -39,9 +41,29 @@ impl Dense {
     }
 
     pub fn outputs(&self) -> usize {
+        self.weight().outputs
+    }
+
+    pub(crate) fn weight(&self) -> &Matrix {
         match self {
-            Dense::Plain(linear) => linear.weight.outputs,
-            Dense::Spectral(linear, _) => linear.weight.outputs,
+            Dense::Plain(linear) => &linear.weight,
+            Dense::Spectral(linear, _) => &linear.weight,
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn bias(&self) -> &Vector {
+        match self {
+            Dense::Plain(linear) => &linear.bias,
+            Dense::Spectral(linear, _) => &linear.bias,
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn spectral(&self) -> Option<(&SpectralLinear, usize)> {
+        match self {
+            Dense::Plain(_) => None,
+            Dense::Spectral(linear, place) => Some((linear, *place)),
         }
     }
 

@@ -6,9 +6,9 @@ use crate::nn::{Layout, Linear, Weights, fit};
 
 #[derive(Clone, Debug)]
 pub struct Embed {
-    first: Linear,
-    second: Linear,
-    last_activation: bool,
+    pub(crate) first: Linear,
+    pub(crate) second: Linear,
+    pub(crate) last_activation: bool,
 }
 
 #[derive(Clone, Debug, Default)]

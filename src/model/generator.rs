@@ -11,28 +11,28 @@ use crate::nn::params::{Initial, To};
 use crate::nn::{LayerNorm, Layout, Linear, Weights, fit};
 
 /// Width of the condition's embedding.
-const EMBED: usize = 64;
+pub(crate) const EMBED: usize = 64;
 
 #[derive(Clone, Debug)]
 pub struct Generator {
-    embed: Embed,
-    noise: usize,
-    film: bool,
-    blocks: Vec<Block>,
-    output: Linear,
+    pub(crate) embed: Embed,
+    pub(crate) noise: usize,
+    pub(crate) film: bool,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) output: Linear,
 }
 
 #[derive(Clone, Debug)]
-struct Block {
-    linear: Linear,
-    norm: LayerNorm,
+pub(crate) struct Block {
+    pub linear: Linear,
+    pub norm: LayerNorm,
     /// film: y <- scale(e) y + shift(e)
-    film: Option<(Linear, Linear)>,
-    skip: Skip,
+    pub film: Option<(Linear, Linear)>,
+    pub skip: Skip,
 }
 
 #[derive(Clone, Debug)]
-enum Skip {
+pub(crate) enum Skip {
     None,
     Same,
     Project(Linear),

@@ -20,11 +20,11 @@ pub struct Walker {
     pub lstm: Lstm,
     /// K, the trunk's width.
     width: usize,
-    trunk: Linear,
-    stop: Linear,
-    heads: [Linear; 3],
+    pub(crate) trunk: Linear,
+    pub(crate) stop: Linear,
+    pub(crate) heads: [Linear; 3],
     /// Of the x class and the y class: (classes, K), a row each.
-    embeddings: [Matrix; 2],
+    pub(crate) embeddings: [Matrix; 2],
 }
 
 /// Losses of events, in nats, summed over a shard and divided by the batch's number of steps.

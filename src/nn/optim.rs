@@ -36,7 +36,12 @@ impl Optimizer {
         moments.m.resize(w.len(), R::ZERO);
         moments.v.resize(w.len(), R::ZERO);
         moments.steps += 1;
-        let t = moments.steps as f64;
+        adam(isa, w, g, &mut moments.m, &mut moments.v, self.coefficients(moments.steps, rate, scale));
+    }
+
+    /// Of step `steps`, which counts from 1.
+    pub(crate) fn coefficients(&self, steps: u64, rate: f64, scale: f64) -> AdamStep {
+        let t = steps as f64;
         let (correction1, correction2) = (1.0 - self.beta1.powf(t), 1.0 - self.beta2.powf(t));
         let decoupled = self.kind == OptimizerKind::AdamW;
         let mut step = AdamStep {
@@ -60,7 +65,7 @@ impl Optimizer {
                 None => step.adaptive = false,
             }
         }
-        adam(isa, w, g, &mut moments.m, &mut moments.v, step);
+        step
     }
 
     /// None while the variance of the adaptive rate is not tractable.

@@ -100,6 +100,12 @@ impl Layout {
         self.buffers.last().map_or(0, |e| e.range().end)
     }
 
+    /// The largest of what each matrix needs.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn largest(&self, need: impl Fn(&Matrix) -> usize) -> usize {
+        self.matrices.iter().map(need).max().unwrap_or(0)
+    }
+
     fn add(&mut self, name: String, shape: &[usize], initial: Initial) -> usize {
         let offset = self.len();
         self.entries.push(Entry { name, shape: shape.to_vec(), offset, initial });

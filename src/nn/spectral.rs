@@ -44,6 +44,11 @@ impl SpectralLinear {
         }
     }
 
+    #[cfg(feature = "cuda")]
+    pub(crate) fn vectors(&self) -> [Vector; 2] {
+        [self.u, self.v]
+    }
+
     /// What one call uses. In training mode u and v advance first.
     pub fn normalise<R: Real>(&self, params: &[R], buffers: &mut [R], training: bool) -> Normed<R> {
         let w = |o: usize| &params[self.weight.offset + o * self.weight.stride..][..self.weight.inputs];

@@ -111,7 +111,7 @@ impl Pair<'_> {
     }
 
     fn speed(&self, area: &Area) -> Drawn {
-        let curves = || self.both().into_iter().map(|(track, _)| &track.speed).flatten();
+        let curves = || self.both().into_iter().flat_map(|(track, _)| &track.speed);
         let top = range(curves().map(|p| p[1]).chain([0.0]));
         let axes = Axes {
             title: "speed",

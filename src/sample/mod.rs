@@ -12,7 +12,11 @@ use std::sync::{Arc, OnceLock};
 
 use ndarray::{Array2, Array3, ArrayView2};
 
+#[cfg(feature = "cuda")]
+use crate::backend::Backend;
 use crate::backend::cpu::Pool;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda;
 use crate::config::DecoderKind;
 use crate::data::steps::condition;
 use crate::data::{FEATURES, Movement, Scaler, features};
@@ -211,8 +215,49 @@ impl Model {
     /// As [`Model::generate`]; `State` for a model with the v6 decoder.
     pub fn walk(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
         self.check_ready("walk", options)?;
+        #[cfg(feature = "cuda")]
+        if let Some(walks) = self.walk_on_cuda(targets, options)? {
+            return Ok(walks);
+        }
+        self.walk_on_cpu(targets, options)
+    }
+
+    /// Whatever the model's device is. Of the same sample, a device's walk can differ where a draw was close.
+    pub(crate) fn walk_on_cpu(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
+        self.check_ready("walk", options)?;
         let summaries = self.target_summaries(targets, options)?;
         self.walk_from(&summaries, targets, options)
+    }
+
+    /// None where the model computes on the CPU, or its decoder does not fit the device.
+    #[cfg(feature = "cuda")]
+    fn walk_on_cuda(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Option<Vec<Movement>>> {
+        let (Backend::Cuda(device), Some(codec), Some(net)) =
+            (&self.backend, &self.known_data("walk")?.codec, self.networks.closed_loop())
+        else {
+            return Ok(None);
+        };
+        check_targets(targets)?;
+        let sizes = cuda::walks::Sizes::of(&net.walker, codec, self.config.max_seq_len);
+        if targets.is_empty() || !sizes.fit(device) {
+            return Ok(None);
+        }
+        let weights = self.sampling_weights();
+        let mut walks = cuda::walks::Walks::new(device, &self.networks, &weights.params, codec, sizes, targets.len())?;
+        let noise = self.config.summary_noise;
+        let mut movements = Vec::with_capacity(targets.len());
+        for (part, first) in targets.chunks(walks.rows()).zip((0u64..).step_by(walks.rows())) {
+            let first = options.first.wrapping_add(first);
+            let conditions: Vec<f32> = part.iter().flat_map(|t| condition(t.map(f64::from))).collect();
+            let order = cuda::walks::Order { targets: part, conditions: &conditions, first, noise };
+            walks.draw(order, options, |row, events| {
+                let sample = first.wrapping_add(row as u64);
+                let mut walk = Walking::new(part[row], options.seed, sample, events.len() + 1);
+                events.iter().for_each(|&event| walk.go(event, codec));
+                movements.push(walk.movement());
+            })?;
+        }
+        Ok(Some(movements))
     }
 
     /// Summaries (n,S) that [`Model::walk`] goes by.
@@ -242,10 +287,7 @@ impl Model {
             let problem = "the model has the v6 decoder".to_string();
             return Err(Error::State { call: "walk", problem });
         };
-        if let Some(i) = targets.iter().position(|t| t.iter().any(|x| x.unsigned_abs() > MOST_WAY)) {
-            let expected = format!("within {MOST_WAY} px of 0");
-            return Err(Error::argument(format!("targets[{i}]"), format!("{:?}", targets[i]), expected));
-        }
+        check_targets(targets)?;
         let settings = WalkSettings {
             step_temperature: options.step_temperature,
             time_temperature: options.time_temperature,
@@ -544,6 +586,16 @@ impl Model {
             places.iter().zip(out).for_each(|(&i, x)| rows[i] = x);
         }
         rows
+    }
+}
+
+fn check_targets(targets: &[[i32; 2]]) -> Result<()> {
+    match targets.iter().position(|t| t.iter().any(|x| x.unsigned_abs() > MOST_WAY)) {
+        Some(i) => {
+            let expected = format!("within {MOST_WAY} px of 0");
+            Err(Error::argument(format!("targets[{i}]"), format!("{:?}", targets[i]), expected))
+        }
+        None => Ok(()),
     }
 }
 

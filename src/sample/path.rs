@@ -162,7 +162,7 @@ impl Model {
             let end = start + run.count();
             let part = &targets[start..end];
             movements.extend(match self.config().decoder {
-                DecoderKind::ClosedLoop => self.walk(part, &one(samples[start]))?,
+                DecoderKind::ClosedLoop => self.walk_on_cpu(part, &one(samples[start]))?, // a few: a device is for many
                 DecoderKind::V6 => {
                     let distances: Vec<f64> = part.iter().map(|t| f64::from(t[0]).hypot(f64::from(t[1]))).collect();
                     self.generate(part.len(), Some(&distances), &one(samples[start]))?

@@ -1,12 +1,20 @@
 //! The loop of stage 2. The frozen encoder runs once, in evaluation mode, over the whole training set.
 
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
+
 use super::shards::Batch;
 use super::stage2::{CriticBefore, GanBatch, Learner, Stage2};
 use super::{Clock, Done, OnProgress, Outcome, Stage, TrainOptions};
+use crate::backend::Backend;
 use crate::backend::cpu::Pool;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda;
 use crate::config::Config;
 use crate::data::steps::condition;
 use crate::data::{Prepared, StepCodec, Stratified, Waste};
+#[cfg(feature = "cuda")]
+use crate::error::Error;
 use crate::error::Result;
 use crate::model::Model;
 use crate::rng::{Rng, Stream, unit_f32};
@@ -28,14 +36,32 @@ impl Model {
             None => self.feature_latents(data, &mut pool),
         };
         let mut batches = Stratified::new(&latents.first_conditions(), c.batch_size, options.seed);
-        let (mut stage, mut before) = (Stage2::default(), CriticBefore::default());
-        let clock = Clock::new(self.stages[1].iteration);
-        let generator_range = self.networks.generator_range.clone();
         if c.generator_average == 0.0 {
             self.average.clear(); // of an earlier call: samples come from the weights as they are
         } else if self.average.is_empty() {
-            self.average = self.weights.params[generator_range.clone()].to_vec();
+            self.average = self.weights.params[self.networks.generator_range.clone()].to_vec();
         }
+        match self.backend.clone() {
+            Backend::Cpu(_) => self.gan_on_cpu(&c, &latents, &mut batches, pool, options.seed, on_progress)?,
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(device) => {
+                self.gan_on_cuda(&c, &latents, &mut batches, &device, options.seed, on_progress)?
+            }
+        }
+        Ok(Outcome { iterations: self.stages[1].iteration, converged: false, waste: Waste::default() })
+    }
+
+    fn gan_on_cpu(
+        &mut self,
+        c: &Config,
+        latents: &Latents,
+        batches: &mut Stratified,
+        mut pool: Pool,
+        seed: u64,
+        on_progress: &mut OnProgress,
+    ) -> Result<()> {
+        let (mut stage, mut before) = (Stage2::default(), CriticBefore::default());
+        let clock = Clock::new(self.stages[1].iteration);
         while self.stages[1].iteration < c.stage2_iterations {
             let iteration = self.stages[1].iteration;
             let [_, generator, critic] = &mut self.moments;
@@ -46,22 +72,88 @@ impl Model {
                 generator,
                 critic,
             };
-            let batch = |draw: u32| latents.batch(&c, &batches.batch(iteration, draw), options.seed, (iteration, draw));
+            let batch = |draw: u32| latents.batch(c, &batches.batch(iteration, draw), seed, (iteration, draw));
             before.keep(&learner);
-            let done = stage.iteration(&mut pool, &mut learner, &c, batch, iteration);
+            let done = stage.iteration(&mut pool, &mut learner, c, batch, iteration);
             let (critic, generator) = done.inspect_err(|_| before.put_back(&mut learner))?;
             if c.generator_average > 0.0 {
                 let keep = c.generator_average as f32;
-                let weights = &self.weights.params[generator_range.clone()];
+                let weights = &self.weights.params[self.networks.generator_range.clone()];
                 self.average.iter_mut().zip(weights).for_each(|(a, w)| *a = keep * *a + (1.0 - keep) * w);
             }
             let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
-            self.stages[1].observe(losses);
-            let (iterations, rate) = (c.stage2_iterations, c.lr_generator);
-            let done = Done { stage: Stage::Gan, iterations, converged: false, rate, validation: None };
+            let done = self.gan_done(c, losses);
             self.report(&clock, done, on_progress)?;
         }
-        Ok(Outcome { iterations: self.stages[1].iteration, converged: false, waste: Waste::default() })
+        Ok(())
+    }
+
+    /// The same on a device, which keeps all that is learnt. It comes back to the host where the callback may want it: at
+    /// log and save intervals, and at the end, however that comes.
+    #[cfg(feature = "cuda")]
+    fn gan_on_cuda(
+        &mut self,
+        c: &Config,
+        latents: &Latents,
+        batches: &mut Stratified,
+        device: &Arc<cuda::Context>,
+        seed: u64,
+        on_progress: &mut OnProgress,
+    ) -> Result<()> {
+        let networks = self.networks.clone();
+        let clock = Clock::new(self.stages[1].iteration);
+        let start = (c.batch_size, seed, self.stages[1].iteration);
+        let real = cuda::gan::Real { summaries: &latents.summaries, conditions: &latents.conditions };
+        let mut gan = cuda::gan::Gan::new(device, &networks, c, start, real, &self.cuda_learner())?;
+        let mut fetched = self.stages[1].clone();
+        while self.stages[1].iteration < c.stage2_iterations {
+            let iteration = self.stages[1].iteration;
+            let chosen: Vec<Vec<usize>> = (0..=c.n_critic).map(|draw| batches.batch(iteration, draw)).collect();
+            let (critic, generator) = match gan.iterate(&chosen, iteration) {
+                Ok(losses) => losses,
+                Err(error) => {
+                    match error {
+                        Error::Diverged { .. } => self.fetch(&gan)?,
+                        // A device that has failed gives nothing back: the host is where it last had its weights.
+                        _ => self.stages[1] = fetched,
+                    }
+                    return Err(error);
+                }
+            };
+            let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
+            let done = self.gan_done(c, losses);
+            let now = self.stages[1].iteration;
+            let looked_at = [c.log_interval, c.save_interval].iter().any(|every| now.is_multiple_of(*every));
+            if looked_at || now == c.stage2_iterations {
+                self.fetch(&gan)?;
+                fetched = self.stages[1].clone();
+            }
+            if let Err(stopped) = self.report(&clock, done, on_progress) {
+                self.fetch(&gan)?;
+                return Err(stopped);
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn fetch(&mut self, gan: &cuda::gan::Gan) -> Result<()> {
+        gan.fetch(&mut self.cuda_learner())?;
+        self.weights.pack(self.networks.generator_range.start..self.networks.critic_range.end);
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_learner(&mut self) -> cuda::gan::Learner<'_> {
+        let [_, generator, critic] = &mut self.moments;
+        let (params, buffers, average) = (&mut self.weights.params, &mut self.buffers, &mut self.average);
+        cuda::gan::Learner { params, buffers, generator, critic, average }
+    }
+
+    fn gan_done(&mut self, c: &Config, losses: [f64; 4]) -> Done {
+        self.stages[1].observe(losses);
+        let (iterations, rate) = (c.stage2_iterations, c.lr_generator);
+        Done { stage: Stage::Gan, iterations, converged: false, rate, validation: None }
     }
 
     fn feature_latents(&self, data: &Prepared, pool: &mut Pool) -> Latents {

@@ -113,7 +113,8 @@ pub struct Outcome {
     pub waste: Waste,
 }
 
-/// Called after every iteration with the model as it is then.
+/// Called after every iteration with the model as it is then. What a CUDA device trains, it brings back where a log or save
+/// interval ends and when the call does: between those the weights are older.
 pub type OnProgress<'a> = dyn FnMut(&Model, &Progress) -> Control + 'a;
 
 impl Model {

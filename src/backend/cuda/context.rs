@@ -1,20 +1,44 @@
-//! A device that is open.
+//! A device that is open, with the kernels that have been asked for.
 
+use std::sync::{Arc, OnceLock};
+
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError, sys};
+use cudarc::nvrtc::Ptx;
+
+use super::kernels::{File, Kernel};
 use super::probe::probe;
+use crate::error::{Error, Result};
 
-/// A CUDA device.
+/// A CUDA device. It takes the device's primary context, which a host program may be using too.
 #[derive(Debug)]
 pub struct Context {
     ordinal: u32,
     name: String,
+    pub(super) cuda: Arc<CudaContext>,
+    /// What has been used so far: the driver compiles a file when it is first needed.
+    files: [OnceLock<Arc<CudaModule>>; File::ALL.len()],
+    kernels: [OnceLock<CudaFunction>; Kernel::ALL.len()],
 }
 
 impl Context {
     /// # Errors
     /// The reason why the device cannot be used, in words.
-    pub fn open(ordinal: u32) -> Result<Context, String> {
+    pub fn open(ordinal: u32) -> std::result::Result<Context, String> {
         probe(ordinal).map_err(|absence| absence.to_string())?;
-        Err("a CUDA device is there, but no part of this version runs on it yet".into())
+        let words = |error: Error| match error {
+            Error::Device { reason, .. } => reason,
+            other => other.to_string(),
+        };
+        let failed = |call| move |error| words(failure(ordinal, call, error));
+        let cuda = CudaContext::new(ordinal as usize).map_err(failed("opening the device"))?;
+        // SAFETY: a session uses its memory from its own stream only, and waits for that before it reads.
+        unsafe { cuda.disable_event_tracking() };
+        let name = cuda.name().map_err(failed("asking for the device's name"))?;
+        let (files, kernels) = ([const { OnceLock::new() }; _], [const { OnceLock::new() }; _]);
+        let context = Context { ordinal, name, cuda, files, kernels };
+        // A driver that cannot compile our PTX is found out here, where Auto can still take the CPU.
+        context.kernel(Kernel::fill).map_err(words)?;
+        Ok(context)
     }
 
     pub fn ordinal(&self) -> u32 {
@@ -24,5 +48,41 @@ impl Context {
     /// As the driver calls it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Bytes of shared memory that a block can have.
+    pub(super) fn shared(&self) -> usize {
+        let most = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        self.cuda.attribute(most).map_or(0, |bytes| bytes.max(0) as usize)
+    }
+
+    pub(super) fn kernel(&self, kernel: Kernel) -> Result<&CudaFunction> {
+        let place = &self.kernels[kernel as usize];
+        if let Some(function) = place.get() {
+            return Ok(function);
+        }
+        let file = &self.files[kernel.file() as usize];
+        let module = match file.get() {
+            Some(module) => module,
+            None => {
+                let ptx = Ptx::from_src(kernel.file().ptx());
+                let module = self.cuda.load_module(ptx).map_err(|e| self.failed("compiling the kernels", e))?;
+                file.get_or_init(|| module)
+            }
+        };
+        let function = module.load_function(kernel.name()).map_err(|e| self.failed("finding a kernel", e))?;
+        Ok(place.get_or_init(|| function))
+    }
+
+    /// What a call that failed means for the caller.
+    pub(super) fn failed(&self, call: &'static str, error: DriverError) -> Error {
+        failure(self.ordinal, call, error)
+    }
+}
+
+fn failure(ordinal: u32, call: &'static str, error: DriverError) -> Error {
+    match error.0 {
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::Memory { bytes: 0, purpose: call },
+        code => Error::Device { device: ordinal as i32, reason: format!("{call} gives {code:?} ({})", code as u32) },
     }
 }

@@ -63,6 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
     say(&stage("stage 2", second, c.stage2_iterations, ["critic", "generator", "wasserstein", "penalty"]));
     say("");
     data(&model);
+    say(&device(&model));
     Ok(())
 }
 
@@ -146,6 +147,12 @@ fn stage(name: &str, state: &StageState, iterations: u64, losses: [&str; 4]) -> 
     let averages = state.history.last().map_or_else(|| state.averages(), |record| record.losses);
     let losses: Vec<String> = losses.iter().zip(averages).map(|(name, loss)| format!("{name} {loss:.4}")).collect();
     format!("{name}: {}/{iterations} iterations, {}, seed {}", state.iteration, losses.join(", "), state.seed)
+}
+
+/// Where the model would compute, and why not elsewhere.
+fn device(model: &Model) -> String {
+    let (name, reason) = (model.backend().name(), model.backend().reason());
+    reason.map_or_else(|| format!("device: {name}"), |reason| format!("device: {name}: {reason}"))
 }
 
 fn data(model: &Model) {

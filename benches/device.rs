@@ -1,0 +1,62 @@
+//! Rates on CUDA device 0 of what runs there: stage 2 and batches of walks. `scripts/gpu-check` packs it and runs it.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use trajgan::config::{Config, Preset};
+use trajgan::data::{Dataset, Movement, Point};
+use trajgan::rng::{Rng, Stream};
+use trajgan::{Control, Device, Model, SampleOptions, Stage, TrainOptions};
+
+/// Movements of a batch of samples.
+const SAMPLES: usize = 65_536;
+
+fn movements() -> Dataset {
+    let mut data = Dataset::new(1);
+    let mut rng = Rng::new(5, Stream::Demo, 0);
+    for _ in 0..200 {
+        let (x, y, n) = (rng.range(-600.0, 600.0), rng.range(-400.0, 400.0), 20 + rng.below(60));
+        let way = |i: usize| (1.0 - (std::f64::consts::PI * i as f64 / n as f64).cos()) / 2.0;
+        let point = |i| Point { x: (x * way(i)).round(), y: (y * way(i)).round(), t_ms: 16.0 * i as f64 };
+        data.push(Movement::new((0..=n).map(point).collect()).expect("a movement"), None).expect("pushed");
+    }
+    data
+}
+
+/// Seconds that stage 2 takes to come to so many iterations.
+fn seconds(model: &mut Model, data: &Dataset, config: &Config, iterations: u64) -> f64 {
+    let config = Config { stage2_iterations: iterations, ..config.clone() };
+    let start = Instant::now();
+    let options = TrainOptions { config, threads: 0, seed: 0 };
+    model.train(data, Stage::Gan, &options, &mut |_, _| Control::Continue).expect("trained");
+    start.elapsed().as_secs_f64()
+}
+
+fn main() {
+    if let Err(error) = Device::Cuda(0).check() {
+        println!("not run: {error}");
+        return;
+    }
+    let data = movements();
+    let config = Config {
+        stage1_iterations: 20,
+        stage2_batch_size: 64,
+        quality_z: 0.0,
+        augment_mirror: false,
+        ..Config::closed_loop(Preset::Default)
+    };
+    let mut model = Model::new(config.clone(), Device::Cuda(0)).expect("a model");
+    let options = TrainOptions { config: config.clone(), threads: 0, seed: 0 };
+    model.train(&data, Stage::Autoencoder, &options, &mut |_, _| Control::Continue).expect("trained");
+    // 500 iterations and 5000. Encoding the data is in both calls; their difference is iterations alone.
+    seconds(&mut model, &data, &config, 100);
+    let (few, many) = (seconds(&mut model, &data, &config, 600), seconds(&mut model, &data, &config, 5600));
+    println!("stage 2, B = 64: {:.0} it/s", 4500.0 / (many - few));
+    for call in ["first", "second"] {
+        let start = Instant::now();
+        let drawn = black_box(model.generate(SAMPLES, None, &SampleOptions::default()).expect("movements"));
+        let points = drawn.iter().map(|m| m.points.len()).sum::<usize>() as f64;
+        let rate = SAMPLES as f64 / start.elapsed().as_secs_f64();
+        println!("{SAMPLES} walks, {call} call: {rate:.0} a second, {:.0} points each", points / SAMPLES as f64);
+    }
+}

@@ -1,0 +1,74 @@
+//! The memory of a step of stage 2.
+
+use super::critic::{CriticSpace, norms};
+use super::generator::GeneratorSpace;
+use super::launch_steps::parts;
+use super::session::{Plan, Span};
+use crate::config::Config;
+use crate::model::Networks;
+
+/// Losses that one slot of the ring holds.
+pub(super) const LOSSES: usize = 8;
+pub(super) const D_REAL: usize = 0;
+pub(super) const D_FAKE: usize = 1;
+pub(super) const PENALTY: usize = 2;
+pub(super) const SCORE: usize = 3;
+pub(super) const MATCHING: usize = 4;
+
+/// A batch and all that is made of it.
+pub(super) struct Space {
+    pub z_real: Span,
+    pub condition: Span,
+    pub noise: Span,
+    pub alpha: Span,
+    pub generator: GeneratorSpace,
+    pub critic: CriticSpace,
+    /// Of the critic's three calls: real, fake, interpolate.
+    pub norms: [Vec<Span>; 3],
+    pub penalty: Span,
+    pub matching: Span,
+    pub losses: Span,
+    pub g_squares: Span,
+    pub w_squares: Span,
+}
+
+/// What the host reads after an iteration, in one piece: a slot of losses, the last gradient's norm, whether a step failed.
+pub(super) struct Report {
+    pub whole: Span,
+    pub ring: Span,
+    pub norm: Span,
+    pub failed: Span,
+}
+
+impl Report {
+    pub fn new(plan: &mut Plan) -> Report {
+        let whole = plan.doubles(LOSSES + 2);
+        let double = |k: usize, n: usize| whole.part(2 * k, 2 * n);
+        Report { whole, ring: double(0, LOSSES), norm: double(LOSSES, 1), failed: double(LOSSES + 1, 1) }
+    }
+}
+
+impl Space {
+    pub fn new(plan: &mut Plan, networks: &Networks, c: &Config, rows: usize) -> Space {
+        let noise = plan.floats(rows * c.noise_dim);
+        let largest = networks.generator_range.len().max(networks.critic_range.len());
+        Space {
+            z_real: plan.floats(rows * c.summary_dim),
+            condition: plan.floats(rows * c.condition_inputs()),
+            noise,
+            alpha: plan.floats(rows),
+            generator: GeneratorSpace::new(plan, &networks.generator, noise, rows),
+            critic: CriticSpace::new(plan, &networks.critic, rows),
+            norms: [(); 3].map(|()| norms(plan, &networks.critic)),
+            penalty: plan.doubles(rows),
+            matching: plan.doubles(c.summary_dim),
+            losses: plan.doubles(LOSSES),
+            g_squares: plan.doubles(parts(largest)),
+            w_squares: plan.doubles(parts(largest)),
+        }
+    }
+
+    pub fn loss(&self, which: usize) -> Span {
+        self.losses.part(2 * which, 2)
+    }
+}

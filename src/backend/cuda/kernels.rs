@@ -1,0 +1,106 @@
+//! The kernels that are launched, and the PTX text that they come in: kernels/gen, made by scripts/ptx.
+
+/// Names, files and arguments of kernels. An argument is p (pointer), i (32 bits), l (64 bits), f (float) or d (double):
+/// a test compares them with the PTX, a launch with what it passes.
+macro_rules! kernels {
+    ($($file:ident { $($name:ident: $arguments:literal,)* })*) => {
+        /// A kernel, by its name in the PTX.
+        #[allow(non_camel_case_types)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Kernel { $($($name,)*)* }
+
+        impl Kernel {
+            pub const ALL: &[Kernel] = &[$($(Kernel::$name,)*)*];
+
+            pub fn name(self) -> &'static str {
+                match self { $($(Kernel::$name => stringify!($name),)*)* }
+            }
+
+            /// One letter for each.
+            pub fn arguments(self) -> &'static str {
+                match self { $($(Kernel::$name => $arguments,)*)* }
+            }
+
+            /// Which of [`FILES`] it is in.
+            pub fn file(self) -> File {
+                match self { $($(Kernel::$name => File::$file,)*)* }
+            }
+        }
+
+        /// A file of kernels, by its name.
+        #[allow(non_camel_case_types)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum File { $($file,)* }
+
+        impl File {
+            pub const ALL: &[File] = &[$(File::$file,)*];
+
+            pub fn name(self) -> &'static str {
+                match self { $(File::$file => stringify!($file),)* }
+            }
+
+            /// Its PTX text.
+            pub fn ptx(self) -> &'static str {
+                match self {
+                    $(File::$file => include_str!(concat!("../../../kernels/gen/", stringify!($file), ".ptx")),)*
+                }
+            }
+        }
+    };
+}
+
+kernels! {
+    gan {
+        interpolate: "pppppi",
+        penalty_direction: "pppdpi",
+        feature_matching: "ppppdpi",
+    }
+    losses {
+        sum_doubles: "ppdpiii",
+        mean_floats: "ppdpi",
+        store_losses: "ppppi",
+    }
+    matrix {
+        matrix_forward: "pppppppiiii",
+        matrix_backward: "pppppiiii",
+        matrix_gradient: "pppppiii",
+        matrix_gradient_add: "pppiii",
+        add_columns: "pppi",
+        add_product_columns: "ppppi",
+    }
+    norm {
+        layer_norm_forward: "ppppppii",
+        layer_norm_backward: "pppppi",
+        layer_norm_tangent: "ppppppi",
+        layer_norm_tangent_backward: "ppppppppi",
+    }
+    optim {
+        sum_squares: "ppi",
+        adam_step: "pppppppppi",
+        move_average: "ppfpi",
+    }
+    random {
+        normals: "pppiiilddi",
+        uniforms: "pppiiil",
+        advance_clock: "p",
+    }
+    rows {
+        fill: "pfpi",
+        axpy: "ppfpi",
+        product: "ppppii",
+        copy_columns: "pppiiii",
+        tanh_backward: "pppi",
+        leaky_relu: "ppi",
+        leaky_relu_backward: "pppi",
+        add_scaled_rows: "ppppi",
+        add_row_dots: "ppppi",
+        gather_rows: "ppppi",
+    }
+    spectral {
+        spectral_normalise: "ppppiiii",
+        spectral_finish: "ppppiii",
+    }
+    walk {
+        walk: "ppppppppppppddiiiiiii",
+    }
+}

@@ -1,0 +1,256 @@
+//! One function for each kernel, with the kernel's arguments above it. What they compute stands in kernels/*.cu; the shapes of
+//! launches are those named there.
+
+use super::kernels::Kernel;
+use super::session::{Arg, Rows, Session, Shape, Span};
+use crate::error::Result;
+use crate::nn::Matrix;
+
+/// What becomes of a result before it is stored.
+pub(super) const ADD: usize = 1;
+pub(super) const LEAKY: usize = 2;
+pub(super) const TANH: usize = 4;
+
+/// Rows of a batch whose share of a gradient is summed apart.
+const CHUNK: usize = 256;
+/// Numbers that [`Session::matrix_gradient`] needs beside the result.
+pub(super) fn gradient_room(matrix: &Matrix, rows: usize) -> usize {
+    if rows > CHUNK { rows.div_ceil(CHUNK) * matrix.outputs * matrix.inputs } else { 0 }
+}
+
+impl Session {
+    /// float* y (M,O), const float* x (M,I), const float* w (O,I), const float* bias (O), const float* bias2 (O),
+    /// const float* alpha (1), const int* rows, int inputs, int outputs, int stride, int flags
+    pub(super) fn matrix_forward(
+        &self,
+        matrix: &Matrix,
+        (y, x, w): (Span, Span, Span),
+        [bias, bias2]: [Option<Span>; 2],
+        alpha: Option<Span>,
+        rows: Rows,
+        flags: usize,
+    ) -> Result<()> {
+        let shape = Shape::Grid(rows.most.div_ceil(32), matrix.outputs.div_ceil(32), 1);
+        let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
+        let pointers = [y.into(), x.into(), w.into(), bias.into(), bias2.into(), alpha.into(), rows.into()];
+        self.launch(Kernel::matrix_forward, shape, 0, &[&pointers[..], &sizes].concat())
+    }
+
+    /// float* dx (M,I), const float* dy (M,O), const float* w (O,I), const float* alpha (1), const int* rows, int inputs,
+    /// int outputs, int stride, int flags
+    pub(super) fn matrix_backward(
+        &self,
+        matrix: &Matrix,
+        (dx, dy, w): (Span, Span, Span),
+        alpha: Option<Span>,
+        rows: Rows,
+        flags: usize,
+    ) -> Result<()> {
+        let shape = Shape::Grid(rows.most.div_ceil(32), matrix.inputs.div_ceil(32), 1);
+        let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
+        let pointers = [dx.into(), dy.into(), w.into(), alpha.into(), rows.into()];
+        self.launch(Kernel::matrix_backward, shape, 0, &[&pointers[..], &sizes].concat())
+    }
+
+    /// float* partials (ceil(M/256),O,I), float* dw (O,I), const float* dy (M,O), const float* x (M,I), const int* rows,
+    /// int inputs, int outputs, int stride; then, for more than 256 rows,
+    /// float* dw (O,I), const float* partials (ceil(M/256),O,I), const int* rows, int inputs, int outputs, int stride
+    pub(super) fn matrix_gradient(
+        &self,
+        matrix: &Matrix,
+        (dw, dw_stride): (Span, usize),
+        (dy, x): (Span, Span),
+        room: Span,
+        rows: Rows,
+    ) -> Result<()> {
+        let (inputs, outputs) = (matrix.inputs, matrix.outputs);
+        let chunks = rows.most.div_ceil(CHUNK);
+        let partials = (chunks > 1).then_some(room);
+        let shape = Shape::Grid(outputs.div_ceil(32), inputs.div_ceil(32), chunks);
+        let sizes = [inputs.into(), outputs.into(), dw_stride.into()];
+        let pointers = [partials.into(), dw.into(), dy.into(), x.into(), rows.into()];
+        self.launch(Kernel::matrix_gradient, shape, 0, &[&pointers[..], &sizes].concat())?;
+        let Some(partials) = partials else { return Ok(()) };
+        let pointers = [dw.into(), partials.into(), rows.into()];
+        self.launch(Kernel::matrix_gradient_add, Shape::Each(inputs * outputs), 0, &[&pointers[..], &sizes].concat())
+    }
+
+    /// float* sums (W), const float* x (M,W), const int* rows, int width
+    pub(super) fn add_columns(&self, sums: Span, x: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [sums.into(), x.into(), rows.into(), width.into()];
+        self.launch(Kernel::add_columns, Shape::Columns(width), 0, &args)
+    }
+
+    /// float* sums (W), const float* x (M,W), const float* y (M,W), const int* rows, int width
+    pub(super) fn add_product_columns(&self, sums: Span, x: Span, y: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [sums.into(), x.into(), y.into(), rows.into(), width.into()];
+        self.launch(Kernel::add_product_columns, Shape::Columns(width), 0, &args)
+    }
+
+    /// float* x (M,D), float* normal (M,D), float* inverse (M), const float* gain, const float* bias (D),
+    /// const int* rows, int width, int flags
+    pub(super) fn layer_norm_forward(
+        &self,
+        x: Span,
+        (normal, inverse): (Span, Span),
+        (gain, bias): (Span, Span),
+        rows: Rows,
+        width: usize,
+        flags: usize,
+    ) -> Result<()> {
+        let args = [
+            x.into(),
+            normal.into(),
+            inverse.into(),
+            gain.into(),
+            bias.into(),
+            rows.into(),
+            width.into(),
+            flags.into(),
+        ];
+        self.launch(Kernel::layer_norm_forward, Shape::Warps(rows.most), 0, &args)
+    }
+
+    /// float* dy (M,D), const float* normal (M,D), const float* inverse (M), const float* gain (D), const int* rows,
+    /// int width
+    pub(super) fn layer_norm_backward(
+        &self,
+        dy: Span,
+        (normal, inverse): (Span, Span),
+        gain: Span,
+        rows: Rows,
+        width: usize,
+    ) -> Result<()> {
+        let args = [dy.into(), normal.into(), inverse.into(), gain.into(), rows.into(), width.into()];
+        self.launch(Kernel::layer_norm_backward, Shape::Warps(rows.most), 0, &args)
+    }
+
+    /// float* dx (M,D), float* change (M,D), const float* normal (M,D), const float* inverse (M), const float* gain (D),
+    /// const int* rows, int width
+    pub(super) fn layer_norm_tangent(
+        &self,
+        (dx, change): (Span, Span),
+        (normal, inverse): (Span, Span),
+        gain: Span,
+        rows: Rows,
+        width: usize,
+    ) -> Result<()> {
+        let args = [dx.into(), change.into(), normal.into(), inverse.into(), gain.into(), rows.into(), width.into()];
+        self.launch(Kernel::layer_norm_tangent, Shape::Warps(rows.most), 0, &args)
+    }
+
+    /// float* dy, float* dty (M,D), const float* tx (M,D), const float* normal (M,D), const float* change (M,D),
+    /// const float* inverse (M), const float* gain (D), const int* rows, int width
+    pub(super) fn layer_norm_tangent_backward(
+        &self,
+        (dy, dty): (Span, Span),
+        (tx, change): (Span, Span),
+        (normal, inverse): (Span, Span),
+        gain: Span,
+        rows: Rows,
+        width: usize,
+    ) -> Result<()> {
+        let pointers = [dy, dty, tx, normal, change, inverse, gain].map(Arg::Span);
+        let args = [&pointers[..], &[rows.into(), width.into()]].concat();
+        self.launch(Kernel::layer_norm_tangent_backward, Shape::Warps(rows.most), 0, &args)
+    }
+
+    /// float* x (M,W), float value, const int* rows, int width
+    pub(super) fn fill(&self, x: Span, value: f32, rows: Rows, width: usize) -> Result<()> {
+        let args = [x.into(), Arg::Float(value), rows.into(), width.into()];
+        self.launch(Kernel::fill, Shape::Each(rows.most * width), 0, &args)
+    }
+
+    /// float* y (M,W), const float* x (M,W), float alpha, const int* rows, int width
+    pub(super) fn axpy(&self, alpha: f32, x: Span, y: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [y.into(), x.into(), Arg::Float(alpha), rows.into(), width.into()];
+        self.launch(Kernel::axpy, Shape::Each(rows.most * width), 0, &args)
+    }
+
+    /// float* out, const float* x, const float* y (M,W), const int* rows, int width, int flags
+    pub(super) fn product(&self, out: Span, x: Span, y: Span, rows: Rows, width: usize, flags: usize) -> Result<()> {
+        let args = [out.into(), x.into(), y.into(), rows.into(), width.into(), flags.into()];
+        self.launch(Kernel::product, Shape::Each(rows.most * width), 0, &args)
+    }
+
+    /// float* to (M,to_stride), const float* from (M,from_stride), const int* rows, int width, int to_stride,
+    /// int from_stride, int flags
+    pub(super) fn copy_columns(
+        &self,
+        (to, to_stride): (Span, usize),
+        (from, from_stride): (Span, usize),
+        rows: Rows,
+        width: usize,
+        flags: usize,
+    ) -> Result<()> {
+        let sizes = [width.into(), to_stride.into(), from_stride.into(), flags.into()];
+        let args = [&[to.into(), from.into(), rows.into()][..], &sizes].concat();
+        self.launch(Kernel::copy_columns, Shape::Each(rows.most * width), 0, &args)
+    }
+
+    /// float* dy (M,W), const float* y (M,W), const int* rows, int width
+    pub(super) fn tanh_backward(&self, dy: Span, y: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [dy.into(), y.into(), rows.into(), width.into()];
+        self.launch(Kernel::tanh_backward, Shape::Each(rows.most * width), 0, &args)
+    }
+
+    /// float* x (M,W), const int* rows, int width
+    pub(super) fn leaky_relu(&self, x: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [x.into(), rows.into(), width.into()];
+        self.launch(Kernel::leaky_relu, Shape::Each(rows.most * width), 0, &args)
+    }
+
+    /// float* dy (M,W), const float* y (M,W), const int* rows, int width
+    pub(super) fn leaky_relu_backward(&self, y: Span, dy: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [dy.into(), y.into(), rows.into(), width.into()];
+        self.launch(Kernel::leaky_relu_backward, Shape::Each(rows.most * width), 0, &args)
+    }
+
+    /// float* y (M,W), const float* scale (M), const float* x (M,W), const int* rows, int width
+    pub(super) fn add_scaled_rows(&self, scale: Span, x: Span, y: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [y.into(), scale.into(), x.into(), rows.into(), width.into()];
+        self.launch(Kernel::add_scaled_rows, Shape::Each(rows.most * width), 0, &args)
+    }
+
+    /// float* out (M), const float* x, const float* y (M,W), const int* rows, int width
+    pub(super) fn add_row_dots(&self, out: Span, x: Span, y: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [out.into(), x.into(), y.into(), rows.into(), width.into()];
+        self.launch(Kernel::add_row_dots, Shape::Warps(rows.most), 0, &args)
+    }
+
+    /// float* to (M,W), const float* from (n,W), const int* chosen (M), const int* rows, int width
+    pub(super) fn gather_rows(&self, to: Span, from: Span, chosen: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [to.into(), from.into(), chosen.into(), rows.into(), width.into()];
+        self.launch(Kernel::gather_rows, Shape::Each(rows.most * width), 0, &args)
+    }
+
+    /// float* normed (1 + O + I), float* u (O), float* v (I), const float* w (O,I), int inputs, int outputs, int stride,
+    /// int training
+    pub(super) fn spectral_normalise(
+        &self,
+        matrix: &Matrix,
+        normed: Span,
+        (u, v): (Span, Span),
+        w: Span,
+        training: bool,
+    ) -> Result<()> {
+        let (inputs, outputs) = (matrix.inputs, matrix.outputs);
+        let sizes = [inputs.into(), outputs.into(), matrix.stride.into(), usize::from(training).into()];
+        let args = [&[normed.into(), u.into(), v.into(), w.into()][..], &sizes].concat();
+        self.launch(Kernel::spectral_normalise, Shape::Blocks(1), 8 * (2 * outputs + inputs), &args)
+    }
+
+    /// float* grads (O,I), const float* dw (O,I), const float* w (O,I), const float* normed (1 + O + I), int inputs,
+    /// int outputs, int stride
+    pub(super) fn spectral_finish(
+        &self,
+        matrix: &Matrix,
+        (grads, w): (Span, Span),
+        dw: Span,
+        normed: Span,
+    ) -> Result<()> {
+        let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into()];
+        let args = [&[grads.into(), dw.into(), w.into(), normed.into()][..], &sizes].concat();
+        self.launch(Kernel::spectral_finish, Shape::Blocks(1), 0, &args)
+    }
+}

@@ -1,0 +1,271 @@
+//! One piece of work on a device: its memory, and the queue that its kernels run in, one after the other.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaGraph, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys};
+
+use super::context::Context;
+use super::kernels::Kernel;
+use crate::error::{Error, Result};
+
+/// Part of a session's memory, counted in units of 32 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: usize,
+    len: usize,
+}
+
+impl Span {
+    pub fn part(self, start: usize, len: usize) -> Span {
+        assert!(start + len <= self.len, "{start} + {len} of {}", self.len);
+        Span { start: self.start + start, len }
+    }
+
+    /// All but what comes before `start`.
+    pub fn from(self, start: usize) -> Span {
+        self.part(start, self.len - start)
+    }
+
+    pub fn len(self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+}
+
+/// Lays out the memory of a session before it is asked for: all of it in one piece, at addresses that stay.
+#[derive(Debug, Default)]
+pub struct Plan {
+    used: usize,
+}
+
+impl Plan {
+    /// Spans begin at multiples of this, which suits every type.
+    const ALIGN: usize = 64;
+
+    /// Room for so many floats or 32-bit integers.
+    pub fn floats(&mut self, len: usize) -> Span {
+        let start = self.used;
+        self.used = start.saturating_add(len).saturating_add(Self::ALIGN - 1) / Self::ALIGN * Self::ALIGN;
+        Span { start, len }
+    }
+
+    pub fn doubles(&mut self, len: usize) -> Span {
+        self.floats(2 * len)
+    }
+}
+
+/// How many rows a batch has: a number that kernels read from the device, and the most that it can be.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    pub count: Span,
+    pub most: usize,
+}
+
+/// How many blocks of how many threads: the names of kernels/tg_cuda.h.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shape {
+    /// One thread an element.
+    Each(usize),
+    /// One warp a row.
+    Warps(usize),
+    /// One block of 256 threads for each.
+    Blocks(usize),
+    /// One column of 8 threads a column.
+    Columns(usize),
+    /// So many blocks of 256 threads.
+    Grid(usize, usize, usize),
+    One,
+}
+
+/// What a kernel is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Arg {
+    Span(Span),
+    Null,
+    Int(i32),
+    Long(u64),
+    Float(f32),
+    Double(f64),
+}
+
+impl From<Span> for Arg {
+    fn from(span: Span) -> Arg {
+        Arg::Span(span)
+    }
+}
+
+impl From<Option<Span>> for Arg {
+    fn from(span: Option<Span>) -> Arg {
+        span.map_or(Arg::Null, Arg::Span)
+    }
+}
+
+impl From<Rows> for Arg {
+    fn from(rows: Rows) -> Arg {
+        Arg::Span(rows.count)
+    }
+}
+
+/// Sizes, which are far below 2^31: a model has at most 2^28 parameters.
+impl From<usize> for Arg {
+    fn from(size: usize) -> Arg {
+        Arg::Int(size as i32)
+    }
+}
+
+impl Arg {
+    /// Its letter in the table of kernels.
+    fn letter(self) -> char {
+        match self {
+            Arg::Span(_) | Arg::Null => 'p',
+            Arg::Int(_) => 'i',
+            Arg::Long(_) => 'l',
+            Arg::Float(_) => 'f',
+            Arg::Double(_) => 'd',
+        }
+    }
+}
+
+/// Numbers that go to and from the device as they are.
+pub trait Plain: Copy {}
+impl Plain for f32 {}
+impl Plain for f64 {}
+impl Plain for i32 {}
+impl Plain for u32 {}
+
+/// Memory and a queue of a device.
+#[derive(Debug)]
+pub struct Session {
+    context: Arc<Context>,
+    stream: Arc<CudaStream>,
+    _memory: CudaSlice<f32>,
+    start: u64,
+    len: usize,
+}
+
+impl Session {
+    /// # Errors
+    /// `Memory` where the device has too little, with what it is for; `Device` where it fails.
+    pub fn new(context: &Arc<Context>, plan: Plan, purpose: &'static str) -> Result<Session> {
+        let len = plan.used.max(1);
+        let bytes = len.saturating_mul(4);
+        let too_much = || Error::Memory { bytes, purpose };
+        if bytes > isize::MAX as usize {
+            return Err(too_much());
+        }
+        let stream = context.cuda.new_stream().map_err(|e| context.failed("making a stream", e))?;
+        let memory = stream.alloc_zeros::<f32>(len).map_err(|error| match error.0 {
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => too_much(),
+            _ => context.failed("asking for memory", error),
+        })?;
+        let start = memory.device_ptr(&stream).0;
+        let session = Session { context: context.clone(), stream, _memory: memory, start, len };
+        session.wait()?;
+        Ok(session)
+    }
+
+    fn address(&self, span: Span) -> u64 {
+        assert!(span.start + span.len <= self.len, "a span of another session");
+        self.start + 4 * span.start as u64
+    }
+
+    /// Waits until all that was asked for is done.
+    pub fn wait(&self) -> Result<()> {
+        self.stream.synchronize().map_err(|e| self.context.failed("waiting for the device", e))
+    }
+
+    /// Fills the beginning of a span.
+    pub fn upload<T: Plain>(&self, to: Span, from: &[T]) -> Result<()> {
+        assert!(size_of_val(from) <= 4 * to.len, "{} bytes into {to:?}", size_of_val(from));
+        let failed = |e| self.context.failed("copying to the device", e);
+        self.context.cuda.bind_to_thread().map_err(failed)?;
+        // SAFETY: the span has room for it, and `from` lives until the wait is over.
+        unsafe { result::memcpy_htod_async(self.address(to), from, self.stream.cu_stream()) }.map_err(failed)?;
+        self.wait()
+    }
+
+    /// The beginning of a span, once all that was asked for is done.
+    pub fn download<T: Plain>(&self, from: Span, to: &mut [T]) -> Result<()> {
+        assert!(size_of_val(to) <= 4 * from.len, "{} bytes from {from:?}", size_of_val(to));
+        let failed = |e| self.context.failed("copying from the device", e);
+        self.context.cuda.bind_to_thread().map_err(failed)?;
+        // SAFETY: the span has as much, any bits are a number, and `to` lives until the wait is over.
+        unsafe { result::memcpy_dtoh_async(to, self.address(from), self.stream.cu_stream()) }.map_err(failed)?;
+        self.wait()
+    }
+
+    /// Asks for a kernel, and does not wait. shared: bytes of dynamic shared memory.
+    pub(super) fn launch(&self, kernel: Kernel, shape: Shape, shared: usize, args: &[Arg]) -> Result<()> {
+        debug_assert_eq!(args.iter().map(|arg| arg.letter()).collect::<String>(), kernel.arguments(), "{kernel:?}");
+        let function = self.context.kernel(kernel)?;
+        let failed = |e| self.context.failed(kernel.name(), e);
+        if shared > MOST_SHARED {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(most, shared as i32).map_err(failed)?;
+        }
+        // A parameter is read from the first bytes of its place: these are little-endian machines.
+        let places: Vec<u64> = args.iter().map(|&arg| self.bits(arg)).collect();
+        let mut builder = self.stream.launch_builder(function);
+        places.iter().for_each(|place| {
+            builder.arg(place);
+        });
+        // SAFETY: number and types of the arguments are those of the kernel's table, which tests compare with the PTX;
+        // a launch function gives spans of the sizes that its kernel, quoted above it, asks for.
+        unsafe { builder.launch(config(shape, shared)) }.map_err(failed)?;
+        Ok(())
+    }
+
+    fn bits(&self, arg: Arg) -> u64 {
+        match arg {
+            Arg::Span(span) => self.address(span),
+            Arg::Null => 0,
+            Arg::Int(x) => u64::from(x as u32),
+            Arg::Long(x) => x,
+            Arg::Float(x) => u64::from(x.to_bits()),
+            Arg::Double(x) => x.to_bits(),
+        }
+    }
+
+    /// Records what `work` asks for instead of doing it. Nothing in it may wait, nor use a kernel for the first time.
+    pub(super) fn record(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
+        let failed = |e| self.context.failed("recording a graph", e);
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(failed)?;
+        let worked = work();
+        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0)); // ended whatever the work says
+        worked?;
+        let graph = graph.map_err(failed)?;
+        let nothing = || Error::Device { device: self.context.ordinal() as i32, reason: "an empty graph".into() };
+        graph.ok_or_else(nothing).map(Graph)
+    }
+
+    /// Does again what was recorded.
+    pub(super) fn replay(&self, graph: &Graph) -> Result<()> {
+        graph.0.launch().map_err(|e| self.context.failed("launching a graph", e))
+    }
+}
+
+/// Work of a session that was recorded once: one launch does all of it.
+pub(super) struct Graph(CudaGraph);
+
+/// Without being asked, a kernel may use so much dynamic shared memory.
+const MOST_SHARED: usize = 48 << 10;
+
+fn config(shape: Shape, shared: usize) -> LaunchConfig {
+    let (grid, block) = match shape {
+        Shape::Each(n) => ((n.div_ceil(256), 1, 1), (256, 1)),
+        Shape::Warps(n) => ((n.div_ceil(4), 1, 1), (128, 1)),
+        Shape::Blocks(n) => ((n, 1, 1), (256, 1)),
+        Shape::Columns(n) => ((n.div_ceil(32), 1, 1), (32, 8)),
+        Shape::Grid(x, y, z) => ((x, y, z), (256, 1)),
+        Shape::One => ((1, 1, 1), (1, 1)),
+    };
+    LaunchConfig {
+        grid_dim: (grid.0 as u32, grid.1 as u32, grid.2 as u32),
+        block_dim: (block.0, block.1, 1),
+        shared_mem_bytes: shared as u32,
+    }
+}

@@ -1,0 +1,90 @@
+//! The emulated CUDA driver: tests/emu/emudrv.cpp, built once and loaded before anything asks for a driver.
+#![allow(dead_code)] // each test uses part of it
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use trajgan::backend::cuda::Context;
+use trajgan::backend::cuda::probe::symbols;
+
+unsafe extern "C" {
+    fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
+}
+
+const RTLD_NOW: c_int = 2;
+
+/// Device 0 of the emulated driver, or None with a printed reason.
+pub fn device() -> Option<Arc<Context>> {
+    load().then(|| Arc::new(Context::open(0).unwrap()))
+}
+
+/// Makes the emulated driver this process's driver; false, with a printed reason, where it cannot be built.
+pub fn load() -> bool {
+    static LOADED: OnceLock<bool> = OnceLock::new();
+    *LOADED.get_or_init(|| {
+        if std::env::var_os("TRAJGAN_DRIVER").is_some_and(|driver| driver == "system") {
+            return true; // the machine's own: scripts/gpu-check
+        }
+        let Some(library) = library() else { return false };
+        let path = CString::new(library.to_str().unwrap()).unwrap();
+        // SAFETY: a library of ours. Its name is what is looked for first, so that later searches find this one.
+        let handle = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
+        assert!(!handle.is_null(), "{} does not load", library.display());
+        true
+    })
+}
+
+/// libcuda.so in a folder of its own; None, with a printed reason, where it cannot be built.
+pub fn library() -> Option<PathBuf> {
+    static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    LIBRARY.get_or_init(build).clone()
+}
+
+fn build() -> Option<PathBuf> {
+    if Command::new("g++").arg("--version").output().is_err() {
+        println!("skipped: g++ is not installed, and the emulated CUDA driver needs it");
+        return None;
+    }
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        println!("skipped: the emulated CUDA driver is for Linux on x86-64");
+        return None;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated-driver");
+    std::fs::create_dir_all(&folder).unwrap();
+    let library = folder.join("libcuda.so");
+    let changed = |path: &Path| path.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let sources = ["kernels", "tests/emu", "src/backend/cuda/probe.rs"].map(|name| root.join(name));
+    let files = sources.iter().flat_map(|path| {
+        let inside = std::fs::read_dir(path).map(|dir| dir.map(|entry| entry.unwrap().path()).collect());
+        inside.unwrap_or_else(|_| vec![path.clone()])
+    });
+    if files.map(|file| changed(&file)).max() < Some(changed(&library)) {
+        return Some(library);
+    }
+    // Only what the probe asks for: what else the backend called would be missing.
+    let exports = folder.join("exports.map");
+    let names: String = symbols().map(|name| format!("{name}; ")).collect();
+    std::fs::write(&exports, format!("{{ global: {names}local: *; }};")).unwrap();
+    // Whole or not at all: other tests may be looking for it.
+    let building = folder.join(format!("building-{}", std::process::id()));
+    let mut gcc = Command::new("g++");
+    gcc.args([
+        "-std=c++17",
+        "-O1",
+        "-ffp-contract=off",
+        "-mfma",
+        "-shared",
+        "-fPIC",
+        "-Wl,-soname,libcuda.so",
+        "-pthread",
+    ]);
+    gcc.arg(format!("-Wl,--version-script={}", exports.display()));
+    let status = gcc.arg(root.join("tests/emu/emudrv.cpp")).arg("-o").arg(&building).status().unwrap();
+    assert!(status.success(), "the emulated driver does not compile");
+    std::fs::rename(&building, &library).unwrap();
+    Some(library)
+}

@@ -1,0 +1,238 @@
+// A libcuda.so.1 for tests: the entry points that cudarc's launch path calls, with the same .cu files run on the CPU.
+//
+//     g++ -std=c++17 -O1 -march=native -ffp-contract=off -shared -fPIC -Wl,-soname,libcuda.so.1 emudrv.cpp -o libcuda.so.1 -pthread
+//
+// With its folder in LD_LIBRARY_PATH the real host code runs: argument packing, shared-memory sizes, capture and replay of
+// graphs. Streams are synchronous. What a test may set in the environment, read at the call that it is about:
+//     EMU_MEMORY    bytes of device memory; what is beyond gives CUDA_ERROR_OUT_OF_MEMORY
+//     EMU_DEVICES   devices that are counted (1)
+//     EMU_VERSION   version of the driver (12010)
+//     EMU_ORDER     0, 1, 2: threads run forward, in reverse, at random
+//     EMU_TRACE     a file that gets the name of every kernel as it runs
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "kernels.h"
+
+namespace {
+
+enum Code {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NO_DEVICE = 100,
+    INVALID_DEVICE = 101,
+    INVALID_IMAGE = 200,
+    NOT_FOUND = 500,
+    CAPTURE_UNSUPPORTED = 900,
+};
+
+enum { COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MULTIPROCESSORS = 16, SHARED_OPTIN = 97 };
+enum { SHARED_DEFAULT = 48 << 10, SHARED_MOST = 232448 };  // an H100's
+enum { FUNCTION_MAX_DYNAMIC_SHARED = 8 };
+
+typedef std::function<void()> Operation;
+
+struct Graph {
+    std::vector<Operation> operations;
+};
+
+struct Stream {
+    bool capturing = false;
+    Graph graph;
+};
+
+struct Kernel {
+    const char* name;
+    Operation (*bind)(void**);
+    int max_shared = SHARED_DEFAULT;
+};
+
+struct Module {
+    std::string text;
+};
+
+std::mutex lock;
+std::map<void*, size_t> allocations;
+size_t allocated = 0;
+
+size_t setting(const char* name, size_t otherwise) {
+    const char* const text = getenv(name);
+    return text ? strtoull(text, nullptr, 10) : otherwise;
+}
+
+#define K(name) {#name, {#name, [](void** arguments) { return emu::unpack(name, arguments); }}},
+std::map<std::string, Kernel>& kernels() {
+    static std::map<std::string, Kernel> table = {
+#include "kernels.inc"
+    };
+    return table;
+}
+#undef K
+
+int run(Stream* stream, Operation operation) {
+    if (stream && stream->capturing)
+        stream->graph.operations.push_back(std::move(operation));
+    else
+        operation();
+    return SUCCESS;
+}
+
+void trace(const char* name) {
+    const char* const path = getenv("EMU_TRACE");
+    FILE* const file = path ? fopen(path, "a") : nullptr;
+    if (!file) return;
+    fprintf(file, "%s\n", name);
+    fclose(file);
+}
+
+int start(Kernel* kernel, dim3 grid, dim3 block, unsigned shared, Stream* stream, void** arguments) {
+    const unsigned threads = block.x * block.y * block.z;
+    const bool fits = threads >= 1 && threads <= 1024 && grid.x >= 1 && grid.y >= 1 && grid.z >= 1 && grid.y <= 65535 && grid.z <= 65535;
+    if (!kernel || !fits || static_cast<int>(shared) > kernel->max_shared) return INVALID_VALUE;
+    const Operation body = kernel->bind(arguments);
+    return run(stream, [=] {
+        trace(kernel->name);
+        emu::order = setting("EMU_ORDER", emu::FORWARD);
+        emu::launch(grid, block, shared, body);
+    });
+}
+
+}  // namespace
+
+extern "C" {
+
+int cuInit(unsigned) { return setting("EMU_DEVICES", 1) ? SUCCESS : NO_DEVICE; }
+int cuDriverGetVersion(int* version) { return *version = setting("EMU_VERSION", 12010), SUCCESS; }
+int cuDeviceGetCount(int* count) { return *count = setting("EMU_DEVICES", 1), SUCCESS; }
+int cuDeviceGet(int* device, int ordinal) {
+    if (ordinal < 0 || static_cast<size_t>(ordinal) >= setting("EMU_DEVICES", 1)) return INVALID_DEVICE;
+    return *device = ordinal, SUCCESS;
+}
+int cuDeviceGetName(char* name, int size, int) { return snprintf(name, size, "CPU emulation"), SUCCESS; }
+int cuDeviceGetUuid_v2(char* uuid, int) { return memset(uuid, 0, 16), SUCCESS; }
+int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = setting("EMU_MEMORY", size_t(1) << 33), SUCCESS; }
+int cuDeviceGetAttribute(int* value, int attribute, int) {
+    *value = attribute == MULTIPROCESSORS ? 132 : attribute == COMPUTE_MAJOR ? 9 : attribute == SHARED_OPTIN ? SHARED_MOST : 0;
+    return SUCCESS;
+}
+
+int cuDevicePrimaryCtxRetain(void** context, int) { return *context = reinterpret_cast<void*>(8), SUCCESS; }
+int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+int cuCtxSetCurrent(void*) { return SUCCESS; }
+int cuCtxGetCurrent(void** context) { return *context = reinterpret_cast<void*>(8), SUCCESS; }
+int cuCtxSynchronize() { return SUCCESS; }
+
+int cuStreamCreate(Stream** stream, unsigned) { return *stream = new Stream, SUCCESS; }
+int cuStreamDestroy_v2(Stream* stream) { return delete stream, SUCCESS; }
+int cuStreamSynchronize(Stream* stream) { return stream && stream->capturing ? CAPTURE_UNSUPPORTED : SUCCESS; }
+int cuStreamQuery(Stream* stream) { return cuStreamSynchronize(stream); }
+int cuStreamWaitEvent(Stream*, void*, unsigned) { return SUCCESS; }
+int cuStreamBeginCapture_v2(Stream* stream, int) {
+    if (!stream || stream->capturing) return CAPTURE_UNSUPPORTED;  // the default stream cannot be captured
+    stream->capturing = true;
+    return SUCCESS;
+}
+int cuStreamIsCapturing(Stream* stream, int* status) { return *status = stream && stream->capturing, SUCCESS; }
+int cuStreamGetCaptureInfo_v2(Stream* stream, int* status, void*, void*, void*, void*) {
+    return cuStreamIsCapturing(stream, status);
+}
+int cuStreamEndCapture(Stream* stream, Graph** graph) {
+    if (!stream || !stream->capturing) return INVALID_VALUE;
+    stream->capturing = false;
+    *graph = new Graph(std::move(stream->graph));
+    stream->graph = Graph();
+    return SUCCESS;
+}
+int cuGraphInstantiateWithFlags(Graph** instance, Graph* graph, unsigned long long) { return *instance = new Graph(*graph), SUCCESS; }
+int cuGraphUpload(Graph*, Stream*) { return SUCCESS; }
+int cuGraphLaunch(Graph* graph, Stream* stream) {
+    for (const Operation& operation : graph->operations) run(stream, operation);
+    return SUCCESS;
+}
+int cuGraphExecDestroy(Graph* graph) { return delete graph, SUCCESS; }
+int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
+
+int cuModuleLoadData(Module** module, const void* image) {
+    const char* const text = static_cast<const char*>(image);
+    if (!strstr(text, ".entry")) return INVALID_IMAGE;
+    return *module = new Module{text}, SUCCESS;
+}
+int cuModuleLoadDataEx(Module** module, const void* image, unsigned, void*, void*) { return cuModuleLoadData(module, image); }
+int cuModuleUnload(Module* module) { return delete module, SUCCESS; }
+// Found only where the PTX at hand has it: a kernel asked of the wrong file is an error, as on a device.
+int cuModuleGetFunction(Kernel** kernel, Module* module, const char* name) {
+    const auto found = kernels().find(name);
+    const bool there = module->text.find(".entry " + std::string(name) + "(") != std::string::npos;
+    if (found == kernels().end() || !there) return NOT_FOUND;
+    return *kernel = &found->second, SUCCESS;
+}
+int cuFuncSetAttribute(Kernel* kernel, int attribute, int value) {
+    if (attribute != FUNCTION_MAX_DYNAMIC_SHARED) return SUCCESS;
+    if (value > SHARED_MOST) return INVALID_VALUE;
+    return kernel->max_shared = value, SUCCESS;
+}
+int cuFuncGetAttribute(int* value, int, Kernel*) { return *value = 0, SUCCESS; }
+
+int cuMemAlloc_v2(void** pointer, size_t bytes) {
+    if (bytes == 0) return INVALID_VALUE;
+    const std::lock_guard<std::mutex> guard(lock);
+    if (bytes > setting("EMU_MEMORY", size_t(1) << 33) - std::min(allocated, setting("EMU_MEMORY", size_t(1) << 33))) return OUT_OF_MEMORY;
+    *pointer = aligned_alloc(256, (bytes + 255) / 256 * 256);
+    if (!*pointer) return OUT_OF_MEMORY;
+    memset(*pointer, 0xA5, bytes);  // garbage, as on the device
+    allocations[*pointer] = bytes;
+    allocated += bytes;
+    return SUCCESS;
+}
+int cuMemFree_v2(void* pointer) {
+    const std::lock_guard<std::mutex> guard(lock);
+    const auto found = allocations.find(pointer);
+    if (found == allocations.end()) return INVALID_VALUE;
+    allocated -= found->second;
+    allocations.erase(found);
+    free(pointer);
+    return SUCCESS;
+}
+int cuMemAllocAsync(void** pointer, size_t bytes, Stream*) { return cuMemAlloc_v2(pointer, bytes); }
+int cuMemFreeAsync(void* pointer, Stream*) { return cuMemFree_v2(pointer); }
+int cuMemGetInfo_v2(size_t* unused, size_t* total) {
+    *total = setting("EMU_MEMORY", size_t(1) << 33);
+    return *unused = *total - std::min(allocated, *total), SUCCESS;
+}
+int cuMemHostAlloc(void** pointer, size_t bytes, unsigned) { return (*pointer = malloc(bytes)) ? SUCCESS : OUT_OF_MEMORY; }
+int cuMemFreeHost(void* pointer) { return free(pointer), SUCCESS; }
+int cuMemsetD8Async(void* to, unsigned char value, size_t bytes, Stream* stream) {
+    return run(stream, [=] { memset(to, value, bytes); });
+}
+int cuMemsetD32Async(unsigned* to, unsigned value, size_t count, Stream* stream) {
+    return run(stream, [=] { std::fill(to, to + count, value); });
+}
+int cuMemcpyHtoDAsync_v2(void* to, const void* from, size_t bytes, Stream* stream) {
+    return run(stream, [=] { memcpy(to, from, bytes); });
+}
+int cuMemcpyDtoHAsync_v2(void* to, const void* from, size_t bytes, Stream* stream) {
+    return run(stream, [=] { memcpy(to, from, bytes); });
+}
+int cuMemcpyDtoDAsync_v2(void* to, const void* from, size_t bytes, Stream* stream) {
+    return run(stream, [=] { memmove(to, from, bytes); });
+}
+int cuMemcpyHtoD_v2(void* to, const void* from, size_t bytes) { return memcpy(to, from, bytes), SUCCESS; }
+int cuMemcpyDtoH_v2(void* to, const void* from, size_t bytes) { return memcpy(to, from, bytes), SUCCESS; }
+
+int cuEventCreate(void** event, unsigned) { return *event = reinterpret_cast<void*>(24), SUCCESS; }
+int cuEventRecord(void*, Stream*) { return SUCCESS; }
+int cuEventQuery(void*) { return SUCCESS; }
+int cuEventSynchronize(void*) { return SUCCESS; }
+int cuEventDestroy_v2(void*) { return SUCCESS; }
+int cuEventElapsedTime(float* milliseconds, void*, void*) { return *milliseconds = 0, SUCCESS; }
+int cuGetErrorName(int, const char** text) { return *text = "EMU_ERROR", SUCCESS; }
+int cuGetErrorString(int, const char** text) { return *text = "error of the emulated driver", SUCCESS; }
+
+int cuLaunchKernel(Kernel* kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
+                   Stream* stream, void** arguments, void**) {
+    return start(kernel, dim3(gx, gy, gz), dim3(bx, by, bz), shared, stream, arguments);
+}
+}
