@@ -138,7 +138,7 @@ int main() {
         Model made(tiny(decoder), TG_DEVICE_CPU);
         training(made, data);
         made.save("model.safetensors");
-        Model model = Model::load("model.safetensors");
+        Model model = Model::load("model.safetensors", TG_DEVICE_CPU);
         CHECK(model.options().summary_dim == SUMMARY && model.info() == made.info());
         sampling(model, decoder == TG_DECODER_CLOSED_LOOP);
         paths(model);
