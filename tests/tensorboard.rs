@@ -6,6 +6,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use common::{dataset, tiny, tiny_closed_loop};
 use serde_json::Value;
@@ -17,7 +18,13 @@ fn has_tensorboard(python: &Path) -> bool {
     probe.is_ok_and(|status| status.success())
 }
 
+/// Looked for once: two tests must not install at the same time.
 fn python() -> Option<PathBuf> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOUND.get_or_init(find_python).clone()
+}
+
+fn find_python() -> Option<PathBuf> {
     let given = PathBuf::from(std::env::var_os("TRAJGAN_PYTHON").unwrap_or_else(|| "python3".into()));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tensorboard");
     let own = folder.join("bin/python");
