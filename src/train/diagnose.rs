@@ -141,23 +141,18 @@ fn guessing(c: &Config) -> f64 {
 
 fn flat(finding: String, c: &Config) -> Diagnosis {
     let rate = c.lr_autoencoder;
-    let fix = if rate < 1e-3 {
-        format!("raise lr_autoencoder from {rate} to 0.001")
+    let (cause, fix) = if rate < 1e-3 {
+        (TOO_LOW, format!("raise lr_autoencoder from {rate} to 0.001"))
     } else if rate < 5e-3 {
-        format!(
-            "raise lr_autoencoder from {rate} to 0.005; if that does not help, look at the data with trajgan validate"
-        )
+        (TOO_LOW, format!("raise lr_autoencoder from {rate} to 0.005; if that does not help, trajgan validate"))
     } else {
-        format!("lower lr_autoencoder, which is {rate} and high, and look at the data with trajgan validate")
+        let cause = "the learning rate is high already: it may be too high, or the data is not what it should be";
+        (cause, format!("lower lr_autoencoder from {rate} to 0.001; if that does not help, trajgan validate"))
     };
-    Diagnosis {
-        trouble: Trouble::Stage1Flat,
-        stage: 1,
-        finding,
-        cause: "the learning rate is too low, or the data is not what it should be",
-        fix,
-    }
+    Diagnosis { trouble: Trouble::Stage1Flat, stage: 1, finding, cause, fix }
 }
+
+const TOO_LOW: &str = "the learning rate is too low, or the data is not what it should be";
 
 /// The latent loss all but vanishes while the reconstruction stays bad. v6 only: the other decoder has no expander.
 fn expander_ahead(history: &[Record], c: &Config) -> Option<Diagnosis> {
