@@ -51,14 +51,14 @@ impl Config {
             summary_dim: 32,
             pool_type: Pool::Hybrid,
             lr_autoencoder: 4e-3,
-            stage1_iterations: 12_000,
+            stage1_iterations: 20_000,
             stage1_weight_decay: 1e-4,
             optimizer: OptimizerKind::AdamW,
             lr_schedule: ScheduleKind::OneCycle,
             lr_generator: 2e-4,
             lr_discriminator: 2e-4,
-            generator_average: 0.998,
-            stage2_iterations: 5000,
+            generator_average: 0.999,
+            stage2_iterations: 10_000,
             stage2_batch_size: 128,
             quality_z: 0.0,
             quality_min_length: 3,
@@ -77,7 +77,7 @@ impl Config {
                 ..base
             },
             Preset::Large => {
-                Config { expander_hidden_dim: 256, stage1_iterations: 20_000, stage2_iterations: 10_000, ..base }
+                Config { expander_hidden_dim: 256, stage1_iterations: 30_000, stage2_iterations: 20_000, ..base }
             }
         }
     }

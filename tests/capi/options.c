@@ -76,7 +76,7 @@ static void every_struct(const tg_model *model) {
 
     tg_train_options to;
     OK(tg_train_options_init(&to, sizeof to, TG_STAGE_AUTOENCODER, NULL));
-    CHECK(to.struct_size == sizeof to && to.learning_rate == 4e-3 && to.iterations == 12000 && to.on_progress == NULL);
+    CHECK(to.struct_size == sizeof to && to.learning_rate == 4e-3 && to.iterations == 20000 && to.on_progress == NULL);
     OK(tg_train_options_init(&to, sizeof to, TG_STAGE_GAN, NULL));
     CHECK(to.learning_rate == 2e-4 && to.batch_size == 128 && to.lambda_gp == 10.0 && to.beta1 == 0.0);
     OK(tg_train_options_init(&to, sizeof to, TG_STAGE_GAN, model));
