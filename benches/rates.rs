@@ -164,16 +164,39 @@ fn sampler(config: &Config) -> Model {
 }
 
 /// p50, p99 and largest of many calls, in ms.
-fn latency(calls: u64, mut run: impl FnMut(u64)) -> [f64; 3] {
+fn latency(calls: u64, run: impl FnMut(u64)) -> [f64; 3] {
+    quantiles(latency_of_each(calls, run))
+}
+
+/// Of each of many calls, after some to warm up.
+fn latency_of_each(calls: u64, mut run: impl FnMut(u64)) -> Vec<f64> {
     (0..50).for_each(&mut run);
     let time = |i| {
         let t = Instant::now();
         run(i);
         t.elapsed().as_secs_f64() * 1e3
     };
-    let mut times: Vec<f64> = (0..calls).map(time).collect();
+    (0..calls).map(time).collect()
+}
+
+fn quantiles(mut times: Vec<f64>) -> [f64; 3] {
     times.sort_by(f64::total_cmp);
     [times[times.len() / 2], times[times.len() * 99 / 100], times[times.len() - 1]]
+}
+
+/// Latencies (ms) of paths that 8 threads draw from one model at a time.
+fn crowd(walker: &Model) -> [f64; 3] {
+    let draw = &|thread: u64| {
+        latency_of_each(250, |i| {
+            let options = PathOptions { first: thread * 1000 + i, ..PathOptions::default() };
+            black_box(walker.path([0.0, 0.0], [300.0, 120.0], &options).expect("a path"));
+        })
+    };
+    let times = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|thread| scope.spawn(move || draw(thread))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
+    quantiles(times)
 }
 
 fn sampling() -> Value {
@@ -194,6 +217,11 @@ fn sampling() -> Value {
         "closed-loop: one path ({points_each:.0} points), ms   p50 {:.3}  p99 {:.3}  max {:.3}",
         whole[0], whole[1], whole[2]
     );
+    let crowd = crowd(&walker);
+    println!(
+        "closed-loop: the same, 8 threads on one model, ms   p50 {:.3}  p99 {:.3}  max {:.3}",
+        crowd[0], crowd[1], crowd[2]
+    );
     let mut stream = walker.stream([0.0, 0.0], [300.0, 120.0], &PathOptions::default()).expect("a stream");
     let mut streams = 0;
     let step = latency(20_000, |_| {
@@ -206,7 +234,7 @@ fn sampling() -> Value {
     println!("closed-loop: one point of a stream, us   p50 {:.1}  p99 {:.1}", step[0] * 1e3, step[1] * 1e3);
     json!({
         "generate_1_ms": one, "generate_1024_ms": many,
-        "path_ms": whole, "path_points": points_each, "stream_point_ms": step,
+        "path_ms": whole, "path_8_threads_ms": crowd, "path_points": points_each, "stream_point_ms": step,
     })
 }
 
