@@ -2,11 +2,15 @@
 //! in tests/capi and examples run clean: plainly, under valgrind, and with the address and undefined-behaviour sanitizers.
 #![cfg(target_os = "linux")]
 
+mod programs;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+
+use programs::{expect_success, have};
 
 /// In the order in which the header shows them.
 const SOURCES: [&str; 10] =
@@ -40,23 +44,6 @@ fn library() -> &'static Path {
 
 fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
-}
-
-/// Runs it, and shows all it said if it fails.
-fn expect_success(command: &mut Command) -> String {
-    let output = run(command);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
-    out
-}
-
-fn have(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--version").output().is_ok();
-    if !found {
-        println!("skipped: {tool} is not installed");
-    }
-    found
 }
 
 const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];

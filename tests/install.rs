@@ -1,29 +1,16 @@
 //! `scripts/install` into a folder of its own: programs find what it installs by pkg-config and by CMake.
 #![cfg(target_os = "linux")]
 
+mod programs;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use programs::{expect_success, have};
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// What it said; it has to succeed.
-fn said(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
-    out
-}
-
-fn have(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--version").output().is_ok();
-    if !found {
-        println!("skipped: {tool} is not installed");
-    }
-    found
 }
 
 /// Where cargo leaves the libraries that tests need.
@@ -32,7 +19,7 @@ fn built() -> PathBuf {
 }
 
 fn install(prefix: &Path) {
-    said(Command::new(root().join("scripts/install")).arg(prefix).arg(built()).env_remove("DESTDIR"));
+    expect_success(Command::new(root().join("scripts/install")).arg(prefix).arg(built()).env_remove("DESTDIR"));
 }
 
 /// The first example finds its library by its own name only: at run time there is no development link.
@@ -54,20 +41,20 @@ fn pkg_config_finds_what_is_installed() {
     let ask = |options: &[&str]| {
         let mut command = Command::new("pkg-config");
         command.args(options).arg("trajgan").env("PKG_CONFIG_PATH", lib.join("pkgconfig"));
-        said(&mut command).split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        expect_success(&mut command).split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(ask(&["--modversion"]), [version]);
     let example = root().join("examples/1_generate.c");
     let shared = prefix.join("bin/shared");
     let flags = ask(&["--cflags", "--libs"]);
-    said(Command::new("gcc").arg(&example).args(&flags).arg("-o").arg(&shared));
-    let out = said(Command::new(&shared).env("LD_LIBRARY_PATH", &lib));
+    expect_success(Command::new("gcc").arg(&example).args(&flags).arg("-o").arg(&shared));
+    let out = expect_success(Command::new(&shared).env("LD_LIBRARY_PATH", &lib));
     // The same from one file that needs no library of ours.
     fs::remove_file(lib.join("libtrajgan.so")).unwrap();
     let alone = prefix.join("bin/alone");
     let flags = ask(&["--static", "--cflags", "--libs"]);
-    said(Command::new("gcc").arg("-DTG_STATIC").arg(&example).args(&flags).arg("-o").arg(&alone));
-    assert_eq!(said(&mut Command::new(&alone)), out);
+    expect_success(Command::new("gcc").arg("-DTG_STATIC").arg(&example).args(&flags).arg("-o").arg(&alone));
+    assert_eq!(expect_success(&mut Command::new(&alone)), out);
     assert!(out.lines().count() > 3, "{out}");
 }
 
@@ -102,10 +89,10 @@ fn cmake_finds_what_is_installed() {
         assert!(!configure(unlike).output().unwrap().status.success(), "taken for version {unlike}");
     }
     let version = env!("CARGO_PKG_VERSION").rsplit_once('.').unwrap().0;
-    said(&mut configure(version));
-    said(Command::new("cmake").arg("--build").arg(folder.join("build")));
+    expect_success(&mut configure(version));
+    expect_success(Command::new("cmake").arg("--build").arg(folder.join("build")));
     for program in ["shared", "alone"] {
-        assert!(said(&mut Command::new(folder.join("build").join(program))).starts_with("score: "));
+        assert!(expect_success(&mut Command::new(folder.join("build").join(program))).starts_with("score: "));
     }
 }
 
