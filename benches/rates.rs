@@ -2,6 +2,7 @@
 //!
 //!     make bench                                                  # a table, and JSON on the last line
 //!     TRAJGAN_PEER=path/to/pytorch_peer.py make bench             # with the peer, where Python can import torch
+//!     TRAJGAN_ISA=avx2 make bench                                 # products and training with another instruction set
 //!
 //! Full-length synthetic batches, B = 64, T = 100, preset default: what the peer measures.
 
@@ -29,6 +30,12 @@ const T: usize = 100;
 const STAGE1_GFLOP: f64 = 19.4;
 const STAGE2_GFLOP: f64 = 1.8;
 
+/// The instruction set to measure: TRAJGAN_ISA, or the best.
+fn isa() -> Isa {
+    let Ok(wanted) = std::env::var("TRAJGAN_ISA") else { return Isa::detect() };
+    Isa::available().into_iter().find(|isa| isa.name() == wanted).expect("TRAJGAN_ISA: this machine has no such instruction set")
+}
+
 /// Median seconds of a call, over at least `seconds`.
 fn median(seconds: f64, mut run: impl FnMut()) -> f64 {
     run();
@@ -44,14 +51,14 @@ fn median(seconds: f64, mut run: impl FnMut()) -> f64 {
 
 /// GFLOP/s of one thread with everything in the first-level cache: what the machine gives right now.
 fn fma_peak() -> f64 {
-    let (m, k, n) = (48, 256, 16);
+    let (m, k, n) = (48, 128, 32);
     let (a, b, mut c) = (vec![0.5f32; m * k], vec![0.25f32; k * n], vec![0.0; m * n]);
     let mut packed = Packed::default();
     packed.pack(k, n, &b, n, 1);
     let calls = 2000;
     let seconds = median(1.0, || {
         for _ in 0..calls {
-            gemm(Isa::detect(), Left::rows(&a, m, k), &packed, black_box(&mut c), n, 1.0, false);
+            gemm(isa(), Left::rows(&a, m, k), &packed, black_box(&mut c), n, 1.0, false);
         }
     });
     calls as f64 * 2.0 * (m * k * n) as f64 / seconds / 1e9
@@ -74,7 +81,7 @@ fn products(peak: f64) -> Value {
         let calls = 1 + 20_000_000 / (m * k * n);
         let seconds = median(0.5, || {
             for _ in 0..calls {
-                gemm(Isa::detect(), Left::rows(&a, m, k), &packed, black_box(&mut c), n, 1.0, false);
+                gemm(isa(), Left::rows(&a, m, k), &packed, black_box(&mut c), n, 1.0, false);
             }
         });
         show(format!("product {m} x {k} x {n}"), 2.0 * (m * k * n) as f64, seconds / calls as f64);
@@ -82,7 +89,7 @@ fn products(peak: f64) -> Value {
     for (rows, outputs, inputs) in [(1600, 256, 64), (1600, 512, 128)] {
         let (dy, x, mut dw) = (numbers(rows * outputs, 1), numbers(rows * inputs, 2), vec![0.0; outputs * inputs]);
         let seconds = median(0.5, || {
-            outer_product(Isa::detect(), &dy, outputs, x.chunks_exact(inputs), inputs, black_box(&mut dw), inputs)
+            outer_product(isa(), &dy, outputs, x.chunks_exact(inputs), inputs, black_box(&mut dw), inputs)
         });
         show(format!("gradient {rows} x {outputs} x {inputs}"), 2.0 * (rows * outputs * inputs) as f64, seconds);
     }
@@ -98,7 +105,7 @@ fn stage1_rate(threads: usize) -> f64 {
     let c = Config::default();
     let networks = Networks::new(&c);
     let (params, mut buffers) = networks.layout.initialise(0);
-    let mut weights = Weights::new(Isa::detect(), &networks.layout, params);
+    let mut weights = Weights::new(isa(), &networks.layout, params);
     let (mut moments, mut stage, mut pool) = (Moments::default(), Stage1::default(), Pool::new(threads));
     let rows: Vec<Vec<f32>> = (0..B as u64).map(|i| numbers(T * c.feature_dim, i)).collect();
     let batch = Batch::new(&rows, c.feature_dim);
@@ -119,7 +126,7 @@ fn stage2_rate(threads: usize) -> f64 {
     let c = Config::default();
     let networks = Networks::new(&c);
     let (params, mut buffers) = networks.layout.initialise(0);
-    let mut weights = Weights::new(Isa::detect(), &networks.layout, params);
+    let mut weights = Weights::new(isa(), &networks.layout, params);
     let (mut generator, mut critic) = (Moments::default(), Moments::default());
     let (mut stage, mut pool) = (Stage2::default(), Pool::new(threads));
     let batch = GanBatch {
@@ -248,7 +255,7 @@ fn peer() -> Option<Value> {
 
 fn main() {
     let peak = fma_peak();
-    println!("FMA peak of one thread: {peak:.1} GFLOP/s ({})", Isa::detect().name());
+    println!("FMA peak of one thread: {peak:.1} GFLOP/s ({})", isa().name());
     let rates = [("stage 1", STAGE1_GFLOP, stage1_rate as fn(usize) -> f64), ("stage 2", STAGE2_GFLOP, stage2_rate)];
     let mut report = json!({ "fma_peak_gflops": peak, "products_gflops": products(peak) });
     for (name, gflop, rate) in rates {

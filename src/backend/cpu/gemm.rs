@@ -90,9 +90,6 @@ impl<'a, R> Left<'a, R> {
     }
 }
 
-/// Rows of a tile: 6 x 16 results stay in twelve AVX2 registers.
-const TILE: usize = 6;
-
 vectorised! {
     /// a (m,k) b (k,n) -> c (m,n), row stride `c_stride`: c = alpha a b, or c += alpha a b.
     pub fn gemm<R, L>(a: Left<R>, b: &Packed<R>, c: &mut [R], c_stride: usize, alpha: R, add: bool) {
@@ -103,67 +100,69 @@ vectorised! {
         assert!(k > 0 && n > 0, "nothing packed");
         assert!(a.data.len() > (m - 1) * a.row_stride + (k - 1) * a.column_stride, "left side too short");
         assert!(n <= c_stride && c.len() >= (m - 1) * c_stride + n, "result too short");
-        if m == 1 {
-            return one_row::<R, L>(a, b, &mut c[..n], alpha, add);
-        }
-        let tiles = m.div_ceil(TILE);
-        for tile in 0..tiles {
-            // Balanced tiles: 16 rows are 6 + 5 + 5, not 6 + 6 + 4.
-            let (start, end) = (tile * m / tiles, (tile + 1) * m / tiles);
-            let a_tile = &a.data[start * a.row_stride..];
-            let strides = (a.row_stride, a.column_stride);
-            for p in 0..n.div_ceil(LANES) {
-                let panel = &b.data[p * k * LANES..(p + 1) * k * LANES];
-                let (first, width) = (start * c_stride + p * LANES, LANES.min(n - p * LANES));
-                let c_tile = &mut c[first..first + (end - start - 1) * c_stride + width];
-                match end - start {
-                    1 => tile_rows::<R, L, 1>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
-                    2 => tile_rows::<R, L, 2>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
-                    3 => tile_rows::<R, L, 3>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
-                    4 => tile_rows::<R, L, 4>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
-                    5 => tile_rows::<R, L, 5>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
-                    _ => tile_rows::<R, L, 6>(a_tile, strides, panel, c_tile, c_stride, width, alpha, add),
-                }
-            }
+        let to = To { c_stride, alpha, add };
+        match (m, L::WIDE) {
+            (1, false) => one_row::<R, L, 4>(a, b, &mut c[..n], to),
+            (1, true) => one_row::<R, L, 8>(a, b, &mut c[..n], to),
+            // Results of a tile stay in registers: 6 x 16 in twelve of AVX2's sixteen, 12 x 32 in 24 of AVX-512's 32.
+            (_, false) => tiles::<R, L, 6, 1>(a, b, c, to),
+            (_, true) => tiles::<R, L, 12, 2>(a, b, c, to),
         }
     }
 }
 
-/// Panels that one row goes over at a time: enough sums to hide the latency of the additions.
-const PANELS: usize = 4;
+/// What becomes of a sum: c = alpha sum, or c += alpha sum.
+#[derive(Clone, Copy)]
+struct To<R> {
+    c_stride: usize,
+    alpha: R,
+    add: bool,
+}
 
-/// One row of a times all panels.
+impl<R: Real> To<R> {
+    #[inline(always)]
+    fn finish<L: Lanes<R>>(self, sum: L, c: &mut [R]) {
+        let alpha = L::splat(self.alpha);
+        if c.len() == LANES {
+            let old = if self.add { L::load(c) } else { L::splat(R::ZERO) };
+            sum.fma(alpha, old).store(c);
+        } else {
+            let old = if self.add { L::load_part(c) } else { L::splat(R::ZERO) };
+            sum.fma(alpha, old).store_part(c);
+        }
+    }
+}
+
+/// One row of a times all panels, P at a time: enough sums to hide the latency of the additions.
 #[inline(always)]
-fn one_row<R: Real, L: Lanes<R>>(a: Left<R>, b: &Packed<R>, c: &mut [R], alpha: R, add: bool) {
+fn one_row<R: Real, L: Lanes<R>, const P: usize>(a: Left<R>, b: &Packed<R>, c: &mut [R], to: To<R>) {
     let panel = b.k * LANES;
-    for (p, c) in c.chunks_mut(PANELS * LANES).enumerate() {
-        let first = p * PANELS * panel;
+    for (p, c) in c.chunks_mut(P * LANES).enumerate() {
+        let first = p * P * panel;
         let count = c.len().div_ceil(LANES);
         if b.half.is_empty() {
             let data = &b.data[first..first + count * panel];
-            row_panels::<R, L>(a, count, |p, i| L::load(&data[p * panel + i * LANES..][..LANES]), b.k, c, alpha, add);
+            row_panels::<R, L, P>(a, count, |p, i| L::load(&data[p * panel + i * LANES..][..LANES]), b.k, c, to);
         } else {
             let data = &b.half[first..first + count * panel];
-            let load = |p, i| L::load_half(&data[p * panel + i * LANES..][..LANES]);
-            row_panels::<R, L>(a, count, load, b.k, c, alpha, add);
+            row_panels::<R, L, P>(a, count, |p, i| L::load_half(&data[p * panel + i * LANES..][..LANES]), b.k, c, to);
         }
     }
 }
 
-/// load(p, i): row i of panel p, of at most PANELS panels.
+/// load(p, i): row i of panel p, of at most P panels.
 #[inline(always)]
-fn row_panels<R: Real, L: Lanes<R>>(
+fn row_panels<R: Real, L: Lanes<R>, const P: usize>(
     a: Left<R>,
     count: usize,
     load: impl Fn(usize, usize) -> L,
     k: usize,
     c: &mut [R],
-    alpha: R,
-    add: bool,
+    to: To<R>,
 ) {
-    let mut sums = [L::splat(R::ZERO); PANELS];
+    let mut sums = [L::splat(R::ZERO); P];
     let left = |i: usize| L::splat(a.data[i * a.column_stride]);
-    if count == PANELS {
+    if count == P {
         for i in 0..k {
             let x = left(i);
             for (p, sum) in sums.iter_mut().enumerate() {
@@ -178,48 +177,79 @@ fn row_panels<R: Real, L: Lanes<R>>(
         }
     }
     for (sum, c) in sums.into_iter().zip(c.chunks_mut(LANES)) {
-        finish::<R, L>(sum, c, alpha, add);
+        to.finish(sum, c);
     }
 }
 
-/// c = alpha sum, or c += alpha sum
+/// All rows of a, at most TILE (6 or 12) at a time, times all panels, P at a time.
 #[inline(always)]
-fn finish<R: Real, L: Lanes<R>>(sum: L, c: &mut [R], alpha: R, add: bool) {
-    let alpha = L::splat(alpha);
-    if c.len() == LANES {
-        let old = if add { L::load(c) } else { L::splat(R::ZERO) };
-        sum.fma(alpha, old).store(c);
-    } else {
-        let old = if add { L::load_part(c) } else { L::splat(R::ZERO) };
-        sum.fma(alpha, old).store_part(c);
-    }
-}
-
-/// M rows of a times one panel: M x width results.
-#[inline(always)]
-fn tile_rows<R: Real, L: Lanes<R>, const M: usize>(
-    a: &[R],
-    (row_stride, column_stride): (usize, usize),
-    panel: &[R],
-    c: &mut [R],
-    c_stride: usize,
-    width: usize,
-    alpha: R,
-    add: bool,
-) {
-    let mut sums = [L::splat(R::ZERO); M];
-    let k = panel.len() / LANES;
-    assert!(a.len() > (M - 1) * row_stride + (k - 1) * column_stride);
-    for (i, row) in panel.chunks_exact(LANES).enumerate() {
-        let b = L::load(row);
-        for (r, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: r < M and i < k, checked above for the largest of both.
-            let x = unsafe { *a.get_unchecked(r * row_stride + i * column_stride) };
-            *sum = L::splat(x).fma(b, *sum);
+fn tiles<R: Real, L: Lanes<R>, const TILE: usize, const P: usize>(a: Left<R>, b: &Packed<R>, c: &mut [R], to: To<R>) {
+    let (m, panels) = (a.rows, b.n.div_ceil(LANES));
+    let count = m.div_ceil(TILE);
+    for tile in 0..count {
+        // Balanced tiles: 16 rows are 6 + 5 + 5, not 6 + 6 + 4.
+        let (start, end) = (tile * m / count, (tile + 1) * m / count);
+        let rows = Left { data: &a.data[start * a.row_stride..], rows: end - start, ..a };
+        let c = &mut c[start * to.c_stride..];
+        let together = panels - panels % P;
+        for p in (0..together).step_by(P) {
+            tile_rows::<R, L, TILE, P>(rows, b, p, c, to);
+        }
+        for p in together..panels {
+            tile_rows::<R, L, TILE, 1>(rows, b, p, c, to);
         }
     }
-    for (r, sum) in sums.into_iter().enumerate() {
-        finish::<R, L>(sum, &mut c[r * c_stride..r * c_stride + width], alpha, add);
+}
+
+/// The tile of a's rows and of P panels from p on, compiled for each number of rows.
+#[inline(always)]
+fn tile_rows<R: Real, L: Lanes<R>, const TILE: usize, const P: usize>(
+    a: Left<R>,
+    b: &Packed<R>,
+    p: usize,
+    c: &mut [R],
+    to: To<R>,
+) {
+    macro_rules! of_rows {
+        ($($rows:literal)*) => {
+            match a.rows {
+                $($rows if $rows <= TILE => tile::<R, L, $rows, P>(a, b, p, c, to),)*
+                rows => unreachable!("{rows} rows in a tile"),
+            }
+        };
+    }
+    of_rows!(1 2 3 4 5 6 7 8 9 10 11 12)
+}
+
+/// M rows of a times P panels: M x 16 P results.
+#[inline(always)]
+fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
+    a: Left<R>,
+    b: &Packed<R>,
+    p: usize,
+    c: &mut [R],
+    to: To<R>,
+) {
+    let mut sums = [[L::splat(R::ZERO); P]; M];
+    let k = b.k;
+    let panels: [&[R]; P] = std::array::from_fn(|q| &b.data[(p + q) * k * LANES..][..k * LANES]);
+    assert!(a.data.len() > (M - 1) * a.row_stride + (k - 1) * a.column_stride);
+    for i in 0..k {
+        // SAFETY: i < k, and a panel has k * LANES numbers.
+        let b: [L; P] = std::array::from_fn(|q| L::load(unsafe { panels[q].get_unchecked(i * LANES..(i + 1) * LANES) }));
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: r < M and i < k, checked above for the largest of both.
+            let x = L::splat(unsafe { *a.data.get_unchecked(r * a.row_stride + i * a.column_stride) });
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum = x.fma(b, *sum);
+            }
+        }
+    }
+    for (r, sums) in sums.into_iter().enumerate() {
+        for (q, sum) in sums.into_iter().enumerate() {
+            let first = (p + q) * LANES;
+            to.finish(sum, &mut c[r * to.c_stride + first..r * to.c_stride + b.n.min(first + LANES)]);
+        }
     }
 }
 

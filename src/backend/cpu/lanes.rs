@@ -16,10 +16,12 @@ pub const LANES: usize = 16;
 pub struct Isa(Kind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Plain,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
 impl Isa {
@@ -33,6 +35,9 @@ impl Isa {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+                all.push(Isa(Kind::Avx512));
+            }
             all.push(Isa(Kind::Avx2));
         }
         all.push(Isa(Kind::Plain));
@@ -44,12 +49,13 @@ impl Isa {
             Kind::Plain => "plain",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "avx512",
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn is_avx2(self) -> bool {
-        self.0 == Kind::Avx2
+    pub(super) fn kind(self) -> Kind {
+        self.0
     }
 }
 
@@ -77,6 +83,8 @@ pub trait Real:
     type Plain: Lanes<Self>;
     #[cfg(target_arch = "x86_64")]
     type Avx2: Lanes<Self>;
+    #[cfg(target_arch = "x86_64")]
+    type Avx512: Lanes<Self>;
 
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
@@ -90,6 +98,8 @@ impl Real for f32 {
     type Plain = [f32; LANES];
     #[cfg(target_arch = "x86_64")]
     type Avx2 = super::avx2::Pair;
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = super::avx512::Whole;
 
     fn from_f64(x: f64) -> f32 {
         x as f32
@@ -111,6 +121,8 @@ impl Real for f64 {
     type Plain = [f64; LANES];
     #[cfg(target_arch = "x86_64")]
     type Avx2 = [f64; LANES];
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = [f64; LANES];
 
     fn from_f64(x: f64) -> f64 {
         x
@@ -128,6 +140,9 @@ impl Real for f64 {
 
 /// A vector of [`LANES`] numbers. Methods are `inline(always)`, so that they take on the caller's instruction set.
 pub trait Lanes<R: Real>: Copy {
+    /// Whether a vector is one register of thirty-two, so that products do best with large tiles.
+    const WIDE: bool = false;
+
     fn splat(x: R) -> Self;
     /// The first LANES numbers of a slice that has as many.
     fn load(from: &[R]) -> Self;

@@ -4,6 +4,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub mod gemm;
 pub mod lanes;
 pub mod math;
@@ -28,12 +30,19 @@ macro_rules! vectorised {
             }
 
             #[cfg(target_arch = "x86_64")]
-            if isa.is_avx2() {
-                // SAFETY: such an Isa exists only where avx2, fma and f16c were found.
-                return unsafe { avx2::<$R>($($arg),*) };
+            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512dq")]
+            fn avx512<$R: $crate::backend::cpu::Real>($($arg: $ty),*) $(-> $out)? {
+                body::<$R, $R::Avx512>($($arg),*)
             }
-            let _ = isa;
-            body::<$R, $R::Plain>($($arg),*)
+
+            // SAFETY: such an Isa exists only where the features that the function is compiled for were found.
+            match isa.kind() {
+                #[cfg(target_arch = "x86_64")]
+                $crate::backend::cpu::lanes::Kind::Avx512 => unsafe { avx512::<$R>($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                $crate::backend::cpu::lanes::Kind::Avx2 => unsafe { avx2::<$R>($($arg),*) },
+                $crate::backend::cpu::lanes::Kind::Plain => body::<$R, $R::Plain>($($arg),*),
+            }
         }
     };
 }

@@ -1,0 +1,147 @@
+//! Sixteen floats in one AVX-512 register. The operations and their order are those of AVX2's pair, so that both give
+//! the same bits.
+//!
+//! SAFETY of every intrinsic here: `Lanes` methods of `Whole` run only inside functions compiled for avx512f and
+//! avx512dq, which `vectorised!` enters only where `Isa` has found them. Loads and stores check their bounds.
+
+use std::arch::x86_64::*;
+
+use super::lanes::{LANES, Lanes, LanesF32, sigmoid, tanh};
+
+#[derive(Clone, Copy)]
+pub struct Whole(__m512);
+
+/// An intrinsic on registers.
+macro_rules! whole {
+    ($f:ident $(::<$n:tt>)? ($($a:expr),*)) => {
+        // SAFETY: see the head of this file.
+        unsafe { Whole($f $(::<$n>)? ($($a.0),*)) }
+    };
+}
+
+/// The lowest `len` lanes.
+#[inline(always)]
+fn first(len: usize) -> __mmask16 {
+    ((1u32 << len) - 1) as __mmask16
+}
+
+impl Lanes<f32> for Whole {
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        // SAFETY: see the head of this file.
+        unsafe { Whole(_mm512_set1_ps(x)) }
+    }
+    #[inline(always)]
+    fn load(from: &[f32]) -> Self {
+        let from = &from[..LANES];
+        // SAFETY: 16 floats are there.
+        unsafe { Whole(_mm512_loadu_ps(from.as_ptr())) }
+    }
+    #[inline(always)]
+    fn load_half(from: &[u16]) -> Self {
+        let from = &from[..LANES];
+        // SAFETY: 16 halves are there.
+        unsafe { Whole(_mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32]) {
+        let to = &mut to[..LANES];
+        // SAFETY: 16 floats are there.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
+    }
+    #[inline(always)]
+    fn load_part(from: &[f32]) -> Self {
+        assert!(from.len() <= LANES);
+        // SAFETY: lanes beyond the slice are not read.
+        unsafe { Whole(_mm512_maskz_loadu_ps(first(from.len()), from.as_ptr())) }
+    }
+    #[inline(always)]
+    fn store_part(self, to: &mut [f32]) {
+        assert!(to.len() <= LANES);
+        // SAFETY: lanes beyond the slice are not written.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), first(to.len()), self.0) }
+    }
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        whole!(_mm512_add_ps(self, b))
+    }
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        whole!(_mm512_sub_ps(self, b))
+    }
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        whole!(_mm512_mul_ps(self, b))
+    }
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        whole!(_mm512_div_ps(self, b))
+    }
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        whole!(_mm512_fmadd_ps(self, b, c))
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        whole!(_mm512_sqrt_ps(self))
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        sigmoid(self)
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        tanh(self)
+    }
+    #[inline(always)]
+    fn where_positive(test: Self, x: Self, y: Self) -> Self {
+        Whole::select_less(Whole::splat(0.0), test, x, y)
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(&mut lanes);
+        Lanes::sum(lanes)
+    }
+}
+
+impl LanesF32 for Whole {
+    #[inline(always)]
+    fn min(self, b: Self) -> Self {
+        whole!(_mm512_min_ps(self, b))
+    }
+    #[inline(always)]
+    fn max(self, b: Self) -> Self {
+        whole!(_mm512_max_ps(self, b))
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        whole!(_mm512_andnot_ps(Whole::splat(-0.0), self))
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        // Nearest, ties to even, nothing after the point.
+        whole!(_mm512_roundscale_ps::<0>(self))
+    }
+    #[inline(always)]
+    fn pow2(self) -> Self {
+        // SAFETY: see the head of this file.
+        unsafe {
+            let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
+            Whole(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent)))
+        }
+    }
+    #[inline(always)]
+    fn select_less(a: Self, b: Self, x: Self, y: Self) -> Self {
+        // SAFETY: see the head of this file.
+        unsafe { Whole(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a.0, b.0), y.0, x.0)) }
+    }
+    #[inline(always)]
+    fn with_sign_of(self, sign: Self) -> Self {
+        let mask = Whole::splat(-0.0);
+        let (magnitude, bit) = (whole!(_mm512_andnot_ps(mask, self)), whole!(_mm512_and_ps(mask, sign)));
+        whole!(_mm512_or_ps(magnitude, bit))
+    }
+}
