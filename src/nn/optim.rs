@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backend::cpu::math::{AdamStep, adam};
-use crate::backend::cpu::{Isa, Real};
+use crate::backend::cpu::{Isa, Pool, Real};
 use crate::config::{OptimizerKind, ScheduleKind};
 use crate::error::{Error, Result};
 
@@ -37,6 +37,28 @@ impl Optimizer {
         moments.v.resize(w.len(), R::ZERO);
         moments.steps += 1;
         adam(isa, w, g, &mut moments.m, &mut moments.v, self.coefficients(moments.steps, rate, scale));
+    }
+
+    /// The same on several threads.
+    pub fn step_with(
+        &self,
+        pool: &mut Pool,
+        isa: Isa,
+        w: &mut [f32],
+        g: &[f32],
+        moments: &mut Moments<f32>,
+        rate: f64,
+        scale: f64,
+    ) {
+        const CHUNK: usize = 16_384;
+        moments.m.resize(w.len(), 0.0);
+        moments.v.resize(w.len(), 0.0);
+        moments.steps += 1;
+        let coefficients = self.coefficients(moments.steps, rate, scale);
+        let Moments { m, v, .. } = moments;
+        let learnt = w.chunks_mut(CHUNK).zip(m.chunks_mut(CHUNK)).zip(v.chunks_mut(CHUNK));
+        let mut chunks: Vec<_> = learnt.zip(g.chunks(CHUNK)).collect();
+        pool.for_each(&mut chunks, |_, _, (((w, m), v), g)| adam(isa, w, g, m, v, coefficients));
     }
 
     /// Of step `steps`, which counts from 1.
@@ -75,16 +97,6 @@ impl Optimizer {
         let square = (length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length);
         (length > 5.0).then(|| square.sqrt())
     }
-}
-
-/// Euclidean norm, summed in f64 and in order.
-pub fn norm<R: Real>(g: &[R]) -> f64 {
-    // Eight chains hide the latency of the additions; their number is fixed, so the sum is too.
-    let mut sums = [0.0; 8];
-    for chunk in g.chunks(8) {
-        sums.iter_mut().zip(chunk).for_each(|(sum, g)| *sum += g.to_f64() * g.to_f64());
-    }
-    sums.iter().sum::<f64>().sqrt()
 }
 
 /// Factor that brings a gradient of this norm to at most `most`.

@@ -1,7 +1,7 @@
 //! Parameters, gradients and moments live in flat arenas that one name table describes.
 
 use crate::backend::cpu::gemm::{Left, Packed, gemm};
-use crate::backend::cpu::{Isa, Real};
+use crate::backend::cpu::{Isa, Pool, Real};
 use crate::rng::{Rng, Stream};
 
 /// How a tensor starts (PyTorch's rules).
@@ -187,6 +187,14 @@ struct Pack<R> {
     backward: Packed<R>,
 }
 
+impl<R: Real> Pack<R> {
+    fn fill(&mut self, params: &[R]) {
+        let (m, w) = (self.matrix, &params[self.matrix.offset..]);
+        self.forward.pack(m.inputs, m.outputs, w, 1, m.stride);
+        self.backward.pack(m.outputs, m.inputs, w, m.stride, 1);
+    }
+}
+
 impl<R: Real> Weights<R> {
     pub fn new(isa: Isa, layout: &Layout, params: Vec<R>) -> Self {
         assert_eq!(params.len(), layout.len());
@@ -198,13 +206,16 @@ impl<R: Real> Weights<R> {
 
     /// Packs the matrices in a range of the arena, after a change there.
     pub fn pack(&mut self, range: std::ops::Range<usize>) {
-        let params = &self.params;
-        for pack in self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)) {
-            let m = pack.matrix;
-            let w = &params[m.offset..];
-            pack.forward.pack(m.inputs, m.outputs, w, 1, m.stride);
-            pack.backward.pack(m.outputs, m.inputs, w, m.stride, 1);
-        }
+        self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).for_each(|p| p.fill(&self.params));
+    }
+
+    /// The same on several threads.
+    pub fn pack_with(&mut self, pool: &mut Pool, range: std::ops::Range<usize>)
+    where
+        R: Send,
+    {
+        let mut packs: Vec<_> = self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).collect();
+        pool.for_each(&mut packs, |_, _, pack| pack.fill(&self.params));
     }
 
     /// Rounds the matrices in a range of the arena to 16-bit floats, in the products y = x w^T alone: `params` stay. For
@@ -256,7 +267,7 @@ pub fn outer_product<'x, R: Real>(
     stride: usize,
 ) {
     /// Rows whose product is summed in registers before it is added to dw.
-    const BLOCK: usize = 256;
+    const BLOCK: usize = 128;
     let (mut x, mut packed) = (x, Packed::default());
     for dy in dy.chunks(BLOCK * outputs) {
         packed.pack_rows(dy.len() / outputs, inputs, &mut x);

@@ -295,7 +295,7 @@ impl Model {
             longest_step: f64::INFINITY,
         };
         let (s, weights) = (self.config.summary_dim, self.sampling_weights());
-        let mut parts: Vec<_> = row_ranges(targets.len()).into_iter().map(|rows| (rows, Vec::new())).collect();
+        let mut parts: Vec<_> = row_ranges(targets.len(), ROWS).into_iter().map(|rows| (rows, Vec::new())).collect();
         Pool::new(options.threads).for_each(&mut parts, |_, _, (rows, out)| {
             let mut z = summaries[rows.start * s..rows.end * s].to_vec();
             let mut walks = Vec::with_capacity(rows.len());
@@ -434,7 +434,7 @@ impl Model {
         let bound = if options.truncation_psi < 1.0 { 2.0 * options.truncation_psi } else { f64::INFINITY };
         let weights = self.sampling_weights();
         let mut parts: Vec<_> = summaries.chunks_mut(ROWS * c.summary_dim).collect();
-        let ranges = row_ranges(count);
+        let ranges = row_ranges(count, ROWS);
         Pool::new(options.threads).for_each(&mut parts, |_, shard, summaries| {
             let rows = ranges[shard].clone();
             let mut noise = Vec::with_capacity(rows.len() * c.noise_dim);

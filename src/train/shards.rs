@@ -75,9 +75,9 @@ impl Batch {
     }
 }
 
-/// Ranges of rows of a matrix with `rows` rows, one a shard.
-pub fn row_ranges(rows: usize) -> Vec<Range<usize>> {
-    (0..rows).step_by(ROWS).map(|start| start..rows.min(start + ROWS)).collect()
+/// Ranges of rows of a matrix with `rows` rows, `size` to a shard.
+pub fn row_ranges(rows: usize, size: usize) -> Vec<Range<usize>> {
+    (0..rows).step_by(size).map(|start| start..rows.min(start + size)).collect()
 }
 
 /// sum[range] = gradients of the shards, added in their order.

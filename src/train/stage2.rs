@@ -10,6 +10,9 @@ use crate::model::gan::{CriticLosses, CriticShard, FeatureMatching, GanTrace};
 use crate::nn::Weights;
 use crate::nn::optim::{Moments, Optimizer};
 
+/// Rows of a shard. More than a sequence's shards have: a gradient is then read and written half as often.
+pub const ROWS: usize = 32;
+
 /// Buffers that live as long as the training.
 #[derive(Default)]
 pub struct Stage2 {
@@ -110,7 +113,7 @@ impl Stage2 {
         // Each call of the critic advances its spectral norms: real, fake, interpolate.
         let norms = [(); 3].map(|()| networks.critic.normalise(&weights.params, &mut buffers, true));
         let range = networks.critic_range.clone();
-        let ranges = row_ranges(rows);
+        let ranges = row_ranges(rows, ROWS);
         self.prepare(ranges.len(), networks);
         pool.for_each(&mut self.shards[..ranges.len()], |_, i, work| {
             let rows_here = ranges[i].clone();
@@ -148,7 +151,7 @@ impl Stage2 {
         let mut buffers = learner.buffers.clone();
         let norms = networks.critic.normalise(&weights.params, &mut buffers, true);
         let range = networks.generator_range.clone();
-        let ranges = row_ranges(rows);
+        let ranges = row_ranges(rows, ROWS);
         self.prepare(ranges.len(), networks);
         let shards = &mut self.shards[..ranges.len()];
         pool.for_each(shards, |_, i, work| {

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::shards::reduce;
-use crate::backend::cpu::Pool;
+use crate::backend::cpu::{Pool, math};
 use crate::error::{Error, Result};
 use crate::nn::Weights;
-use crate::nn::optim::{self, Moments, Optimizer, clip_factor};
+use crate::nn::optim::{Moments, Optimizer, clip_factor};
 
 /// Gradients and weights larger than this are as good as infinite: their squares, and what one more step makes of
 /// them, must be finite in f32. So a model never holds a number that its file could not.
@@ -37,16 +37,16 @@ impl Update {
     ) -> Result<f64> {
         reduce(pool, weights.isa, shards, self.range.clone(), sum);
         let grads = &sum[self.range.clone()];
-        let norm = optim::norm(grads);
+        let norm = math::norm(weights.isa, grads);
         let scale = clip_factor(norm, self.clip);
         let params = &mut weights.params[self.range.clone()];
-        for (what, size) in [("the gradient", norm * scale), ("a weight", optim::norm(params))] {
+        for (what, size) in [("the gradient", norm * scale), ("a weight", math::norm(weights.isa, params))] {
             if size.is_nan() || size > LARGEST {
                 return Err(Error::Diverged { stage: self.stage, iteration: self.iteration, what });
             }
         }
-        self.optimizer.step(weights.isa, params, grads, moments, self.rate, scale);
-        weights.pack(self.range.clone());
+        self.optimizer.step_with(pool, weights.isa, params, grads, moments, self.rate, scale);
+        weights.pack_with(pool, self.range.clone());
         Ok(norm)
     }
 }

@@ -23,15 +23,14 @@ impl<R: Real> Packed<R> {
         for (p, panel) in self.data.chunks_exact_mut(k * LANES).enumerate() {
             let width = LANES.min(n - p * LANES);
             for (i, row) in panel.chunks_exact_mut(LANES).enumerate() {
-                let start = i * row_stride + p * LANES * column_stride;
+                let from = &from[i * row_stride + p * LANES * column_stride..];
                 if column_stride == 1 {
-                    row[..width].copy_from_slice(&from[start..start + width]);
+                    copy_row(&from[..width], row);
                 } else {
-                    for (j, value) in row[..width].iter_mut().enumerate() {
-                        *value = from[start + j * column_stride];
-                    }
+                    let last = (width - 1) * column_stride;
+                    row[..width].iter_mut().zip(from[..=last].iter().step_by(column_stride)).for_each(|(x, &y)| *x = y);
+                    row[width..].fill(R::ZERO);
                 }
-                row[width..].fill(R::ZERO);
             }
         }
     }
@@ -41,14 +40,7 @@ impl<R: Real> Packed<R> {
         self.fit(k, n);
         for (i, from) in rows.take(k).enumerate() {
             for (p, from) in from.chunks(LANES).enumerate() {
-                let to = &mut self.data[(p * k + i) * LANES..][..LANES];
-                match <[R; LANES]>::try_from(from) {
-                    Ok(whole) => to.copy_from_slice(&whole),
-                    Err(_) => {
-                        to[..from.len()].copy_from_slice(from);
-                        to[from.len()..].fill(R::ZERO);
-                    }
-                }
+                copy_row(from, &mut self.data[(p * k + i) * LANES..][..LANES]);
             }
         }
     }
@@ -66,6 +58,17 @@ impl<R: Real> Packed<R> {
         (self.k, self.n) = (k, n);
         self.half.clear();
         self.data.resize(n.div_ceil(LANES) * LANES * k, R::ZERO);
+    }
+}
+
+/// A row of a panel, padded with zeros.
+fn copy_row<R: Real>(from: &[R], to: &mut [R]) {
+    match <[R; LANES]>::try_from(from) {
+        Ok(whole) => to.copy_from_slice(&whole), // of known length: no call
+        Err(_) => {
+            to[..from.len()].copy_from_slice(from);
+            to[from.len()..].fill(R::ZERO);
+        }
     }
 }
 

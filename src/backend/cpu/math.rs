@@ -266,6 +266,21 @@ vectorised! {
     }
 }
 
+vectorised! {
+    /// Euclidean norm, summed in f64, in one order on every instruction set.
+    pub fn norm<R, L>(x: &[R]) -> f64 {
+        // Chains that hide the latency of the additions.
+        let mut sums = [0.0; 2 * LANES];
+        let mut chunks = x.chunks_exact(sums.len());
+        let square = |x: &R| x.to_f64() * x.to_f64();
+        for chunk in &mut chunks {
+            sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += square(x));
+        }
+        let rest: f64 = chunks.remainder().iter().map(square).sum();
+        (sums.iter().sum::<f64>() + rest).sqrt()
+    }
+}
+
 /// Coefficients of one optimiser step; see `nn::optim`.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep {

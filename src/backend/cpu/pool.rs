@@ -5,6 +5,7 @@
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -21,6 +22,9 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     done: Condvar,
+    /// Calls of [`Pool::run`] so far, and tasks at work. They change under the lock; those who wait look without it.
+    runs: AtomicU64,
+    running: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -28,7 +32,6 @@ struct State {
     job: Option<&'static Job<'static>>,
     next: usize,
     tasks: usize,
-    running: usize,
     panic: Option<Box<dyn std::any::Any + Send>>,
     closing: bool,
 }
@@ -44,17 +47,28 @@ impl Shared {
         while let (Some(job), true) = (state.job, state.next < state.tasks) {
             let task = state.next;
             state.next += 1;
-            state.running += 1;
+            self.running.fetch_add(1, Ordering::AcqRel);
             drop(state);
             let outcome = catch_unwind(AssertUnwindSafe(|| job(worker, task)));
             state = self.lock();
-            state.running -= 1;
+            self.running.fetch_sub(1, Ordering::AcqRel);
             if let Err(panic) = outcome {
                 state.panic.get_or_insert(panic);
                 state.next = state.tasks; // no new tasks after a panic
             }
         }
         state
+    }
+}
+
+/// Waits a little, awake: steps are short, and a sleeping thread takes longer to wake than many a task lasts.
+fn look(done: impl Fn() -> bool) {
+    const LOOKS: usize = 2000; // about 0.1 ms
+    for _ in 0..LOOKS {
+        if done() {
+            return;
+        }
+        std::hint::spin_loop();
     }
 }
 
@@ -92,9 +106,12 @@ impl Pool {
         let job: &'static Job<'static> = unsafe { std::mem::transmute(job) };
         let mut state = self.shared.lock();
         (state.job, state.next, state.tasks) = (Some(job), 0, tasks);
+        self.shared.runs.fetch_add(1, Ordering::AcqRel);
         self.shared.work.notify_all();
-        state = self.shared.work(0, state);
-        while state.running > 0 {
+        drop(self.shared.work(0, state));
+        look(|| self.shared.running.load(Ordering::Acquire) == 0);
+        state = self.shared.lock();
+        while self.shared.running.load(Ordering::Acquire) > 0 {
             state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.job = None;
@@ -119,10 +136,15 @@ fn serve(shared: &Shared, worker: usize) {
     let mut state = shared.lock();
     while !state.closing {
         state = shared.work(worker, state);
-        if state.running == 0 {
+        if shared.running.load(Ordering::Acquire) == 0 {
             shared.done.notify_all();
         }
-        if !state.closing {
+        let runs = || shared.runs.load(Ordering::Acquire);
+        let seen = runs();
+        drop(state);
+        look(|| runs() != seen);
+        state = shared.lock();
+        while runs() == seen && !state.closing {
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
