@@ -254,7 +254,7 @@ fn peer() -> Option<Value> {
 }
 
 fn main() {
-    if let Ok(only) = std::env::var("ONLY") { let r = if only == "1" { stage1_rate as fn(usize) -> f64 } else { stage2_rate }; println!("{} {}", r(1), r(2)); return; }
+    if let Ok(only) = std::env::var("ONLY") { if only == "3" { sampling(); return; } let r = if only == "1" { stage1_rate as fn(usize) -> f64 } else { stage2_rate }; println!("{} {}", r(1), r(2)); return; }
     let peak = fma_peak();
     println!("FMA peak of one thread: {peak:.1} GFLOP/s ({})", isa().name());
     let rates = [("stage 1", STAGE1_GFLOP, stage1_rate as fn(usize) -> f64), ("stage 2", STAGE2_GFLOP, stage2_rate)];

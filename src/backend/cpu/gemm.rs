@@ -145,43 +145,61 @@ fn one_row<R: Real, L: Lanes<R>, const P: usize>(a: Left<R>, b: &Packed<R>, c: &
         let count = c.len().div_ceil(LANES);
         if b.half.is_empty() {
             let data = &b.data[first..first + count * panel];
-            row_panels::<R, L, P>(a, count, |p, i| L::load(&data[p * panel + i * LANES..][..LANES]), b.k, c, to);
+            row_panels::<R, R, L, P>(a, count, data, L::load, c, to);
         } else {
             let data = &b.half[first..first + count * panel];
-            row_panels::<R, L, P>(a, count, |p, i| L::load_half(&data[p * panel + i * LANES..][..LANES]), b.k, c, to);
+            row_panels::<R, u16, L, P>(a, count, data, L::load_half, c, to);
         }
     }
 }
 
-/// load(p, i): row i of panel p, of at most P panels.
+/// One row of a times `count` panels, at most P, of numbers that `load` loads.
 #[inline(always)]
-fn row_panels<R: Real, L: Lanes<R>, const P: usize>(
+fn row_panels<R: Real, W, L: Lanes<R>, const P: usize>(
     a: Left<R>,
     count: usize,
-    load: impl Fn(usize, usize) -> L,
-    k: usize,
+    panels: &[W],
+    load: impl Fn(&[W]) -> L,
     c: &mut [R],
     to: To<R>,
 ) {
+    /// Rows that are asked for before they are needed. The processor's own guess is lost among so many panels.
+    const AHEAD: usize = 16;
     let mut sums = [L::splat(R::ZERO); P];
+    let panel = panels.len() / count;
     let left = |i: usize| L::splat(a.data[i * a.column_stride]);
     if count == P {
-        for i in 0..k {
+        for i in 0..panel / LANES {
             let x = left(i);
             for (p, sum) in sums.iter_mut().enumerate() {
-                *sum = x.fma(load(p, i), *sum);
+                let at = p * panel + i * LANES;
+                prefetch(panels, at + AHEAD * LANES);
+                *sum = x.fma(load(&panels[at..at + LANES]), *sum);
             }
         }
     } else {
-        for (p, sum) in sums[..count].iter_mut().enumerate() {
-            for i in 0..k {
-                *sum = left(i).fma(load(p, i), *sum);
+        for (sum, panel) in sums.iter_mut().zip(panels.chunks_exact(panel)) {
+            for (i, row) in panel.chunks_exact(LANES).enumerate() {
+                *sum = left(i).fma(load(row), *sum);
             }
         }
     }
     for (sum, c) in sums.into_iter().zip(c.chunks_mut(LANES)) {
         to.finish(sum, c);
     }
+}
+
+/// Asks for the cache line of a number, which may be beyond the end.
+#[inline(always)]
+fn prefetch<T>(from: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint; any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(at).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, at);
 }
 
 /// All rows of a, at most TILE (6 or 12) at a time, times all panels, P at a time.
@@ -233,27 +251,45 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     c: &mut [R],
     to: To<R>,
 ) {
-    let mut sums = [[L::splat(R::ZERO); P]; M];
     let k = b.k;
     let panels: [&[R]; P] = std::array::from_fn(|q| &b.data[(p + q) * k * LANES..][..k * LANES]);
     assert!(a.data.len() > (M - 1) * a.row_stride + (k - 1) * a.column_stride);
-    for i in 0..k {
-        // SAFETY: i < k, and a panel has k * LANES numbers.
-        let b: [L; P] = std::array::from_fn(|q| L::load(unsafe { panels[q].get_unchecked(i * LANES..(i + 1) * LANES) }));
-        for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: r < M and i < k, checked above for the largest of both.
-            let x = L::splat(unsafe { *a.data.get_unchecked(r * a.row_stride + i * a.column_stride) });
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum = x.fma(b, *sum);
-            }
-        }
-    }
+    // One stride is 1 and is compiled in: what is left to compute of the addresses is little.
+    let sums = if a.row_stride == 1 {
+        // SAFETY: r < M and i < k, checked above for the largest of both.
+        sums::<R, L, M, P>(panels, |r, i| unsafe { *a.data.get_unchecked(r + i * a.column_stride) })
+    } else {
+        let rows: [&[R]; M] = std::array::from_fn(|r| &a.data[r * a.row_stride..][..k]);
+        // SAFETY: i < k
+        sums::<R, L, M, P>(panels, |r, i| unsafe { *rows[r].get_unchecked(i) })
+    };
     for (r, sums) in sums.into_iter().enumerate() {
         for (q, sum) in sums.into_iter().enumerate() {
             let first = (p + q) * LANES;
             to.finish(sum, &mut c[r * to.c_stride + first..r * to.c_stride + b.n.min(first + LANES)]);
         }
     }
+}
+
+/// Sums over i of left(r, i) * row i of every panel.
+#[inline(always)]
+fn sums<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
+    panels: [&[R]; P],
+    left: impl Fn(usize, usize) -> R,
+) -> [[L; P]; M] {
+    let mut sums = [[L::splat(R::ZERO); P]; M];
+    let k = panels[0].len() / LANES;
+    for i in 0..k {
+        // SAFETY: i < k, and every panel has k * LANES numbers.
+        let b: [L; P] = std::array::from_fn(|q| L::load(unsafe { panels[q].get_unchecked(i * LANES..(i + 1) * LANES) }));
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let x = L::splat(left(r, i));
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum = x.fma(b, *sum);
+            }
+        }
+    }
+    sums
 }
 
 #[cfg(test)]
