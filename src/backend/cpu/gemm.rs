@@ -136,28 +136,47 @@ impl<R: Real> To<R> {
     }
 }
 
-/// One row of a times all panels, P at a time: enough sums to hide the latency of the additions.
+/// One row of a times all panels, at most MOST (4 or 8) at a time: enough sums to hide the latency of the additions.
 #[inline(always)]
-fn one_row<R: Real, L: Lanes<R>, const P: usize>(a: Left<R>, b: &Packed<R>, c: &mut [R], to: To<R>) {
-    let panel = b.k * LANES;
-    for (p, c) in c.chunks_mut(P * LANES).enumerate() {
-        let first = p * P * panel;
-        let count = c.len().div_ceil(LANES);
+fn one_row<R: Real, L: Lanes<R>, const MOST: usize>(a: Left<R>, b: &Packed<R>, c: &mut [R], to: To<R>) {
+    let (panels, size) = (b.n.div_ceil(LANES), b.k * LANES);
+    let groups = panels.div_ceil(MOST);
+    for group in 0..groups {
+        let (start, end) = (group * panels / groups, (group + 1) * panels / groups);
+        let c = &mut c[start * LANES..b.n.min(end * LANES)];
         if b.half.is_empty() {
-            let data = &b.data[first..first + count * panel];
-            row_panels::<R, R, L, P>(a, count, data, L::load, c, to);
+            row_of_panels::<R, R, L, MOST>(a, &b.data[start * size..end * size], size, L::load, c, to);
         } else {
-            let data = &b.half[first..first + count * panel];
-            row_panels::<R, u16, L, P>(a, count, data, L::load_half, c, to);
+            row_of_panels::<R, u16, L, MOST>(a, &b.half[start * size..end * size], size, L::load_half, c, to);
         }
     }
 }
 
-/// One row of a times `count` panels, at most P, of numbers that `load` loads.
+/// One row of a times a group of panels of `size` numbers, compiled for each number of panels.
+#[inline(always)]
+fn row_of_panels<R: Real, W, L: Lanes<R>, const MOST: usize>(
+    a: Left<R>,
+    panels: &[W],
+    size: usize,
+    load: impl Fn(&[W]) -> L,
+    c: &mut [R],
+    to: To<R>,
+) {
+    macro_rules! of_panels {
+        ($($count:literal)*) => {
+            match panels.len() / size {
+                $($count if $count <= MOST => row_panels::<R, W, L, $count>(a, panels, load, c, to),)*
+                count => unreachable!("{count} panels in a group"),
+            }
+        };
+    }
+    of_panels!(1 2 3 4 5 6 7 8)
+}
+
+/// One row of a times P panels of numbers that `load` loads.
 #[inline(always)]
 fn row_panels<R: Real, W, L: Lanes<R>, const P: usize>(
     a: Left<R>,
-    count: usize,
     panels: &[W],
     load: impl Fn(&[W]) -> L,
     c: &mut [R],
@@ -166,22 +185,15 @@ fn row_panels<R: Real, W, L: Lanes<R>, const P: usize>(
     /// Rows that are asked for before they are needed. The processor's own guess is lost among so many panels.
     const AHEAD: usize = 16;
     let mut sums = [L::splat(R::ZERO); P];
-    let panel = panels.len() / count;
-    let left = |i: usize| L::splat(a.data[i * a.column_stride]);
-    if count == P {
-        for i in 0..panel / LANES {
-            let x = left(i);
-            for (p, sum) in sums.iter_mut().enumerate() {
-                let at = p * panel + i * LANES;
-                prefetch(panels, at + AHEAD * LANES);
-                *sum = x.fma(load(&panels[at..at + LANES]), *sum);
-            }
-        }
-    } else {
-        for (sum, panel) in sums.iter_mut().zip(panels.chunks_exact(panel)) {
-            for (i, row) in panel.chunks_exact(LANES).enumerate() {
-                *sum = left(i).fma(load(row), *sum);
-            }
+    let size = panels.len() / P;
+    let panels: [&[W]; P] = std::array::from_fn(|p| &panels[p * size..][..size]);
+    for i in 0..size / LANES {
+        let x = L::splat(a.data[i * a.column_stride]);
+        for (sum, panel) in sums.iter_mut().zip(panels) {
+            prefetch(panel, (i + AHEAD) * LANES);
+            // SAFETY: i is below the panel's number of rows, of LANES each.
+            let row = unsafe { panel.get_unchecked(i * LANES..(i + 1) * LANES) };
+            *sum = x.fma(load(row), *sum);
         }
     }
     for (sum, c) in sums.into_iter().zip(c.chunks_mut(LANES)) {
