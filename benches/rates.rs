@@ -3,6 +3,7 @@
 //!     make bench                                                  # a table, and JSON on the last line
 //!     TRAJGAN_PEER=path/to/pytorch_peer.py make bench             # with the peer, where Python can import torch
 //!     TRAJGAN_ISA=avx2 make bench                                 # products and training with another instruction set
+//!     cargo bench --bench rates -- 'stage 2' sampling             # these parts only: products, stage 1, stage 2, sampling
 //!
 //! Full-length synthetic batches, B = 64, T = 100, preset default: what the peer measures.
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use trajgan::backend::cpu::gemm::Left;
 use trajgan::backend::cpu::{Isa, Packed, Pool, gemm};
 use trajgan::config::{Config, Preset};
+use trajgan::data::steps::{INPUTS, Walk};
 use trajgan::data::{Dataset, Movement, Point};
 use trajgan::model::Networks;
 use trajgan::nn::Weights;
@@ -33,7 +35,16 @@ const STAGE2_GFLOP: f64 = 1.8;
 /// The instruction set to measure: TRAJGAN_ISA, or the best.
 fn isa() -> Isa {
     let Ok(wanted) = std::env::var("TRAJGAN_ISA") else { return Isa::detect() };
-    Isa::available().into_iter().find(|isa| isa.name() == wanted).expect("TRAJGAN_ISA: this machine has no such instruction set")
+    Isa::available()
+        .into_iter()
+        .find(|isa| isa.name() == wanted)
+        .expect("TRAJGAN_ISA: this machine has no such instruction set")
+}
+
+/// Whether a part was asked for by (the beginning of) its name, or none was.
+fn wanted(part: &str) -> bool {
+    let mut names = std::env::args().skip(1).filter(|a| !a.starts_with("--")).peekable();
+    names.peek().is_none() || names.any(|name| part.starts_with(&name))
 }
 
 /// Median seconds of a call, over at least `seconds`.
@@ -101,28 +112,42 @@ fn numbers(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| rng.range(-1.0, 1.0) as f32).collect()
 }
 
-fn stage1_rate(threads: usize) -> f64 {
+/// it/s and GFLOP of a step.
+type Rate = (f64, f64);
+
+fn stage1_rate(threads: usize) -> Rate {
     let c = Config::default();
+    let rows: Vec<Vec<f32>> = (0..B as u64).map(|i| numbers(T * c.feature_dim, i)).collect();
+    (step_rate(&c, &Networks::new(&c), &Batch::new(&rows, c.feature_dim), threads), STAGE1_GFLOP)
+}
+
+fn closed_loop_rate(threads: usize) -> Rate {
+    let c = Config::closed_loop(Preset::Default);
     let networks = Networks::new(&c);
+    let walk = |i| Walk { inputs: numbers(T * INPUTS, i), events: vec![Default::default(); T] };
+    let batch = Batch::of_walks(&(0..B as u64).map(walk).collect::<Vec<_>>());
+    // Every weight of a matrix is used three times a step, but for the summary's, which are used once a walk.
+    let used = |name: &str| ["encoder.", "pooler.attention.", "walker."].iter().any(|p| name.starts_with(p));
+    let matrices = networks.layout.entries.iter().filter(|e| e.shape.len() == 2 && !e.name.contains("embed"));
+    let weights: usize = matrices.filter(|e| used(&e.name)).map(|e| e.len()).sum();
+    let each = weights - 4 * c.expander_hidden_dim * c.summary_dim;
+    (step_rate(&c, &networks, &batch, threads), 6.0 * (each * B * T) as f64 / 1e9)
+}
+
+fn step_rate(c: &Config, networks: &Networks, batch: &Batch, threads: usize) -> f64 {
     let (params, mut buffers) = networks.layout.initialise(0);
     let mut weights = Weights::new(isa(), &networks.layout, params);
     let (mut moments, mut stage, mut pool) = (Moments::default(), Stage1::default(), Pool::new(threads));
-    let rows: Vec<Vec<f32>> = (0..B as u64).map(|i| numbers(T * c.feature_dim, i)).collect();
-    let batch = Batch::new(&rows, c.feature_dim);
     let mut iteration = 0;
     1.0 / median(6.0, || {
-        let mut learner = stage1::Learner {
-            networks: &networks,
-            weights: &mut weights,
-            buffers: &mut buffers,
-            moments: &mut moments,
-        };
-        stage.step(&mut pool, &mut learner, &c, &batch, At { seed: 0, iteration, rate: 1e-3 }).expect("a step");
+        let mut learner =
+            stage1::Learner { networks, weights: &mut weights, buffers: &mut buffers, moments: &mut moments };
+        stage.step(&mut pool, &mut learner, c, batch, At { seed: 0, iteration, rate: 1e-3 }).expect("a step");
         iteration += 1;
     })
 }
 
-fn stage2_rate(threads: usize) -> f64 {
+fn stage2_rate(threads: usize) -> Rate {
     let c = Config::default();
     let networks = Networks::new(&c);
     let (params, mut buffers) = networks.layout.initialise(0);
@@ -135,7 +160,7 @@ fn stage2_rate(threads: usize) -> f64 {
         noise: numbers(B * c.noise_dim, 3),
         alpha: numbers(B, 4).iter().map(|x| x.abs()).collect(),
     };
-    1.0 / median(4.0, || {
+    let seconds = median(4.0, || {
         let mut learner = stage2::Learner {
             networks: &networks,
             weights: &mut weights,
@@ -147,7 +172,8 @@ fn stage2_rate(threads: usize) -> f64 {
             stage.critic_step(&mut pool, &mut learner, &c, &batch, 0).expect("a step");
         }
         stage.generator_step(&mut pool, &mut learner, &c, &batch, 0).expect("a step");
-    })
+    });
+    (1.0 / seconds, STAGE2_GFLOP)
 }
 
 /// A model that can sample: what it has learnt does not matter for its speed.
@@ -254,13 +280,16 @@ fn peer() -> Option<Value> {
 }
 
 fn main() {
-    if let Ok(only) = std::env::var("ONLY") { if only == "3" { sampling(); return; } let r = if only == "1" { stage1_rate as fn(usize) -> f64 } else { stage2_rate }; println!("{} {}", r(1), r(2)); return; }
     let peak = fma_peak();
     println!("FMA peak of one thread: {peak:.1} GFLOP/s ({})", isa().name());
-    let rates = [("stage 1", STAGE1_GFLOP, stage1_rate as fn(usize) -> f64), ("stage 2", STAGE2_GFLOP, stage2_rate)];
-    let mut report = json!({ "fma_peak_gflops": peak, "products_gflops": products(peak) });
-    for (name, gflop, rate) in rates {
-        let (one, two) = (rate(1), rate(2));
+    let mut report = json!({ "fma_peak_gflops": peak });
+    if wanted("products") {
+        report["products_gflops"] = products(peak);
+    }
+    let rates: [(&str, fn(usize) -> Rate); 3] =
+        [("stage 1", stage1_rate), ("stage 1, closed loop", closed_loop_rate), ("stage 2", stage2_rate)];
+    for (name, rate) in rates.into_iter().filter(|(name, _)| wanted(name)) {
+        let ((one, gflop), (two, _)) = (rate(1), rate(2));
         let share = one * gflop / peak * 100.0;
         println!(
             "{name}, it/s   one thread {one:.2} ({share:.0} % of peak)   two threads {two:.2} ({:.2}x)",
@@ -268,7 +297,9 @@ fn main() {
         );
         report[name] = json!({ "it_per_s": one, "percent_of_peak": share, "two_threads_it_per_s": two });
     }
-    report["sampling"] = sampling();
+    if wanted("sampling") {
+        report["sampling"] = sampling();
+    }
     match peer() {
         Some(peer) => {
             let ratio =

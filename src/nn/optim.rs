@@ -33,10 +33,8 @@ impl Optimizer {
     /// Adam: D. P. Kingma, J. Ba, ICLR 2015. AdamW: I. Loshchilov, F. Hutter, ICLR 2019. RAdam: L. Liu et al.,
     /// ICLR 2020.
     pub fn step<R: Real>(&self, isa: Isa, w: &mut [R], g: &[R], moments: &mut Moments<R>, rate: f64, scale: f64) {
-        moments.m.resize(w.len(), R::ZERO);
-        moments.v.resize(w.len(), R::ZERO);
-        moments.steps += 1;
-        adam(isa, w, g, &mut moments.m, &mut moments.v, self.coefficients(moments.steps, rate, scale));
+        let step = self.next(moments, w.len(), rate, scale);
+        adam(isa, w, g, &mut moments.m, &mut moments.v, step);
     }
 
     /// The same on several threads.
@@ -51,14 +49,18 @@ impl Optimizer {
         scale: f64,
     ) {
         const CHUNK: usize = 16_384;
-        moments.m.resize(w.len(), 0.0);
-        moments.v.resize(w.len(), 0.0);
-        moments.steps += 1;
-        let coefficients = self.coefficients(moments.steps, rate, scale);
-        let Moments { m, v, .. } = moments;
-        let learnt = w.chunks_mut(CHUNK).zip(m.chunks_mut(CHUNK)).zip(v.chunks_mut(CHUNK));
+        let step = self.next(moments, w.len(), rate, scale);
+        let learnt = w.chunks_mut(CHUNK).zip(moments.m.chunks_mut(CHUNK)).zip(moments.v.chunks_mut(CHUNK));
         let mut chunks: Vec<_> = learnt.zip(g.chunks(CHUNK)).collect();
-        pool.for_each(&mut chunks, |_, _, (((w, m), v), g)| adam(isa, w, g, m, v, coefficients));
+        pool.for_each(&mut chunks, |_, _, (((w, m), v), g)| adam(isa, w, g, m, v, step));
+    }
+
+    /// Counts a step of so many weights and returns its coefficients.
+    fn next<R: Real>(&self, moments: &mut Moments<R>, weights: usize, rate: f64, scale: f64) -> AdamStep {
+        moments.m.resize(weights, R::ZERO);
+        moments.v.resize(weights, R::ZERO);
+        moments.steps += 1;
+        self.coefficients(moments.steps, rate, scale)
     }
 
     /// Of step `steps`, which counts from 1.

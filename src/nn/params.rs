@@ -210,10 +210,7 @@ impl<R: Real> Weights<R> {
     }
 
     /// The same on several threads.
-    pub fn pack_with(&mut self, pool: &mut Pool, range: std::ops::Range<usize>)
-    where
-        R: Send,
-    {
+    pub fn pack_with(&mut self, pool: &mut Pool, range: std::ops::Range<usize>) {
         let mut packs: Vec<_> = self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).collect();
         pool.for_each(&mut packs, |_, _, pack| pack.fill(&self.params));
     }

@@ -12,6 +12,7 @@ use trajgan::model::sequence::SequenceTrace;
 use trajgan::model::v6::{self, LossWeights, V6};
 use trajgan::nn::{Dropout, Steps, Weights};
 use trajgan::train::shards::row_ranges;
+use trajgan::train::stage2::ROWS;
 
 use super::{DROPOUT, SIZES, build, check_params, config, critics, random, random_steps, uniform};
 
@@ -28,7 +29,7 @@ fn critic_losses() {
                 let run = |w: &Weights<f64>, grads: &mut [f64]| {
                     // The three calls differ in u and v in training; here all three have the same.
                     let norms = [(); 3].map(|()| networks.critic.normalise(&w.params, &mut buffers.clone(), false));
-                    let parts = row_ranges(rows).into_iter().map(|r| {
+                    let parts = row_ranges(rows, ROWS).into_iter().map(|r| {
                         let shard = CriticShard {
                             z_real: &z_real[r.start * c.summary_dim..r.end * c.summary_dim],
                             condition: &condition[r.start * c.condition_dim..r.end * c.condition_dim],
@@ -152,7 +153,7 @@ fn autoencoder_losses() {
                 let c = Config { pool_type, expand_type, ..config(n) };
                 let (networks, w, buffers) = build(isa, &c);
                 let all = random_steps(6, SIZES[3 - k], 6);
-                let parts = row_ranges(all.rows()).into_iter().map(|rows| {
+                let parts = row_ranges(all.rows(), ROWS).into_iter().map(|rows| {
                     let steps = Steps::new(&all.lengths()[rows.clone()]);
                     let x = uniform(7 + rows.start as u64, steps.total() * n, -1.0, 1.0);
                     (steps, x)

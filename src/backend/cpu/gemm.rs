@@ -293,7 +293,8 @@ fn sums<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     let k = panels[0].len() / LANES;
     for i in 0..k {
         // SAFETY: i < k, and every panel has k * LANES numbers.
-        let b: [L; P] = std::array::from_fn(|q| L::load(unsafe { panels[q].get_unchecked(i * LANES..(i + 1) * LANES) }));
+        let b: [L; P] =
+            std::array::from_fn(|q| L::load(unsafe { panels[q].get_unchecked(i * LANES..(i + 1) * LANES) }));
         for (r, sums) in sums.iter_mut().enumerate() {
             let x = L::splat(left(r, i));
             for (sum, b) in sums.iter_mut().zip(b) {
