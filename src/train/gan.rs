@@ -32,8 +32,8 @@ impl Model {
         }
         let mut pool = Pool::new(options.threads);
         let latents = match self.data.as_ref().and_then(|d| d.codec.clone()) {
-            Some(codec) => self.walk_latents(data, &codec, &mut pool),
-            None => self.feature_latents(data, &mut pool),
+            Some(codec) => self.walk_latents(data, &codec, &mut pool)?,
+            None => self.feature_latents(data, &mut pool)?,
         };
         let mut batches = Stratified::new(&latents.first_conditions(), c.batch_size, options.seed);
         if c.generator_average == 0.0 {
@@ -156,14 +156,14 @@ impl Model {
         Done { stage: Stage::Gan, iterations, converged: false, rate, validation: None }
     }
 
-    fn feature_latents(&self, data: &Prepared, pool: &mut Pool) -> Latents {
+    fn feature_latents(&self, data: &Prepared, pool: &mut Pool) -> Result<Latents> {
         let rows: Vec<Vec<f32>> = (0..data.train.len()).map(|i| data.train.features(i).to_vec()).collect();
-        let summaries = self.encode_batch(&Batch::new(&rows, self.config.feature_dim), pool);
-        Latents { summaries, conditions: data.train.conditions().to_vec(), columns: self.config.condition_dim }
+        let summaries = self.encode_batch(&Batch::new(&rows, self.config.feature_dim), pool)?;
+        Ok(Latents { summaries, conditions: data.train.conditions().to_vec(), columns: self.config.condition_dim })
     }
 
     /// With mirrors to the end, each movement in its four images.
-    fn walk_latents(&self, data: &Prepared, codec: &StepCodec, pool: &mut Pool) -> Latents {
+    fn walk_latents(&self, data: &Prepared, codec: &StepCodec, pool: &mut Pool) -> Result<Latents> {
         let mut latents = Latents { columns: self.config.condition_inputs(), ..Latents::default() };
         let mirrors = self.config.augment_mirror && self.config.augment_mirror_share >= 1.0;
         let images = if mirrors { 4 } else { 1 };
@@ -174,9 +174,9 @@ impl Model {
                 latents.conditions.extend(condition(movement.target()));
                 walks.push(codec.encode(&movement.points));
             }
-            latents.summaries.extend(self.encode_batch(&Batch::of_walks(&walks), pool));
+            latents.summaries.extend(self.encode_batch(&Batch::of_walks(&walks), pool)?);
         }
-        latents
+        Ok(latents)
     }
 }
 

@@ -52,8 +52,17 @@ impl Context {
 
     /// Bytes of shared memory that a block can have.
     pub(super) fn shared(&self) -> usize {
-        let most = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-        self.cuda.attribute(most).map_or(0, |bytes| bytes.max(0) as usize)
+        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+    }
+
+    /// How many blocks can run at the same time at least.
+    pub(super) fn multiprocessors(&self) -> usize {
+        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+    }
+
+    /// 0 where the driver does not say.
+    fn attribute(&self, which: sys::CUdevice_attribute) -> usize {
+        self.cuda.attribute(which).map_or(0, |value| value.max(0) as usize)
     }
 
     pub(super) fn kernel(&self, kernel: Kernel) -> Result<&CudaFunction> {

@@ -50,21 +50,45 @@ macro_rules! kernels {
 }
 
 kernels! {
+    expander {
+        expander_forward_1: "pppppppppppppppiiii",
+        expander_forward_4: "pppppppppppppppiiii",
+        expander_backward_1: "pppppppppppppiiii",
+        expander_backward_4: "pppppppppppppiiii",
+    }
     gan {
         interpolate: "pppppi",
         penalty_direction: "pppdpi",
         feature_matching: "ppppdpi",
     }
     losses {
+        squared_error: "ppppfpi",
+        binary_loss: "pppppp",
+        categorical_loss: "pppippppi",
         sum_doubles: "ppdpiii",
         mean_floats: "ppdpi",
         store_losses: "ppppi",
+    }
+    lstm {
+        lstm_forward_1: "pppppppipppi",
+        lstm_forward_4: "pppppppipppi",
+        lstm_backward_1: "pppppppipppi",
+        lstm_backward_4: "pppppppipppi",
+    }
+    lstm_resident {
+        lstm_forward_h64: "pppppppipppi",
+        lstm_backward_h64: "pppppppipppi",
+        lstm_forward_h96: "pppppppipppi",
+        lstm_backward_h96: "pppppppipppi",
+        lstm_forward_h128: "pppppppipppi",
+        lstm_backward_h128: "pppppppipppi",
     }
     matrix {
         matrix_forward: "pppppppiiii",
         matrix_backward: "pppppiiii",
         matrix_gradient: "pppppiii",
         matrix_gradient_add: "pppiii",
+        matrix_transpose: "ppiii",
         add_columns: "pppi",
         add_product_columns: "ppppi",
     }
@@ -79,6 +103,14 @@ kernels! {
         adam_step: "pppppppppi",
         move_average: "ppfpi",
     }
+    pool {
+        attend: "ppppppi",
+        attend_backward: "ppppppppi",
+        pool_last: "pppppii",
+        pool_mean: "pppppii",
+        pool_max: "ppppppii",
+        pool_backward: "pppppppppii",
+    }
     random {
         normals: "pppiiilddi",
         uniforms: "pppiiil",
@@ -89,9 +121,12 @@ kernels! {
         axpy: "ppfpi",
         product: "ppppii",
         copy_columns: "pppiiii",
+        tanh_forward: "ppi",
         tanh_backward: "pppi",
         leaky_relu: "ppi",
         leaky_relu_backward: "pppi",
+        swish: "ppppi",
+        swish_backward: "pppppi",
         add_scaled_rows: "ppppi",
         add_row_dots: "ppppi",
         gather_rows: "ppppi",
@@ -100,7 +135,18 @@ kernels! {
         spectral_normalise: "ppppiiii",
         spectral_finish: "ppppiii",
     }
+    steps {
+        shift_steps: "pppipppi",
+        sum_steps: "pppppi",
+        spread_steps: "pppppii",
+        encode_positions: "ppppp",
+        dropout_mask: "pppppiiif",
+    }
     walk {
         walk: "ppppppppppppddiiiiiii",
+    }
+    walker {
+        embed: "ppppipi",
+        scatter: "pppipi",
     }
 }

@@ -114,9 +114,22 @@ impl Session {
         self.launch(Kernel::feature_matching, Shape::Each(width), 0, &args)
     }
 
-    /// double* out (1), const double* x, double scale, const int* rows, int width, int chunk, int flags
+    /// out (1) = scale times the sum of x (M,W)
     pub(super) fn sum_doubles(&self, out: Span, x: Span, scale: f64, rows: Rows, width: usize) -> Result<()> {
-        let sizes = [rows.into(), width.into(), Arg::Int(1), Arg::Int(0)];
+        self.sum_parts(out, x, scale, rows, (width, 1), 0)
+    }
+
+    /// double* out (1), const double* x, double scale, const int* rows, int width, int chunk, int flags
+    pub(super) fn sum_parts(
+        &self,
+        out: Span,
+        x: Span,
+        scale: f64,
+        rows: Rows,
+        (width, chunk): (usize, usize),
+        flags: usize,
+    ) -> Result<()> {
+        let sizes = [rows.into(), width.into(), chunk.into(), flags.into()];
         let args = [&[out.into(), x.into(), Arg::Double(scale)][..], &sizes].concat();
         self.launch(Kernel::sum_doubles, Shape::Blocks(1), 0, &args)
     }

@@ -77,6 +77,10 @@ pub(super) enum Shape {
     Columns(usize),
     /// So many blocks of 256 threads.
     Grid(usize, usize, usize),
+    /// So many blocks, and the threads of each.
+    Tiles(usize, usize),
+    /// For every one of the second, the blocks of so many columns.
+    Table(usize, usize),
     One,
 }
 
@@ -136,6 +140,13 @@ impl Plain for f64 {}
 impl Plain for i32 {}
 impl Plain for u32 {}
 
+/// Numbers of one of two kinds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Numbers<'a> {
+    Floats(&'a [f32]),
+    Words(&'a [u32]),
+}
+
 /// Memory and a queue of a device.
 #[derive(Debug)]
 pub struct Session {
@@ -167,6 +178,10 @@ impl Session {
         Ok(session)
     }
 
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
     fn address(&self, span: Span) -> u64 {
         assert!(span.start + span.len <= self.len, "a span of another session");
         self.start + 4 * span.start as u64
@@ -179,12 +194,27 @@ impl Session {
 
     /// Fills the beginning of a span.
     pub fn upload<T: Plain>(&self, to: Span, from: &[T]) -> Result<()> {
+        self.send(to, from)?;
+        self.wait()
+    }
+
+    /// The same for several spans, with one wait.
+    pub(super) fn upload_all(&self, copies: &[(Span, Numbers)]) -> Result<()> {
+        let sent = copies.iter().try_for_each(|&(to, from)| match from {
+            Numbers::Floats(from) => self.send(to, from),
+            Numbers::Words(from) => self.send(to, from),
+        });
+        self.wait()?; // for what was sent, even where something failed
+        sent
+    }
+
+    /// Asks for a copy; `from` must stay until it has been waited for.
+    fn send<T: Plain>(&self, to: Span, from: &[T]) -> Result<()> {
         assert!(size_of_val(from) <= 4 * to.len, "{} bytes into {to:?}", size_of_val(from));
         let failed = |e| self.context.failed("copying to the device", e);
         self.context.cuda.bind_to_thread().map_err(failed)?;
-        // SAFETY: the span has room for it, and `from` lives until the wait is over.
-        unsafe { result::memcpy_htod_async(self.address(to), from, self.stream.cu_stream()) }.map_err(failed)?;
-        self.wait()
+        // SAFETY: the span has room for it, and both callers wait before they give `from` back.
+        unsafe { result::memcpy_htod_async(self.address(to), from, self.stream.cu_stream()) }.map_err(failed)
     }
 
     /// The beginning of a span, once all that was asked for is done.
@@ -261,6 +291,8 @@ fn config(shape: Shape, shared: usize) -> LaunchConfig {
         Shape::Blocks(n) => ((n, 1, 1), (256, 1)),
         Shape::Columns(n) => ((n.div_ceil(32), 1, 1), (32, 8)),
         Shape::Grid(x, y, z) => ((x, y, z), (256, 1)),
+        Shape::Tiles(n, threads) => ((n, 1, 1), (threads as u32, 1)),
+        Shape::Table(n, rows) => ((n.div_ceil(32), rows, 1), (32, 8)),
         Shape::One => ((1, 1, 1), (1, 1)),
     };
     LaunchConfig {
