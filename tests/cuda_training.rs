@@ -6,6 +6,8 @@ mod common;
 mod cuda_support;
 mod golden_support;
 
+use std::process::Command;
+
 use common::{Contents, assert_same, contents, dataset, movements, options, tiny, tiny_closed_loop, train_until};
 use golden_support::{OUTPUT, WEIGHT};
 use trajgan::config::{Expand, OptimizerKind, Pool, ScheduleKind};
@@ -144,4 +146,35 @@ fn divergence_changes_nothing() {
         // And goes on.
         train_until(&mut model, &data, Stage::Autoencoder, &options(&config, 1), 8);
     }
+}
+
+/// Not a test of its own: what the next one runs in a process with little device memory.
+#[test]
+fn child() {
+    if std::env::var_os("EMU_MEMORY").is_none() || !cuda_support::load() {
+        return;
+    }
+    let (data, config) = (dataset(60, 3), tiny());
+    let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+    let before = model.tensor("encoder.linear.weight_orig").unwrap().1.to_vec();
+    let options = options(&config, 1);
+    let error = model.train(&data, Stage::Autoencoder, &options, &mut |_, _| panic!("it trained")).unwrap_err();
+    assert!(matches!(error, Error::Memory { bytes: 10_001.., .. }), "{error}");
+    assert_eq!((model.stages()[0].iteration, model.tensor("encoder.linear.weight_orig").unwrap().1), (0, &before[..]));
+    // SAFETY: the only test of this process, on its only thread but the harness's, which waits.
+    unsafe { std::env::set_var("EMU_MEMORY", "100000000") };
+    model.train(&data, Stage::Autoencoder, &options, &mut |_, _| Control::Continue).unwrap();
+    println!("usable");
+}
+
+#[test]
+fn too_little_device_memory() {
+    if cuda_support::library().is_none() {
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env("EMU_MEMORY", "10000");
+    let output = child.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success() && text.contains("usable"), "{text}");
 }

@@ -14,6 +14,7 @@ mod gan_space;
 mod generator;
 pub mod kernels;
 mod launch;
+mod launch_pool;
 mod launch_sequence;
 mod launch_steps;
 mod launch_walker;

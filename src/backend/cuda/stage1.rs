@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::batch::Merged;
 use super::context::Context;
-use super::gan_space::{LOSSES, Report};
 use super::launch::{ADD, gradient_room};
 use super::launch_sequence::{Packed, Room};
 use super::launch_steps::{Adam, Numbers as Draws, parts};
@@ -30,6 +29,9 @@ use crate::train::update::LARGEST;
 
 /// Numbers of a step that the optimiser's kernel is given.
 const SETTINGS: usize = 12;
+
+/// Losses in a slot of the ring, which has one here: the host reads the losses of every iteration.
+const LOSSES: usize = 8;
 
 /// What the host keeps of the training.
 pub struct Learner<'a> {
@@ -59,7 +61,9 @@ pub struct Stage1<'a> {
     space: Space,
     losses: Span,
     squares: [Span; 2],
-    report: Report,
+    /// What the host reads after an iteration, in one piece, in doubles: the ring, the norm of the gradient, whether a step
+    /// failed.
+    report: Span,
     iterations: u64,
     graph: Option<Graph>,
 }
@@ -134,7 +138,7 @@ impl<'a> Stage1<'a> {
             space,
             losses: plan.doubles(LOSSES),
             squares: [(); 2].map(|()| plan.doubles(parts(range.len()))),
-            report: Report::new(&mut plan),
+            report: plan.doubles(LOSSES + 2),
             iterations: 0,
             graph: None,
             session: Session::new(context, plan, "training the autoencoder on the device")?,
@@ -277,13 +281,14 @@ impl<'a> Stage1<'a> {
 
     /// Update::apply of src/train/update.rs.
     fn update(&self) -> Result<()> {
-        let (s, report, [g_squares, w_squares]) = (&self.session, &self.report, self.squares);
+        let (s, [g_squares, w_squares]) = (&self.session, self.squares);
         let (w, g, size) = (self.arenas.params, self.arenas.grads, self.arenas.params.len());
-        s.store_losses(report.ring, 1, report.failed, self.losses, self.clock())?;
+        let [ring, norm, failed] =
+            [(0, LOSSES), (LOSSES, 1), (LOSSES + 1, 1)].map(|(k, n)| self.report.part(2 * k, 2 * n));
+        s.store_losses(ring, 1, failed, self.losses, self.clock())?;
         s.sum_squares(g_squares, g, size)?;
         s.sum_squares(w_squares, w, size)?;
         let ([m, v], settings) = (self.moments, self.orders.from(4));
-        let (norm, failed) = (report.norm, report.failed);
         s.adam_step(Adam { w, g, m, v, g_squares, w_squares, settings, norm, failed }, size)?;
         s.move_average(self.kept, self.arenas.buffers, 0.0, failed, self.kept.len())
     }
@@ -291,7 +296,7 @@ impl<'a> Stage1<'a> {
     /// Waits, and reads what the step reported.
     fn reported(&self, iteration: u64) -> Result<(Losses, f64)> {
         let mut report = [0.0f64; LOSSES + 2];
-        self.session.download(self.report.whole, &mut report)?;
+        self.session.download(self.report, &mut report)?;
         let (losses, norm): (Losses, f64) = (std::array::from_fn(|k| report[k]), report[LOSSES]);
         if report[LOSSES + 1].to_bits() as u32 == 0 {
             return Ok((losses, norm));
