@@ -217,7 +217,7 @@ fn steps_as_on_the_cpu(c: &Config, batches: &[Batch], device: &Arc<Context>) {
     let mut learner = Learner { params: &mut params, buffers: &mut device_buffers, moments: &mut device_moments };
     let most = |of: fn(&Batch) -> usize| batches.iter().map(of).max().unwrap();
     let all = vec![most(|b| b.shards[0].steps.len()); most(Batch::rows)];
-    let mut on_device = Stage1::new(device, &networks, c, room(all, batches[0].rows()), &learner).unwrap();
+    let mut on_device = Stage1::new(device, networks.clone(), c, room(all, batches[0].rows()), &learner).unwrap();
     let (mut stage, mut pool) = (stage1::Stage1::default(), Pool::new(1));
     for (k, batch) in batches.iter().enumerate() {
         let at = At { seed: 6, iteration: k as u64, rate: 1e-3 };

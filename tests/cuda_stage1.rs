@@ -140,7 +140,7 @@ fn training(case: &mut Case, device: &Arc<Context>, prefixes: &[String]) {
         prefixes.iter().map(|prefix| stored_rows(case, &format!("in/{prefix}"))).collect();
     let lengths = batches.iter().flatten().map(|row| row.len() / c.feature_dim).collect();
     let mut learner = Learner { params: &mut weights.params, buffers: &mut buffers, moments: &mut moments };
-    let mut stage = Stage1::new(device, &networks, &c, room(lengths, batches[0].len()), &learner).unwrap();
+    let mut stage = Stage1::new(device, networks.clone(), &c, room(lengths, batches[0].len()), &learner).unwrap();
     for (k, (prefix, rows)) in prefixes.iter().zip(&batches).enumerate() {
         let at = At { seed: 0, iteration: k as u64, rate: c.lr_autoencoder };
         let mut batch = Batch::new(rows, c.feature_dim);

@@ -14,7 +14,7 @@ use crate::data::{FEATURES, LengthAware, Prepared, StepCodec, Waste};
 use crate::error::{Error, Result};
 #[cfg(feature = "cuda")]
 use crate::model::StageState;
-use crate::model::{Model, Networks, WINDOW};
+use crate::model::{Model, WINDOW};
 use crate::nn::optim::{Plateau, Schedule};
 use crate::rng::{Rng, Stream};
 
@@ -30,8 +30,7 @@ impl Model {
     ) -> Result<Outcome> {
         let c = self.config.clone();
         let source = Source { data, c: &c, codec: self.data.as_ref().and_then(|d| d.codec.clone()) };
-        let networks = self.networks.clone();
-        let mut place = self.stage1_place(data, &networks, options.threads)?;
+        let mut place = self.stage1_place(data, options.threads)?;
         let outcome = self.autoencoder_steps(&source, &mut place, options.seed, on_progress);
         match outcome {
             // Iterations that are done are kept.
@@ -111,20 +110,19 @@ impl Model {
     }
 
     /// Where the model computes, or the CPU where a device has not the memory for its recurrences.
-    fn stage1_place<'n>(&mut self, data: &Prepared, networks: &'n Networks, threads: usize) -> Result<Place<'n>> {
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
+    fn stage1_place(&mut self, data: &Prepared, threads: usize) -> Result<Place> {
         #[cfg(feature = "cuda")]
         if let Backend::Cuda(device) = self.backend.clone()
-            && cuda::stage1::fits(&device, networks)
+            && cuda::stage1::fits(&device, &self.networks)
         {
             let lengths = [data.train.lengths(), data.validation.lengths()].concat();
             let room = cuda::stage1::room(lengths, self.config.batch_size);
-            let (c, fetched) = (self.config.clone(), Box::new(self.stages[0].clone()));
+            let (c, networks, fetched) = (self.config.clone(), self.networks.clone(), Box::new(self.stages[0].clone()));
             let learner = self.stage1_learner().on_device();
             let stage = Box::new(cuda::stage1::Stage1::new(&device, networks, &c, room, &learner)?);
             return Ok(Place::Cuda { stage, fetched });
         }
-        #[cfg(not(feature = "cuda"))]
-        let _ = (data, networks);
         Ok(Place::Cpu(Stage1::default(), Pool::new(threads)))
     }
 
@@ -154,17 +152,17 @@ impl Model {
 }
 
 /// Where the steps are done.
-enum Place<'n> {
+enum Place {
     Cpu(Stage1, Pool),
     /// With the state of the stage when its weights last came back.
     #[cfg(feature = "cuda")]
     Cuda {
-        stage: Box<cuda::stage1::Stage1<'n>>,
+        stage: Box<cuda::stage1::Stage1>,
         fetched: Box<StageState>,
     },
 }
 
-impl Place<'_> {
+impl Place {
     /// meanwhile: what this thread does while a device works.
     fn step(
         &mut self,

@@ -89,8 +89,8 @@ kernels! {
         matrix_gradient: "pppppiii",
         matrix_gradient_add: "pppiii",
         matrix_transpose: "ppiii",
-        add_columns: "pppi",
-        add_product_columns: "ppppi",
+        add_columns: "ppppi",
+        add_product_columns: "pppppi",
     }
     norm {
         layer_norm_forward: "ppppppii",

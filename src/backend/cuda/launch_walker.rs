@@ -31,7 +31,7 @@ impl Session {
         width: usize,
     ) -> Result<()> {
         let args = [dtable.into(), d.into(), classes.into(), which.into(), rows.into(), width.into()];
-        self.launch(Kernel::scatter, Shape::Table(width, count), 0, &args)
+        self.launch(Kernel::scatter, Shape::Columns(width, count), 0, &args)
     }
 
     /// float* active, float* gate, const float* x (M,W), const int* rows, int width

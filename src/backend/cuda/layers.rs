@@ -72,7 +72,12 @@ impl Pass<'_> {
     }
 
     pub fn bias_gradient(&self, bias: &Vector, dy: Span) -> Result<()> {
-        self.session.add_columns(row(self.arenas.grads, bias), dy, self.rows, bias.len)
+        self.session.add_columns(row(self.arenas.grads, bias), dy, self.arenas.partials, self.rows, bias.len)
+    }
+
+    fn gain_gradient(&self, gain: &Vector, dy: Span, normal: Span) -> Result<()> {
+        let (dgain, room) = (row(self.arenas.grads, gain), self.arenas.partials);
+        self.session.add_product_columns(dgain, (dy, normal), room, self.rows, gain.len)
     }
 
     pub fn norm(&self, norm: &LayerNorm, x: Span, trace: NormSpace, flags: usize) -> Result<()> {
@@ -84,7 +89,7 @@ impl Pass<'_> {
     pub fn norm_backward(&self, norm: &LayerNorm, dy: Span, trace: NormSpace, gradients: bool) -> Result<()> {
         let width = norm.gain.len;
         if gradients {
-            self.session.add_product_columns(row(self.arenas.grads, &norm.gain), dy, trace.normal, self.rows, width)?;
+            self.gain_gradient(&norm.gain, dy, trace.normal)?;
             self.bias_gradient(&norm.bias, dy)?;
         }
         let gain = row(self.arenas.params, &norm.gain);
@@ -107,9 +112,8 @@ impl Pass<'_> {
         trace: NormSpace,
     ) -> Result<()> {
         let (width, NormSpace { normal, inverse, change }) = (norm.gain.len, trace);
-        let dgain = row(self.arenas.grads, &norm.gain);
-        self.session.add_product_columns(dgain, dy, normal, self.rows, width)?;
-        self.session.add_product_columns(dgain, dty, change, self.rows, width)?;
+        self.gain_gradient(&norm.gain, dy, normal)?;
+        self.gain_gradient(&norm.gain, dty, change)?;
         self.bias_gradient(&norm.bias, dy)?;
         let gain = row(self.arenas.params, &norm.gain);
         let normal = (normal, inverse);

@@ -73,14 +73,12 @@ pub(super) enum Shape {
     Warps(usize),
     /// One block of 256 threads for each.
     Blocks(usize),
-    /// One column of 8 threads a column.
-    Columns(usize),
     /// So many blocks of 256 threads.
     Grid(usize, usize, usize),
     /// So many blocks, and the threads of each.
     Tiles(usize, usize),
-    /// For every one of the second, the blocks of so many columns.
-    Table(usize, usize),
+    /// One column of 8 threads a column, so many times.
+    Columns(usize, usize),
     One,
 }
 
@@ -289,10 +287,9 @@ fn config(shape: Shape, shared: usize) -> LaunchConfig {
         Shape::Each(n) => ((n.div_ceil(256), 1, 1), (256, 1)),
         Shape::Warps(n) => ((n.div_ceil(4), 1, 1), (128, 1)),
         Shape::Blocks(n) => ((n, 1, 1), (256, 1)),
-        Shape::Columns(n) => ((n.div_ceil(32), 1, 1), (32, 8)),
         Shape::Grid(x, y, z) => ((x, y, z), (256, 1)),
         Shape::Tiles(n, threads) => ((n, 1, 1), (threads as u32, 1)),
-        Shape::Table(n, rows) => ((n.div_ceil(32), rows, 1), (32, 8)),
+        Shape::Columns(n, times) => ((n.div_ceil(32), times, 1), (32, 8)),
         Shape::One => ((1, 1, 1), (1, 1)),
     };
     LaunchConfig {

@@ -41,9 +41,9 @@ pub struct Learner<'a> {
 }
 
 /// Stage 1 of one model, for batches of some lengths.
-pub struct Stage1<'a> {
+pub struct Stage1 {
     session: Session,
-    networks: &'a Networks,
+    networks: Networks,
     c: Config,
     room: Room,
     packed: Packed,
@@ -92,18 +92,18 @@ pub fn room(mut lengths: Vec<usize>, batch: usize) -> Room {
     }
 }
 
-impl<'a> Stage1<'a> {
+impl Stage1 {
     /// Takes what the host has learnt so far to the device.
     ///
     /// # Errors
     /// `Memory` where the device has too little; `Device` where it fails.
     pub fn new(
         context: &Arc<Context>,
-        networks: &'a Networks,
+        networks: Networks,
         c: &Config,
         room: Room,
         learner: &Learner,
-    ) -> Result<Stage1<'a>> {
+    ) -> Result<Stage1> {
         let range = networks.autoencoder_range.clone();
         let mut plan = Plan::default();
         let all = [(); 4].map(|()| plan.floats(range.len()));
@@ -121,7 +121,7 @@ impl<'a> Stage1<'a> {
             Autoencoder::V6(net) => Space::V6(Box::new(V6Space::new(&mut plan, net, room))),
             Autoencoder::ClosedLoop(net) => Space::ClosedLoop(Box::new(ClosedLoopSpace::new(&mut plan, net, room))),
         };
-        let closed_loop = networks.closed_loop().is_some();
+        let (width, closed_loop) = (inputs(&networks), networks.closed_loop().is_some());
         let stage = Stage1 {
             networks,
             c: c.clone(),
@@ -132,7 +132,7 @@ impl<'a> Stage1<'a> {
             moments: [all[2], all[3]],
             kept: plan.floats(buffers),
             steps: learner.moments.steps,
-            x: plan.floats(room.steps * inputs(networks)),
+            x: plan.floats(room.steps * width),
             classes: plan.floats(if closed_loop { 3 * room.steps } else { 0 }),
             orders: plan.floats(4 + SETTINGS),
             space,
@@ -143,15 +143,18 @@ impl<'a> Stage1<'a> {
             graph: None,
             session: Session::new(context, plan, "training the autoencoder on the device")?,
         };
-        let s = &stage.session;
-        s.upload(stage.one.count, &[1])?;
-        s.upload(arenas.params, &learner.params[range])?;
-        s.upload(arenas.buffers, learner.buffers)?;
-        s.upload(stage.kept, learner.buffers)?;
-        for (arena, host) in stage.moments.into_iter().zip([&learner.moments.m, &learner.moments.v]) {
-            s.upload(arena, host)?; // none before the first step: zeros
-        }
+        stage.send(learner)?;
         Ok(stage)
+    }
+
+    fn send(&self, learner: &Learner) -> Result<()> {
+        let s = &self.session;
+        s.upload(self.one.count, &[1])?;
+        s.upload(self.arenas.params, &learner.params[self.networks.autoencoder_range.clone()])?;
+        s.upload(self.arenas.buffers, learner.buffers)?;
+        s.upload(self.kept, learner.buffers)?;
+        // None before the first step: zeros.
+        self.moments.into_iter().zip([&learner.moments.m, &learner.moments.v]).try_for_each(|(to, m)| s.upload(to, m))
     }
 
     /// One update; returns the losses and the norm of the gradient before the clip. meanwhile: what the host does while the
@@ -221,7 +224,7 @@ impl<'a> Stage1<'a> {
     }
 
     fn merged(&self, batch: &Batch, shards: std::ops::Range<usize>) -> Merged {
-        Merged::new(&batch.shards[shards], inputs(self.networks), self.room)
+        Merged::new(&batch.shards[shards], inputs(&self.networks), self.room)
     }
 
     /// The clock, and the coefficients of the step that is counted.
