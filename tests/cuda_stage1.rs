@@ -132,8 +132,8 @@ fn stored_rows(case: &Case, prefix: &str) -> Vec<Vec<f32>> {
 
 /// Some steps with given batches, the gradients of the first, and the weights after them.
 fn training(case: &mut Case, device: &Arc<Context>, prefixes: &[String]) {
-    let without = |c: &Config| Config { lstm_dropout: 0.0, pooler_dropout: 0.0, expander_dropout: 0.0, ..c.clone() };
-    case.config = without(&case.config);
+    let c = case.config.clone();
+    case.config = Config { lstm_dropout: 0.0, pooler_dropout: 0.0, expander_dropout: 0.0, ..c };
     let (networks, mut weights, mut buffers) = case.networks();
     let (c, mut moments) = (case.config.clone(), Moments::default());
     let batches: Vec<Vec<Vec<f32>>> =
