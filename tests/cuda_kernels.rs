@@ -32,7 +32,7 @@ fn entries(ptx: &str) -> BTreeMap<String, String> {
 #[test]
 fn every_kernel_is_in_its_file_with_these_arguments() {
     for &file in File::ALL {
-        let mut entries = entries(file.ptx());
+        let mut entries = entries(&file.ptx().unwrap());
         for kernel in Kernel::ALL.iter().filter(|kernel| kernel.file() == file) {
             let arguments = entries.remove(kernel.name());
             let arguments = arguments.unwrap_or_else(|| panic!("{} is not in {}", kernel.name(), file.name()));
@@ -42,10 +42,17 @@ fn every_kernel_is_in_its_file_with_these_arguments() {
     }
 }
 
+/// A file of kernels, after all that it includes.
+fn made_of(path: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let headers = text.lines().filter_map(|line| line.strip_prefix("#include \"")?.strip_suffix(".h\""));
+    let headers = headers.filter(|name| !name.contains('/')).map(|name| kernels().join(format!("{name}.h")));
+    headers.flat_map(|header| made_of(&header)).chain([path.to_owned()]).collect()
+}
+
 /// Where the tools that make PTX are missing, this still tells that it was not made again: run scripts/ptx.
 #[test]
 fn the_ptx_is_made_of_these_sources() {
-    let header = std::fs::read(kernels().join("tg_cuda.h")).unwrap();
     let mut count = 0;
     for path in std::fs::read_dir(kernels()).unwrap().map(|entry| entry.unwrap().path()) {
         if path.extension().is_none_or(|e| e != "cu") {
@@ -53,8 +60,7 @@ fn the_ptx_is_made_of_these_sources() {
         }
         let name = path.file_stem().unwrap().to_str().unwrap();
         let mut hash = Sha256::new();
-        hash.update(&header);
-        hash.update(std::fs::read(&path).unwrap());
+        made_of(&path).iter().for_each(|file| hash.update(std::fs::read(file).unwrap()));
         let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let ptx = std::fs::read_to_string(kernels().join(format!("gen/{name}.ptx"))).unwrap();
         assert!(ptx.lines().take(3).any(|line| line.ends_with(&hash)), "{name}.ptx is stale: run scripts/ptx");

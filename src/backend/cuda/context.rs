@@ -65,6 +65,16 @@ impl Context {
         self.cuda.attribute(which).map_or(0, |value| value.max(0) as usize)
     }
 
+    /// Whether blocks can be launched in clusters: compute capability 9.0 and above.
+    pub(super) fn has_clusters(&self) -> bool {
+        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) >= 9
+    }
+
+    /// Bytes of the device's memory that nobody uses at the moment.
+    pub(super) fn free_memory(&self) -> Result<usize> {
+        self.cuda.mem_get_info().map(|(free, _)| free).map_err(|e| self.failed("asking for the device's memory", e))
+    }
+
     pub(super) fn kernel(&self, kernel: Kernel) -> Result<&CudaFunction> {
         let place = &self.kernels[kernel as usize];
         if let Some(function) = place.get() {
@@ -74,7 +84,9 @@ impl Context {
         let module = match file.get() {
             Some(module) => module,
             None => {
-                let ptx = Ptx::from_src(kernel.file().ptx());
+                let damaged =
+                    |e| Error::Device { device: self.ordinal as i32, reason: format!("unpacking kernels: {e}") };
+                let ptx = Ptx::from_src(kernel.file().ptx().map_err(damaged)?);
                 let module = self.cuda.load_module(ptx).map_err(|e| self.failed("compiling the kernels", e))?;
                 file.get_or_init(|| module)
             }

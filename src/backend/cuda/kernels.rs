@@ -1,5 +1,9 @@
 //! The kernels that are launched, and the PTX text that they come in: kernels/gen, made by scripts/ptx.
 
+use std::io::Read;
+
+use flate2::read::ZlibDecoder;
+
 /// Names, files and arguments of kernels. An argument is p (pointer), i (32 bits), l (64 bits), f (float) or d (double):
 /// a test compares them with the PTX, a launch with what it passes.
 macro_rules! kernels {
@@ -39,11 +43,14 @@ macro_rules! kernels {
                 match self { $(File::$file => stringify!($file),)* }
             }
 
-            /// Its PTX text.
-            pub fn ptx(self) -> &'static str {
-                match self {
-                    $(File::$file => include_str!(concat!("../../../kernels/gen/", stringify!($file), ".ptx")),)*
-                }
+            /// Its PTX text, which build.rs has packed.
+            pub fn ptx(self) -> std::io::Result<String> {
+                let packed: &[u8] = match self {
+                    $(File::$file => include_bytes!(concat!(env!("OUT_DIR"), "/", stringify!($file), ".ptx.z")),)*
+                };
+                let mut text = String::new();
+                ZlibDecoder::new(packed).read_to_string(&mut text)?;
+                Ok(text)
             }
         }
     };
@@ -53,13 +60,25 @@ kernels! {
     expander {
         expander_forward_1: "pppppppppppppppiiii",
         expander_forward_4: "pppppppppppppppiiii",
+        expander_forward_16: "pppppppppppppppiiii",
         expander_backward_1: "pppppppppppppiiii",
         expander_backward_4: "pppppppppppppiiii",
+    }
+    expander_cluster {
+        expander_forward_cluster: "pppppppppppppppiiiipi",
+        expander_backward_cluster: "pppppppppppppiiiipi",
+    }
+    expander_group {
+        expander_forward_group: "pppppppppppppppiiiipi",
+        expander_backward_group: "pppppppppppppiiiipi",
     }
     gan {
         interpolate: "pppppi",
         penalty_direction: "pppdpi",
         feature_matching: "ppppdpi",
+        choose_rows: "pppppiii",
+        take_slot: "pppii",
+        end_iteration: "pppi",
     }
     losses {
         squared_error: "ppppfpi",
@@ -72,6 +91,7 @@ kernels! {
     lstm {
         lstm_forward_1: "pppppppipppi",
         lstm_forward_4: "pppppppipppi",
+        lstm_forward_16: "pppppppipppi",
         lstm_backward_1: "pppppppipppi",
         lstm_backward_4: "pppppppipppi",
     }
@@ -114,7 +134,6 @@ kernels! {
     random {
         normals: "pppiiilddi",
         uniforms: "pppiiil",
-        advance_clock: "p",
     }
     rows {
         fill: "pfpi",
