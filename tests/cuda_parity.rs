@@ -184,6 +184,26 @@ fn expanders_are_those_of_the_cpu() {
     }
 }
 
+/// Where there are no clusters, blocks exchange numbers through memory.
+#[test]
+fn expanders_are_the_same_without_clusters() {
+    if std::env::var_os("TRAJGAN_DRIVER").is_some() || cuda_support::library().is_none() {
+        return; // only the emulated driver can be told what it is
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    for (major, kernel) in [("9", "cluster"), ("8", "group")] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "expanders_are_those_of_the_cpu"]).env("EMU_MAJOR", major).env("EMU_TRACE", &trace);
+        assert!(child.status().unwrap().success());
+        let launched = std::fs::read_to_string(&trace).unwrap();
+        for direction in ["forward", "backward"] {
+            assert!(launched.contains(&format!("expander_{direction}_{kernel}\n")), "{major}: {launched}");
+        }
+        std::fs::remove_file(&trace).unwrap();
+    }
+}
+
 /// Batches of other rows and lengths each, so that one graph serves them all: the second is recorded.
 const BATCHES: [(usize, usize); 4] = [(35, 13), (17, 5), (35, 9), (1, 2)];
 

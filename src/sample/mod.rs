@@ -404,7 +404,6 @@ impl Model {
         let data = self.check_ready("generate", options)?;
         let c = &self.config;
         let conditions = self.conditions(count, conditions, data, options)?;
-        let summaries = self.draw_summaries(&conditions, options)?;
         let lengths = conditions.chunks_exact(c.condition_dim).zip(options.samples()).map(|(condition, i)| {
             let unit = Rng::new(options.seed, Stream::SampleLength, i).unit();
             match options.seq_len {
@@ -413,6 +412,16 @@ impl Model {
             }
         });
         let lengths: Vec<usize> = lengths.collect();
+        #[cfg(feature = "cuda")]
+        if let Some(mut movements) = self.movements_on_cuda(&lengths)? {
+            let rows = movements.rows();
+            let parts = conditions.chunks(rows * c.condition_dim).zip(lengths.chunks(rows));
+            let drawn = parts
+                .zip(options.samples().step_by(rows))
+                .map(|((conditions, lengths), first)| movements.draw(conditions, lengths, first, options));
+            return Ok((drawn.collect::<Result<Vec<_>>>()?.concat(), lengths));
+        }
+        let summaries = self.draw_summaries(&conditions, options)?;
         Ok((self.decode_rows(&summaries, &lengths, &mut Pool::new(options.threads)), lengths))
     }
 
@@ -575,7 +584,29 @@ impl Model {
             return Err(Error::argument(format!("lengths[{i}]"), lengths[i], expected));
         }
         let z: Vec<f32> = z.iter().copied().collect();
+        #[cfg(feature = "cuda")]
+        if let Some(mut movements) = self.movements_on_cuda(lengths)? {
+            let rows = movements.rows();
+            let parts = z.chunks(rows * s).zip(lengths.chunks(rows)).map(|(z, lengths)| movements.decode(z, lengths));
+            return Ok(parts.collect::<Result<Vec<_>>>()?.concat());
+        }
         Ok(self.decode_rows(&z, lengths, &mut Pool::new(threads)))
+    }
+
+    /// What makes movements of such lengths on the model's device. None where the model computes on the CPU, or its
+    /// decoder does not fit the device.
+    #[cfg(feature = "cuda")]
+    fn movements_on_cuda(&self, lengths: &[usize]) -> Result<Option<cuda::movements::Movements<'_>>> {
+        let (Backend::Cuda(device), Some(net), Some(&longest)) =
+            (&self.backend, self.networks.v6(), lengths.iter().max())
+        else {
+            return Ok(None);
+        };
+        if !cuda::movements::fits(device, net) {
+            return Ok(None);
+        }
+        let (learnt, sizes) = ((&*self.sampling_weights().params, &*self.buffers), (lengths.len(), longest));
+        cuda::movements::Movements::new(device, &self.networks, learnt, sizes).map(Some)
     }
 
     /// v6: scaled features of summaries (n,S), clamped to [-1,1].

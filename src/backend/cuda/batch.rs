@@ -23,27 +23,29 @@ impl Merged {
     /// shards: neighbours in a batch, of at most so many rows and steps. width: F.
     pub fn new(shards: &[SequenceShard], width: usize, room: Room) -> Merged {
         let lengths: Vec<usize> = shards.iter().flat_map(|shard| shard.steps.lengths()).copied().collect();
-        let steps = Steps::new(&lengths);
-        let mut merged = Merged { steps: steps.total(), rows: lengths.len(), ..Merged::default() };
-        let head = [lengths.len(), steps.len(), steps.total(), 0];
-        merged.tables.extend(head.map(|n| n as u32));
-        let seq_lens = shards.iter().flat_map(|shard| &shard.seq_lens).map(|&n| n as u32);
-        merged.tables.extend(lengths.iter().map(|&n| n as u32));
-        merged.tables.resize(4 + room.rows, 0);
-        merged.tables.extend(seq_lens);
-        merged.tables.resize(4 + 2 * room.rows, 0);
-        for t in 0..steps.len() {
-            let here = steps.step(t, 1);
-            merged.tables.push(here.start as u32);
-            merged.times.extend(here.map(|_| t as u32));
+        let seq_lens: Vec<usize> = shards.iter().flat_map(|shard| &shard.seq_lens).copied().collect();
+        let mut merged = Merged::tables(&Steps::new(&lengths), &seq_lens, room);
+        for t in 0..shards.iter().map(|shard| shard.steps.len()).max().unwrap_or(0) {
             for shard in shards.iter().filter(|shard| t < shard.steps.len()) {
                 merged.x.extend_from_slice(&shard.x[shard.steps.step(t, width)]);
                 let classes = shard.classes.get(shard.steps.step(t, 1)).unwrap_or_default(); // none for features
                 merged.classes.extend(classes.iter().flat_map(|c| [c.x, c.y, c.ticks].map(u32::from)));
             }
         }
-        merged.tables.push(steps.total() as u32);
         merged
+    }
+
+    /// A batch of which only the lengths are known.
+    pub fn tables(steps: &Steps, seq_lens: &[usize], room: Room) -> Merged {
+        let head = [steps.rows(), steps.len(), steps.total(), 0];
+        let mut tables: Vec<u32> = head.map(|n| n as u32).to_vec();
+        tables.extend(steps.lengths().iter().map(|&n| n as u32));
+        tables.resize(4 + room.rows, 0);
+        tables.extend(seq_lens.iter().map(|&n| n as u32));
+        tables.resize(4 + 2 * room.rows, 0);
+        tables.extend((0..steps.len()).map(|t| steps.step(t, 1).start as u32).chain([steps.total() as u32]));
+        let times = (0..steps.len()).flat_map(|t| std::iter::repeat_n(t as u32, steps.running(t))).collect();
+        Merged { tables, times, steps: steps.total(), rows: steps.rows(), ..Merged::default() }
     }
 
     /// What to send where.

@@ -73,16 +73,18 @@ pub(super) fn sizes(net: &Expander, lstm: &Lstm, room: Room) -> ExpanderSizes {
 
 impl StackSpace {
     fn new(plan: &mut Plan, sizes: ExpanderSizes, lstm: &Lstm, y: Span, room: Room, training: bool) -> StackSpace {
+        // What no backward will want is not kept.
+        let sizes = if training { sizes } else { ExpanderSizes { capacity: room.rows, ..sizes } };
         let ExpanderSizes { latent: l, hidden: h, layers, capacity } = sizes;
         let back = |len: usize| if training { len } else { 0 };
         let stack = 4 * h * (l + h) + (layers - 1) * 8 * h * h;
         let width = layers * capacity * h;
-        let cells = Cells { gates: plan.floats(4 * width), c: plan.floats(width), h: plan.floats(width) };
+        let cells = Cells { gates: plan.floats(back(4 * width)), c: plan.floats(width), h: plan.floats(back(width)) };
         let state = room.rows * layers * h;
         let init = [(); 2].map(|()| plan.floats(state));
         StackSpace {
             sizes,
-            expansion: Expansion { y, cells, init, mask: None },
+            expansion: Expansion { y, cells, init, mask: None, words: plan.floats(back(sizes.words(room.rows))) },
             weights: ExpanderWeights {
                 constant: plan.floats(room.rows * 4 * h),
                 stack_t: plan.floats(stack),

@@ -61,9 +61,10 @@ pub struct Room {
 struct Tile(usize);
 
 impl Tile {
-    /// Four where there are more rows than multiprocessors and a block has the memory (bytes for each row).
-    fn of(context: &Context, rows: usize, bytes: usize) -> Tile {
-        Tile(if rows > context.multiprocessors() && 4 * bytes <= context.shared() { 4 } else { 1 })
+    /// The largest of `tiles` that leaves no multiprocessor idle, where a block has the memory (bytes for each row); else 1.
+    fn of(context: &Context, rows: usize, bytes: usize, tiles: &[usize]) -> Tile {
+        let suits = |tile: usize| rows > tile / 4 * context.multiprocessors() && tile * bytes + OWN <= context.shared();
+        Tile(tiles.iter().copied().find(|&tile| suits(tile)).unwrap_or(1))
     }
 
     fn shape(self, rows: usize, hidden: usize) -> Shape {
@@ -86,7 +87,7 @@ pub(super) fn lstm_fits(context: &Context, hidden: usize) -> bool {
 }
 
 /// What kernels have beside the shared memory that they are given, at most.
-const OWN: usize = 8192;
+pub(super) const OWN: usize = 8192;
 
 /// What lstm_resident.cu has of the weights of 128 units in shared memory.
 const RESIDENT_128: usize = 98_304;
@@ -140,13 +141,15 @@ impl ExpanderSizes {
     }
 }
 
-/// What an expander remembers: see kernels/expander.cu. mask: NULL without dropout.
+/// What an expander remembers: see kernels/expander.cu. mask: NULL without dropout. Without gates it remembers nothing, and c has
+/// a row for each of the batch. words: for blocks that exchange numbers through memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expansion {
     pub y: Span,
     pub cells: Cells,
     pub init: [Span; 2],
     pub mask: Option<Span>,
+    pub words: Span,
 }
 
 /// Its weights as expander_forward wants them: constant (B,4H), stack_t, biases (layers,4H), out_t (H,L), out_bias (L).
@@ -174,8 +177,12 @@ impl Session {
         let (kernel, shape, shared) = match resident(self.context(), hidden) {
             Some(([forward, _], shared)) => (forward, Shape::Tiles(rows, 4 * hidden), shared),
             None => {
-                let tile = Tile::of(self.context(), rows, lstm_forward_bytes(hidden));
-                let kernel = if tile.0 == 1 { Kernel::lstm_forward_1 } else { Kernel::lstm_forward_4 };
+                let tile = Tile::of(self.context(), rows, lstm_forward_bytes(hidden), &[16, 4]);
+                let kernel = match tile.0 {
+                    16 => Kernel::lstm_forward_16,
+                    4 => Kernel::lstm_forward_4,
+                    _ => Kernel::lstm_forward_1,
+                };
                 (kernel, tile.shape(rows, hidden), tile.0 * lstm_forward_bytes(hidden))
             }
         };
@@ -199,7 +206,7 @@ impl Session {
         let (kernel, shape, shared) = match resident(self.context(), hidden) {
             Some(([_, backward], shared)) => (backward, Shape::Tiles(rows, 4 * hidden), shared),
             None => {
-                let tile = Tile::of(self.context(), rows, lstm_backward_bytes(hidden));
+                let tile = Tile::of(self.context(), rows, lstm_backward_bytes(hidden), &[4]);
                 let kernel = if tile.0 == 1 { Kernel::lstm_backward_1 } else { Kernel::lstm_backward_4 };
                 (kernel, tile.shape(rows, hidden), tile.0 * lstm_backward_bytes(hidden))
             }
@@ -228,13 +235,22 @@ impl Session {
         (packed, rows): (&Packed, usize),
         sizes: ExpanderSizes,
     ) -> Result<()> {
-        let tile = Tile::of(self.context(), rows, sizes.forward_bytes());
-        let kernel = if tile.0 == 1 { Kernel::expander_forward_1 } else { Kernel::expander_forward_4 };
-        let Expansion { y, cells: Cells { gates, c, h }, init, mask } = expansion;
+        let Expansion { y, cells: Cells { gates, c, h }, init, mask, words } = expansion;
         let ExpanderWeights { constant, stack_t, biases, out_t, out_bias } = weights;
-        let pointers = [y, gates, c, h, constant, init[0], init[1], stack_t, biases, out_t, out_bias].map(Arg::Span);
+        let kept = |span: Span| if gates.is_empty() { Arg::Null } else { Arg::Span(span) };
+        let traces = [y.into(), kept(gates), c.into(), kept(h)];
+        let pointers = [constant, init[0], init[1], stack_t, biases, out_t, out_bias].map(Arg::Span);
         let tables = [mask.into(), packed.head.into(), packed.offsets.into(), packed.lengths.into()];
-        let args = [&pointers[..], &tables, &sizes.args()].concat();
+        let args = [&traces[..], &pointers, &tables, &sizes.args()].concat();
+        if let Some(group) = sizes.group(self.context(), rows).filter(|_| !words.is_empty()) {
+            return self.expander_group(group, sizes, words, &args, true);
+        }
+        let tile = Tile::of(self.context(), rows, sizes.forward_bytes(), &[16, 4]);
+        let kernel = match tile.0 {
+            16 => Kernel::expander_forward_16,
+            4 => Kernel::expander_forward_4,
+            _ => Kernel::expander_forward_1,
+        };
         self.launch(kernel, tile.shape(rows, sizes.hidden), tile.0 * sizes.forward_bytes(), &args)
     }
 
@@ -250,12 +266,15 @@ impl Session {
         (packed, rows): (&Packed, usize),
         sizes: ExpanderSizes,
     ) -> Result<()> {
-        let tile = Tile::of(self.context(), rows, sizes.backward_bytes());
-        let kernel = if tile.0 == 1 { Kernel::expander_backward_1 } else { Kernel::expander_backward_4 };
-        let Expansion { y, cells: Cells { gates, c, .. }, init, mask } = expansion;
+        let Expansion { y, cells: Cells { gates, c, .. }, init, mask, words } = expansion;
         let pointers = [dy, gates, dinit[0], dinit[1], y, c, init[1], stack, out].map(Arg::Span);
         let tables = [mask.into(), packed.head.into(), packed.offsets.into(), packed.lengths.into()];
         let args = [&pointers[..], &tables, &sizes.args()].concat();
+        if let Some(group) = sizes.group(self.context(), rows).filter(|_| !words.is_empty()) {
+            return self.expander_group(group, sizes, words, &args, false);
+        }
+        let tile = Tile::of(self.context(), rows, sizes.backward_bytes(), &[4]);
+        let kernel = if tile.0 == 1 { Kernel::expander_backward_1 } else { Kernel::expander_backward_4 };
         self.launch(kernel, tile.shape(rows, sizes.hidden), tile.0 * sizes.backward_bytes(), &args)
     }
 

@@ -14,11 +14,13 @@ mod gan_space;
 mod generator;
 pub mod kernels;
 mod launch;
+mod launch_group;
 mod launch_pool;
 mod launch_sequence;
 mod launch_steps;
 mod launch_walker;
 mod layers;
+pub mod movements;
 pub mod parts;
 mod pooler;
 pub mod probe;
@@ -32,4 +34,5 @@ pub mod walks;
 pub use context::Context;
 
 /// What no device does yet.
-pub(super) const ON_CPU: &str = "on the device: both stages, encoding and batches of closed-loop walks; still on the CPU: the v6 decoder's samples, single paths";
+pub(super) const ON_CPU: &str =
+    "on the device: both stages, encoding, decoding and batches of movements; on the CPU: single paths and streams";

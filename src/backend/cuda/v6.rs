@@ -56,7 +56,7 @@ impl V6Space {
 }
 
 /// Whether a device has the memory for the recurrences.
-pub(super) fn fits(device: &Context, net: &V6) -> bool {
+pub fn fits(device: &Context, net: &V6) -> bool {
     let expander = match &net.expander.kind {
         Kind::Lstm { lstm, .. } => sizes(&net.expander, lstm, Room::default()).fit(device),
         Kind::Mlp { .. } | Kind::Repeat { .. } => true,
