@@ -3,7 +3,7 @@
 # make install PREFIX=/usr/local   library, headers, pkg-config and CMake files, program
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: all demo test lint kernels bench bench-train install setup clean
+.PHONY: all demo test lint kernels size bench bench-train install setup clean
 
 PREFIX ?= /usr/local
 
@@ -30,6 +30,13 @@ lint: setup
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+
+# Bytes of the library alone, stripped, as it is shipped. Not part of `test`: it takes minutes to build.
+SIZE_LIMIT := 2000000
+size: setup
+	cargo build --profile dist --locked --no-default-features --features cuda --lib
+	strip -o target/dist/stripped.so target/dist/libtrajgan.so
+	@bytes=$$(stat -c %s target/dist/stripped.so); echo "$$bytes bytes, at most $(SIZE_LIMIT)"; test $$bytes -le $(SIZE_LIMIT)
 
 # Rates and latencies; with the peer if TRAJGAN_PEER names its script.
 bench: setup

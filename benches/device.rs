@@ -1,4 +1,4 @@
-//! Rates on CUDA device 0 of what runs there: stage 2 and batches of walks. `scripts/gpu-check` packs it and runs it.
+//! Rates on CUDA device 0 of what runs there: both stages and batches of walks. `scripts/gpu-check` packs it and runs it.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -23,13 +23,22 @@ fn movements() -> Dataset {
     data
 }
 
-/// Seconds that stage 2 takes to come to so many iterations.
-fn seconds(model: &mut Model, data: &Dataset, config: &Config, iterations: u64) -> f64 {
-    let config = Config { stage2_iterations: iterations, ..config.clone() };
+/// Seconds that a stage takes to come to so many iterations.
+fn seconds(model: &mut Model, data: &Dataset, config: &Config, stage: Stage, iterations: u64) -> f64 {
+    let config = Config { stage1_iterations: iterations, stage2_iterations: iterations, ..config.clone() };
     let start = Instant::now();
     let options = TrainOptions { config, threads: 0, seed: 0 };
-    model.train(data, Stage::Gan, &options, &mut |_, _| Control::Continue).expect("trained");
+    model.train(data, stage, &options, &mut |_, _| Control::Continue).expect("trained");
     start.elapsed().as_secs_f64()
+}
+
+/// Iterations a second of stage 1. What begins and ends a call is in both calls; their difference is iterations alone.
+fn stage1(name: &str, data: &Dataset, config: &Config) -> Model {
+    let mut model = Model::new(config.clone(), Device::Cuda(0)).expect("a model");
+    seconds(&mut model, data, config, Stage::Autoencoder, 100);
+    let [few, many] = [200, 1200].map(|end| seconds(&mut model, data, config, Stage::Autoencoder, end));
+    println!("stage 1, {name}, B = {}: {:.0} it/s", config.batch_size, 900.0 / (many - few));
+    model
 }
 
 fn main() {
@@ -38,19 +47,21 @@ fn main() {
         return;
     }
     let data = movements();
-    let config = Config {
-        stage1_iterations: 20,
+    // A patience that does not end: every call does its iterations.
+    let same = |config: Config| Config {
+        stage1_patience: 1_000_000,
+        batch_size: 64,
         stage2_batch_size: 64,
         quality_z: 0.0,
         augment_mirror: false,
-        ..Config::closed_loop(Preset::Default)
+        ..config
     };
-    let mut model = Model::new(config.clone(), Device::Cuda(0)).expect("a model");
-    let options = TrainOptions { config: config.clone(), threads: 0, seed: 0 };
-    model.train(&data, Stage::Autoencoder, &options, &mut |_, _| Control::Continue).expect("trained");
+    stage1("v6", &data, &same(Config::default()));
+    let config = same(Config::closed_loop(Preset::Default));
+    let mut model = stage1("closed-loop", &data, &config);
     // 500 iterations and 5000. Encoding the data is in both calls; their difference is iterations alone.
-    seconds(&mut model, &data, &config, 100);
-    let (few, many) = (seconds(&mut model, &data, &config, 600), seconds(&mut model, &data, &config, 5600));
+    seconds(&mut model, &data, &config, Stage::Gan, 100);
+    let [few, many] = [600, 5600].map(|end| seconds(&mut model, &data, &config, Stage::Gan, end));
     println!("stage 2, B = 64: {:.0} it/s", 4500.0 / (many - few));
     for call in ["first", "second"] {
         let start = Instant::now();

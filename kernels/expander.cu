@@ -8,6 +8,11 @@
 // (layers-1,capacity,H) where capacity is the N of the largest batch. So do weights, in a `stack`: of layer 0 the input's (4H,L)
 // and weight_hh (4H,H), of every other layer weight_ih (4H,H) and weight_hh (4H,H). `stack_t` has each transposed.
 //
+// With gates NULL the forward keeps nothing for a backward: c is (layers,capacity,H) with a row for each of the batch, and h is
+// not written.
+//
+// Tiles of 1, 4 and 16 rows give the same bits: the caller takes the largest that leaves no multiprocessor idle.
+//
 // Launch: min(512, 4 H rounded up to 32) threads, ceil(B / tile) blocks, shared below.
 #include "tg_cuda.h"
 
@@ -44,6 +49,7 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
 #pragma unroll 1
     for (int t = 0; t < length[0]; ++t) {
         const size_t n = offsets[t] + first;
+        const size_t now = gates ? n : first, earlier = gates && t > 0 ? offsets[t - 1] + first : first;  // rows of c
         const float* w = stack_t;
 #pragma unroll 1
         for (int layer = 0; layer < layers; ++layer) {
@@ -61,7 +67,8 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
                     float z = layer ? biases[layer * 4 * H + q] : constant[(size_t)(first + r) * 4 * H + q];
                     z = (z + input[r]) + recurrent[r];
                     z = q / H == 2 ? tg_tanh(z) : tg_sigmoid(z);
-                    gates_layer[(n + r) * 4 * H + q] = sz[r * 4 * H + q] = z;
+                    sz[r * 4 * H + q] = z;
+                    if (gates) gates_layer[(n + r) * 4 * H + q] = z;
                 }
             }
             w += (size_t)(inputs + H) * 4 * H;
@@ -71,11 +78,12 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
                 const int r = i / H, j = i % H;
                 if (t >= length[r]) continue;
                 const float* const z = sz + r * 4 * H + j;
-                const float before = t > 0 ? c_out[(size_t)(offsets[t - 1] + first + r) * H + j]
-                                           : init_c[((size_t)(first + r) * layers + layer) * H + j];
+                const float before =
+                    t > 0 ? c_out[(earlier + r) * H + j] : init_c[((size_t)(first + r) * layers + layer) * H + j];
                 const float cell = fmaf(z[H], before, z[0] * z[2 * H]), out = z[3 * H] * tg_tanh(cell);
-                c_out[(n + r) * H + j] = cell;
-                h_out[(n + r) * H + j] = h_layer[i] = out;
+                c_out[(now + r) * H + j] = cell;
+                h_layer[i] = out;
+                if (gates) h_out[(n + r) * H + j] = out;
                 sx[i] = mask && layer + 1 < layers ? out * mask[((size_t)layer * capacity + n + r) * H + j] : out;
             }
             __syncthreads();
@@ -205,7 +213,7 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
 #define EXPANDER_FORWARD(name, tile)                                                                                         \
     extern "C" __global__ void __launch_bounds__(512, 1) name(                                                                  \
         float* y,                                        /* (N,L) */                                                         \
-        float* gates, float* c, float* h,                /* (layers,capacity,4H) (layers,capacity,H) twice */                \
+        float* gates, float* c, float* h,                /* (layers,capacity,4H) (layers,capacity,H) twice; or gates NULL */ \
         const float* constant,                           /* (B,4H): layer 0's biases and the summary's share */              \
         const float* init_h, const float* init_c,        /* (B,layers,H) */                                                  \
         const float* stack_t, const float* biases,       /* (layers,4H): both biases added up; layer 0's are not read */     \
@@ -234,5 +242,6 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
 
 EXPANDER_FORWARD(expander_forward_1, 1)
 EXPANDER_FORWARD(expander_forward_4, 4)
+EXPANDER_FORWARD(expander_forward_16, 16)
 EXPANDER_BACKWARD(expander_backward_1, 1)
 EXPANDER_BACKWARD(expander_backward_4, 4)

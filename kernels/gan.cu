@@ -55,3 +55,50 @@ extern "C" __global__ void feature_matching(float* dz, double* loss, const float
     const double offset = weight * 2.0 * mean / s / n - slope * fake_mean;
     for (int i = 0; i < *rows; ++i) dz[(size_t)i * width + j] += (float)(offset + slope * (double)fake[(size_t)i * width + j]);
 }
+
+// chosen (M): rows of a batch, as Stratified::batch of src/data/batches.rs takes them. items: rows of the first bin, then of the
+// second; ends (bins): where each ends. Number i of a batch is made of word i of its stream, so that bins need not wait for
+// each other.
+// Launch: each(bins)
+extern "C" __global__ void choose_rows(int* chosen,                                           // (M)
+                                       const int* items, const int* ends,
+                                       const tg_u32* clock,                                   // (4)
+                                       const int* rows, int bins, tg_u32 stream, tg_u32 draw) {
+    const int k = tg_index();
+    if (k >= bins) return;
+    const tg_u64 iteration = tg_step(clock), step = iteration << 16 | draw;
+    const int share = *rows / bins, rest = *rows % bins;
+    const int first = (iteration + draw) * rest % bins;
+    int start = 0, count = 0;  // of this bin in the batch
+    for (int b = 0; b <= k; ++b) {
+        start += count;
+        count = share + ((b + bins - first) % bins < rest);
+    }
+    const int* const bin = items + (k ? ends[k - 1] : 0);
+    const int size = items + ends[k] - bin;
+    for (int i = start; i < start + count; ++i) {
+        const uint4 words = tg_philox(clock[0], clock[1], make_uint4(i / 4, (tg_u32)step, (tg_u32)(step >> 32), stream));
+        // With fewer rows than the bin's share any of them again, otherwise each at most once (Floyd's method).
+        const int last = size < count ? size - 1 : size - count + i - start;
+        int row = bin[(tg_u64)tg_word(words, i % 4) * (last + 1) >> 32];
+        for (int j = start; size >= count && j < i; ++j)
+            if (chosen[j] == row) row = bin[last];
+        chosen[i] = row;
+    }
+}
+
+// to (W) = what the clock's step has in ring (length,W).
+// Launch: each(W)
+extern "C" __global__ void take_slot(float* to, const float* ring, const tg_u32* clock, int length, int width) {
+    const size_t i = tg_index();
+    if (i < (size_t)width) to[i] = ring[tg_step(clock) % length * width + i];
+}
+
+// Ends an iteration: its slot of ring (length,8) says last whether a step has failed, and the clock moves on.
+// Launch: 1 thread, 1 block
+extern "C" __global__ void end_iteration(double* ring, tg_u32* clock, const int* failed, int length) {
+    const tg_u64 step = tg_step(clock), next = step + 1;
+    ring[step % length * 8 + 7] = *failed;
+    clock[2] = (tg_u32)next;
+    clock[3] = (tg_u32)(next >> 32);
+}

@@ -2,8 +2,8 @@
 //
 // A block owns a tile of rows and walks through time with their h in shared memory, so blocks never wait for each other. The
 // products of the input are one matrix_forward before, all gradients of weights are matrix_gradient after: the backward turns
-// the stored gates into their gradients in place. Gate order i f g o. Tiles of 1 and of 4 rows give the same bits: the caller
-// takes 4 where there are more rows than the device has multiprocessors.
+// the stored gates into their gradients in place. Gate order i f g o. Tiles of 1, 4 and 16 rows give the same bits: the
+// caller takes the largest that leaves no multiprocessor idle.
 //
 // Launch: min(512, 4 H rounded up to 32) threads, ceil(B / tile) blocks, shared below.
 #include "tg_cuda.h"
@@ -154,5 +154,6 @@ static __device__ __forceinline__ void backward(float* gates, float* dh0, float*
 
 LSTM_FORWARD(lstm_forward_1, 1)
 LSTM_FORWARD(lstm_forward_4, 4)
+LSTM_FORWARD(lstm_forward_16, 16)
 LSTM_BACKWARD(lstm_backward_1, 1)
 LSTM_BACKWARD(lstm_backward_4, 4)

@@ -130,37 +130,46 @@ extern "C" __global__ void matrix_transpose(float* to,                          
     to[i] = w[i % outputs * stride + i / outputs];
 }
 
-// sums (W) += the columns of x (M,W), summed apart first: gradients of opposite calls then cancel exactly.
-// Launch: columns(W)
-extern "C" __global__ void __launch_bounds__(256) add_columns(float* sums,                    // (W)
-                                                              const float* x,                 // (M,W)
-                                                              const int* rows, int width) {
+// What a block's eight threads of a column have, in order, to the partials of its chunk or to the sums.
+static __device__ __forceinline__ void store_column(float* partials, float* sums, float sum, int j, int width) {
     __shared__ float parts[8][33];
-    const int j = blockIdx.x * 32 + threadIdx.x;
-    float sum = 0.0f;
-    if (j < width)
-        for (int i = threadIdx.y; i < *rows; i += 8) sum += x[(size_t)i * width + j];
     parts[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y > 0 || j >= width) return;
     for (int p = 1; p < 8; ++p) sum += parts[p][threadIdx.x];
-    sums[j] += sum;
+    if (partials)
+        partials[(size_t)blockIdx.y * width + j] = sum;
+    else
+        sums[j] += sum;
 }
 
-// sums (W) += the columns of x * y, both (M,W): the gradient of a gain.
-// Launch: columns(W)
-extern "C" __global__ void __launch_bounds__(256) add_product_columns(float* sums,            // (W)
+// partials (ceil(M/256),W): the columns of x (M,W), 256 rows each, for matrix_gradient_add. With partials NULL and M <= 256:
+// sums (W) += them. Summed apart first: gradients of opposite calls then cancel exactly.
+// Launch: columns(W), ceil(M/256) times in y
+extern "C" __global__ void __launch_bounds__(256) add_columns(float* partials,                // (ceil(M/256),W)
+                                                              float* sums,                    // (W)
+                                                              const float* x,                 // (M,W)
+                                                              const int* rows, int width) {
+    const int j = blockIdx.x * 32 + threadIdx.x, first = blockIdx.y * CHUNK, end = min(*rows, first + CHUNK);
+    if (first >= *rows) return;
+    float sum = 0.0f;
+    if (j < width)
+        for (int i = first + threadIdx.y; i < end; i += 8) sum += x[(size_t)i * width + j];
+    store_column(partials, sums, sum, j, width);
+}
+
+// The same for the columns of x * y, both (M,W): the gradient of a gain.
+// Launch: columns(W), ceil(M/256) times in y
+extern "C" __global__ void __launch_bounds__(256) add_product_columns(float* partials,        // (ceil(M/256),W)
+                                                                      float* sums,            // (W)
                                                                       const float* x,         // (M,W)
                                                                       const float* y,         // (M,W)
                                                                       const int* rows, int width) {
-    __shared__ float parts[8][33];
-    const int j = blockIdx.x * 32 + threadIdx.x;
+    const int j = blockIdx.x * 32 + threadIdx.x, first = blockIdx.y * CHUNK, end = min(*rows, first + CHUNK);
+    if (first >= *rows) return;
     float sum = 0.0f;
     if (j < width)
-        for (int i = threadIdx.y; i < *rows; i += 8) sum = fmaf(x[(size_t)i * width + j], y[(size_t)i * width + j], sum);
-    parts[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.y > 0 || j >= width) return;
-    for (int p = 1; p < 8; ++p) sum += parts[p][threadIdx.x];
-    sums[j] += sum;
+        for (int i = first + threadIdx.y; i < end; i += 8)
+            sum = fmaf(x[(size_t)i * width + j], y[(size_t)i * width + j], sum);
+    store_column(partials, sums, sum, j, width);
 }

@@ -48,11 +48,3 @@ extern "C" __global__ void uniforms(float* out, const tg_u32* clock, const int* 
     for (int k = 0; k < 4 && 4 * quad + k < width; ++k)
         out[(size_t)row * width + 4 * quad + k] = (float)(tg_word(words, k) >> 8) * (1.0f / 16777216.0f);
 }
-
-// The next iteration: one thread, the last node of a step.
-// Launch: 1 thread, 1 block
-extern "C" __global__ void advance_clock(tg_u32* clock) {                                     // (4)
-    const tg_u64 next = tg_step(clock) + 1;
-    clock[2] = (tg_u32)next;
-    clock[3] = (tg_u32)(next >> 32);
-}

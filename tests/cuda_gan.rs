@@ -10,10 +10,12 @@ use std::sync::Arc;
 use golden_support::{Case, WEIGHT, folders};
 use trajgan::backend::cpu::Isa;
 use trajgan::backend::cuda::Context;
-use trajgan::backend::cuda::gan::{Gan, Learner, Real};
+use trajgan::backend::cuda::gan::{Gan, Learner, RING, Real};
+use trajgan::model::Networks;
 use trajgan::nn::optim::Moments;
+use trajgan::{Config, Error};
 
-const NOTHING: Real = Real { summaries: &[], conditions: &[] };
+const NOTHING: Real = Real { summaries: &[], conditions: &[], bins: &[] };
 
 /// Losses, gradients and spectral norms of one step of the critic.
 fn critic_losses(case: &mut Case, device: &Arc<Context>) {
@@ -117,4 +119,103 @@ fn golden() {
         }
     }
     assert!(count >= 10, "only {count} cases");
+}
+
+/// What a training has learnt.
+#[derive(Clone, Debug, PartialEq)]
+struct Learnt {
+    params: Vec<f32>,
+    buffers: Vec<f32>,
+    average: Vec<f32>,
+    moments: [Vec<f32>; 4],
+    steps: [u64; 2],
+}
+
+/// Runs `work` on a GAN that has learnt nothing: losses of all its iterations, and what it has learnt then.
+fn learnt(c: &Config, device: &Arc<Context>, work: impl FnOnce(&mut Gan)) -> Learnt {
+    let networks = Networks::new(c);
+    let (mut params, mut buffers) = networks.layout.initialise(3);
+    let (mut generator, mut critic) = (Moments::default(), Moments::default());
+    let mut average = params[networks.generator_range.clone()].to_vec();
+    let mut learner = Learner {
+        params: &mut params,
+        buffers: &mut buffers,
+        generator: &mut generator,
+        critic: &mut critic,
+        average: &mut average,
+    };
+    let summaries: Vec<f32> = (0..40 * c.summary_dim).map(|i| (i as f32).sin()).collect();
+    let conditions: Vec<f32> = (0..40).map(|i| (i as f32).cos()).collect();
+    let bins = [(0..3).collect(), (3..30).collect(), (30..40).collect::<Vec<usize>>()];
+    let real = Real { summaries: &summaries, conditions: &conditions, bins: &bins };
+    // The ring comes round.
+    let start = (17, 5, RING as u64 - 2);
+    let mut gan = Gan::new(device, &networks, c, start, real, &learner).unwrap();
+    work(&mut gan);
+    gan.fetch(&mut learner).unwrap();
+    let steps = [generator.steps, critic.steps];
+    Learnt { params, buffers, average, moments: [generator.m, generator.v, critic.m, critic.v], steps }
+}
+
+fn small() -> Config {
+    Config {
+        encoder_hidden_dim: 4,
+        decoder_hidden_dim: 4,
+        expander_hidden_dim: 4,
+        latent_dim: 3,
+        summary_dim: 7,
+        noise_dim: 5,
+        generator_hidden_dims: vec![9],
+        discriminator_hidden_dims: vec![8],
+        discriminator_use_spectral_norm: true,
+        generator_average: 0.5,
+        n_critic: 2,
+        ..Config::default()
+    }
+}
+
+/// Iterations that are asked for together are those asked for one by one, and what is undone leaves nothing.
+#[test]
+fn runs_of_any_length() {
+    let Some(device) = cuda_support::device() else { return };
+    let c = small();
+    let one_by_one = learnt(&c, &device, |gan| {
+        for _ in 0..5 {
+            assert!(gan.run(1).unwrap()[0].is_ok());
+        }
+    });
+    assert_eq!(one_by_one.steps, [5, 10]);
+    let together = learnt(&c, &device, |gan| assert_eq!(gan.run(5).unwrap().len(), 5));
+    assert_eq!(together, one_by_one);
+    let undone = learnt(&c, &device, |gan| {
+        gan.run(1).unwrap();
+        gan.run(4).unwrap();
+        gan.rewind(2).unwrap();
+        gan.run(2).unwrap();
+        gan.rewind(2).unwrap();
+    });
+    assert_eq!(undone, one_by_one);
+}
+
+/// Steps of a size that soon makes the critic's gradients infinite.
+#[test]
+fn an_iteration_that_diverges_changes_nothing() {
+    let Some(device) = cuda_support::device() else { return };
+    let c = Config {
+        lr_discriminator: 10.0,
+        lambda_gp: 1e37,
+        discriminator_use_spectral_norm: false,
+        n_critic: 1,
+        ..small()
+    };
+    let mut good = 0;
+    let diverged = learnt(&c, &device, |gan| {
+        let run = gan.run(12).unwrap();
+        good = run.len() - 1;
+        let iteration = RING as u64 - 2 + good as u64;
+        let last = run[good].as_ref().unwrap_err();
+        assert!(matches!(last, Error::Diverged { stage: 2, iteration: i, .. } if *i == iteration), "{last:?}");
+    });
+    assert!(good > 0, "nothing was learnt before");
+    assert_eq!(learnt(&c, &device, |gan| assert!(gan.run(good).unwrap().iter().all(Result::is_ok))), diverged);
 }

@@ -82,6 +82,12 @@ impl Stratified {
         Stratified { bins: group(&values, CONDITION_BINS), batch_size: batch_size.max(1), seed }
     }
 
+    /// The indices of each bin.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn bins(&self) -> &[Vec<usize>] {
+        &self.bins
+    }
+
     /// Exactly batch_size indices. `draw` (below 65536) tells the batches of one iteration apart. What does not
     /// divide evenly goes to other bins each time; a bin with fewer movements than its share repeats some.
     pub fn batch(&mut self, iteration: u64, draw: u32) -> Vec<usize> {

@@ -11,9 +11,9 @@ use crate::nn::spectral::Normed;
 use crate::nn::{Dropout, Layout, Steps, Weights};
 
 /// Dropout sites: 256 for every network, one a layer.
-const ENCODER: Site = 0;
-const POOLER: Site = 256;
-const WALKER: Site = 512;
+pub(crate) const ENCODER: Site = 0;
+pub(crate) const POOLER: Site = 256;
+pub(crate) const WALKER: Site = 512;
 
 #[derive(Clone, Debug)]
 pub struct ClosedLoop {

@@ -10,21 +10,21 @@ use crate::nn::params::{Initial, Matrix, To, Vector};
 use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights, fit};
 
 /// Width of the mlp kind's positional encoding.
-const POSITIONS: usize = 32;
+pub(crate) const POSITIONS: usize = 32;
 /// 2 * 3.14159: five decimals of pi, as trained models expect.
 #[allow(clippy::approx_constant)]
 const TWO_PI: f64 = 6.28318;
 
 #[derive(Clone, Debug)]
 pub struct Expander {
-    summary: usize,
-    latent: usize,
-    hidden: usize,
-    kind: Kind,
+    pub(crate) summary: usize,
+    pub(crate) latent: usize,
+    pub(crate) hidden: usize,
+    pub(crate) kind: Kind,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+pub(crate) enum Kind {
     /// The previous output and the summary are the input of every step; step 0 sees zeros.
     Lstm { init_hidden: Linear, init_cell: Linear, lstm: Lstm, output: Linear },
     /// The summary and an encoding of t / T, through an MLP.

@@ -10,17 +10,17 @@ use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights, fit};
 
 #[derive(Clone, Debug)]
 pub struct Pooler {
-    kind: Pool,
-    latent: usize,
-    summary: usize,
-    dropout: f64,
+    pub(crate) kind: Pool,
+    pub(crate) latent: usize,
+    pub(crate) summary: usize,
+    pub(crate) dropout: f64,
     /// attention: L -> L/2 -> 1, the score of a step.
-    attention: Option<(Linear, Linear)>,
-    project: Project,
+    pub(crate) attention: Option<(Linear, Linear)>,
+    pub(crate) project: Project,
 }
 
 #[derive(Clone, Debug)]
-enum Project {
+pub(crate) enum Project {
     /// mean and last, where S = L.
     Identity,
     Linear(Linear),

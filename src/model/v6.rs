@@ -10,11 +10,11 @@ use crate::nn::spectral::Normed;
 use crate::nn::{Dropout, Layout, Steps, Weights, fit};
 
 /// Dropout sites: 256 for every network, one a layer. The decoder runs twice with masks of its own.
-const ENCODER: Site = 0;
-const POOLER: Site = 256;
-const EXPANDER: Site = 512;
-const DECODER: Site = 768;
-const DECODER_DIRECT: Site = 1024;
+pub(crate) const ENCODER: Site = 0;
+pub(crate) const POOLER: Site = 256;
+pub(crate) const EXPANDER: Site = 512;
+pub(crate) const DECODER: Site = 768;
+pub(crate) const DECODER_DIRECT: Site = 1024;
 
 /// Encoder and decoder LSTMs, pooler and expander.
 #[derive(Clone, Debug)]
@@ -201,11 +201,11 @@ impl V6 {
         &trace.decoder.y
     }
 
-    fn features(&self) -> usize {
+    pub(crate) fn features(&self) -> usize {
         self.decoder.head.weight.outputs
     }
 
-    fn latents(&self) -> usize {
+    pub(crate) fn latents(&self) -> usize {
         self.encoder.head.weight.outputs
     }
 }

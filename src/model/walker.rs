@@ -81,6 +81,12 @@ impl Walker {
         Walker { lstm, width: hidden, trunk, stop, heads, embeddings }
     }
 
+    /// K
+    #[cfg(feature = "cuda")]
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
     /// Where its tensors begin in the arena.
     pub fn start(&self) -> usize {
         self.lstm.layers[0].input.offset

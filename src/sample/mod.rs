@@ -155,7 +155,7 @@ impl Model {
     pub fn encode(&self, movements: &[Movement], threads: usize) -> Result<Array2<f32>> {
         if let Some(codec) = self.known_data("encode")?.codec.as_ref() {
             let walks: Vec<_> = movements.iter().map(|m| codec.encode(&m.points)).collect();
-            let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(threads));
+            let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(threads))?;
             return array2(movements.len(), self.config.summary_dim, z);
         }
         let scaler = self.scaler("encode")?;
@@ -174,7 +174,7 @@ impl Model {
                 return Err(Error::argument(format!("movement {i}"), format!("{} numbers", row.len()), expected));
             }
         }
-        let z = self.encode_batch(&Batch::new(rows, f), &mut Pool::new(threads));
+        let z = self.encode_batch(&Batch::new(rows, f), &mut Pool::new(threads))?;
         array2(rows.len(), self.config.summary_dim, z)
     }
 
@@ -404,7 +404,6 @@ impl Model {
         let data = self.check_ready("generate", options)?;
         let c = &self.config;
         let conditions = self.conditions(count, conditions, data, options)?;
-        let summaries = self.draw_summaries(&conditions, options)?;
         let lengths = conditions.chunks_exact(c.condition_dim).zip(options.samples()).map(|(condition, i)| {
             let unit = Rng::new(options.seed, Stream::SampleLength, i).unit();
             match options.seq_len {
@@ -413,6 +412,16 @@ impl Model {
             }
         });
         let lengths: Vec<usize> = lengths.collect();
+        #[cfg(feature = "cuda")]
+        if let Some(mut movements) = self.movements_on_cuda(&lengths)? {
+            let rows = movements.rows();
+            let parts = conditions.chunks(rows * c.condition_dim).zip(lengths.chunks(rows));
+            let drawn = parts
+                .zip(options.samples().step_by(rows))
+                .map(|((conditions, lengths), first)| movements.draw(conditions, lengths, first, options));
+            return Ok((drawn.collect::<Result<Vec<_>>>()?.concat(), lengths));
+        }
+        let summaries = self.draw_summaries(&conditions, options)?;
         Ok((self.decode_rows(&summaries, &lengths, &mut Pool::new(options.threads)), lengths))
     }
 
@@ -525,8 +534,28 @@ impl Model {
     }
 
     /// Summaries (n,S) of a batch, in the order that its rows were given in.
-    pub(crate) fn encode_batch(&self, batch: &Batch, pool: &mut Pool) -> Vec<f32> {
-        let (s, norm) = (self.config.summary_dim, &self.sampler().encoder);
+    pub(crate) fn encode_batch(&self, batch: &Batch, pool: &mut Pool) -> Result<Vec<f32>> {
+        #[cfg(feature = "cuda")]
+        if let Some(sorted) = self.encode_on_cuda(batch)? {
+            return Ok(batch.in_given_order(&sorted));
+        }
+        Ok(batch.in_given_order(&self.encode_on_cpu(batch, pool)))
+    }
+
+    /// The same in the order of the shards. None where the model computes on the CPU, or its encoder does not fit the device.
+    #[cfg(feature = "cuda")]
+    fn encode_on_cuda(&self, batch: &Batch) -> Result<Option<Vec<f32>>> {
+        match &self.backend {
+            Backend::Cuda(device) if batch.rows() > 0 && cuda::encoder::fits(device, &self.networks) => {
+                let values = (self.weights.params.as_slice(), self.buffers.as_slice());
+                cuda::encoder::encode(device, &self.networks, values, batch).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn encode_on_cpu(&self, batch: &Batch, pool: &mut Pool) -> Vec<f32> {
+        let norm = &self.sampler().encoder;
         let mut parts: Vec<_> = batch.shards.iter().map(|shard| (shard, Vec::new())).collect();
         pool.for_each(&mut parts, |_, _, (shard, z)| match &self.networks.autoencoder {
             Autoencoder::V6(net) => {
@@ -538,12 +567,7 @@ impl Model {
                 z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
             }
         });
-        let mut out = vec![0.0; batch.rows() * s];
-        let summaries = parts.iter().flat_map(|(_, z)| z.chunks_exact(s));
-        for (z, &row) in summaries.zip(&batch.order) {
-            out[row * s..(row + 1) * s].copy_from_slice(z);
-        }
-        out
+        parts.into_iter().flat_map(|(_, z)| z).collect()
     }
 
     fn decode_checked(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Vec<f32>>> {
@@ -560,7 +584,29 @@ impl Model {
             return Err(Error::argument(format!("lengths[{i}]"), lengths[i], expected));
         }
         let z: Vec<f32> = z.iter().copied().collect();
+        #[cfg(feature = "cuda")]
+        if let Some(mut movements) = self.movements_on_cuda(lengths)? {
+            let rows = movements.rows();
+            let parts = z.chunks(rows * s).zip(lengths.chunks(rows)).map(|(z, lengths)| movements.decode(z, lengths));
+            return Ok(parts.collect::<Result<Vec<_>>>()?.concat());
+        }
         Ok(self.decode_rows(&z, lengths, &mut Pool::new(threads)))
+    }
+
+    /// What makes movements of such lengths on the model's device. None where the model computes on the CPU, or its
+    /// decoder does not fit the device.
+    #[cfg(feature = "cuda")]
+    fn movements_on_cuda(&self, lengths: &[usize]) -> Result<Option<cuda::movements::Movements<'_>>> {
+        let (Backend::Cuda(device), Some(net), Some(&longest)) =
+            (&self.backend, self.networks.v6(), lengths.iter().max())
+        else {
+            return Ok(None);
+        };
+        if !cuda::movements::fits(device, net) {
+            return Ok(None);
+        }
+        let (learnt, sizes) = ((&*self.sampling_weights().params, &*self.buffers), (lengths.len(), longest));
+        cuda::movements::Movements::new(device, &self.networks, learnt, sizes).map(Some)
     }
 
     /// v6: scaled features of summaries (n,S), clamped to [-1,1].

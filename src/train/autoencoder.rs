@@ -2,12 +2,18 @@
 
 use super::shards::Batch;
 use super::stage1::{At, Learner, Stage1};
-use super::{Clock, Done, OnProgress, Outcome, Stage, TrainOptions};
+use super::{Clock, Done, Losses, OnProgress, Outcome, Stage, TrainOptions};
+#[cfg(feature = "cuda")]
+use crate::backend::Backend;
 use crate::backend::cpu::Pool;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda;
 use crate::config::{Config, DecoderKind, ScheduleKind};
 use crate::data::steps::Walk;
 use crate::data::{FEATURES, LengthAware, Prepared, StepCodec, Waste};
-use crate::error::Result;
+use crate::error::{Error, Result};
+#[cfg(feature = "cuda")]
+use crate::model::StageState;
 use crate::model::{Model, WINDOW};
 use crate::nn::optim::{Plateau, Schedule};
 use crate::rng::{Rng, Stream};
@@ -24,53 +30,166 @@ impl Model {
     ) -> Result<Outcome> {
         let c = self.config.clone();
         let source = Source { data, c: &c, codec: self.data.as_ref().and_then(|d| d.codec.clone()) };
-        let mut pool = Pool::new(options.threads);
-        let mut stage = Stage1::default();
-        let mut batches = LengthAware::new(&data.train.lengths(), c.batch_size, options.seed);
-        let validation = source.validation();
-        let mut waste = Waste::default();
-        let mut schedule = schedule(&c, self.stages[0].schedule.clone());
-        let clock = Clock::new(self.stages[0].iteration);
-        let mut converged = self.stages[0].early_stop.converged(c.stage1_patience);
-        while self.stages[0].iteration < c.stage1_iterations && !converged {
-            let iteration = self.stages[0].iteration;
+        let mut place = self.stage1_place(data, options.threads)?;
+        let outcome = self.autoencoder_steps(&source, &mut place, options.seed, on_progress);
+        match outcome {
+            // Iterations that are done are kept.
+            Ok(_) | Err(Error::Cancelled { .. } | Error::Diverged { .. }) => self.fetch_autoencoder(&mut place)?,
+            Err(_) => self.forget_autoencoder(place),
+        }
+        outcome
+    }
+
+    fn autoencoder_steps(
+        &mut self,
+        source: &Source,
+        place: &mut Place,
+        seed: u64,
+        on_progress: &mut OnProgress,
+    ) -> Result<Outcome> {
+        let Source { data, c, .. } = source;
+        let mut batches = LengthAware::new(&data.train.lengths(), c.batch_size, seed);
+        let mut prepare = |iteration| {
             let chosen = batches.batch(iteration);
-            let batch = source.batch(&chosen, options.seed, iteration);
-            waste.add(&chosen.iter().map(|&i| data.train.length(i)).collect::<Vec<_>>());
-            let at = At { seed: options.seed, iteration, rate: schedule.rate(iteration) };
+            let lengths: Vec<usize> = chosen.iter().map(|&i| data.train.length(i)).collect();
+            (source.batch(&chosen, seed, iteration), lengths)
+        };
+        let mut next = None;
+        let (validation, mut waste) = (source.validation(), Waste::default());
+        let mut schedule = schedule(c, self.stages[0].schedule.clone());
+        let clock = Clock::new(self.stages[0].iteration);
+        let iterations = c.stage1_iterations;
+        let mut converged = self.stages[0].early_stop.converged(c.stage1_patience);
+        while self.stages[0].iteration < iterations && !converged {
+            let iteration = self.stages[0].iteration;
+            let (batch, lengths) = next.take().unwrap_or_else(|| prepare(iteration));
+            waste.add(&lengths);
+            let rate = schedule.rate(iteration);
             self.stages[0].schedule = Some(schedule.clone());
-            let (losses, _) = stage.step(&mut pool, &mut self.stage1_learner(), &c, &batch, at)?;
-            let state = &mut self.stages[0];
-            state.observe(losses);
-            let averages = state.averages();
-            // A likelihood has no threshold: there, only getting better counts.
-            let (watched, threshold) = match c.decoder {
-                DecoderKind::V6 => (averages[0], c.stage1_threshold),
-                DecoderKind::ClosedLoop => (averages[3], f64::INFINITY),
-            };
-            if state.recent.len() == WINDOW {
-                state.early_stop.observe(watched, threshold);
-            }
-            converged = state.early_stop.converged(c.stage1_patience);
-            if state.iteration.is_multiple_of(c.log_interval) {
-                schedule.observe(watched);
-            }
-            state.schedule = Some(schedule.clone());
-            let due = state.iteration.is_multiple_of(c.eval_interval) && validation.rows() > 0;
-            let learner = self.stage1_learner();
-            let validation = due.then(|| stage.evaluate(&mut pool, &learner, &c, &validation));
+            let meanwhile = || next = (iteration + 1 < iterations).then(|| prepare(iteration + 1));
+            let losses = place.step(&mut self.stage1_learner(), c, &batch, At { seed, iteration, rate }, meanwhile)?;
+            converged = self.watch(losses, &mut schedule);
+            let now = self.stages[0].iteration;
+            let due = now.is_multiple_of(c.eval_interval) && validation.rows() > 0;
+            let losses = if due { Some(place.evaluate(&self.stage1_learner(), c, &validation)?) } else { None };
             // Evaluation can fail where training did not, and a file holds finite numbers only.
-            let validation = validation.filter(|losses| losses.iter().all(|x| x.is_finite()));
-            let (iterations, rate) = (c.stage1_iterations, at.rate);
+            let validation = losses.filter(|losses| losses.iter().all(|x| x.is_finite()));
+            let looked_at = [c.log_interval, c.save_interval].iter().any(|every| now.is_multiple_of(*every));
+            if looked_at || converged || now == iterations {
+                self.fetch_autoencoder(place)?;
+            }
             let done = Done { stage: Stage::Autoencoder, iterations, converged, rate, validation };
             self.report(&clock, done, on_progress)?;
         }
         Ok(Outcome { iterations: self.stages[0].iteration, converged, waste })
     }
 
+    /// Books the losses of an iteration. Returns whether it is the last.
+    fn watch(&mut self, losses: Losses, schedule: &mut Schedule) -> bool {
+        let (state, c) = (&mut self.stages[0], &self.config);
+        state.observe(losses);
+        let averages = state.averages();
+        // A likelihood has no threshold: there, only getting better counts.
+        let (watched, threshold) = match c.decoder {
+            DecoderKind::V6 => (averages[0], c.stage1_threshold),
+            DecoderKind::ClosedLoop => (averages[3], f64::INFINITY),
+        };
+        if state.recent.len() == WINDOW {
+            state.early_stop.observe(watched, threshold);
+        }
+        if state.iteration.is_multiple_of(c.log_interval) {
+            schedule.observe(watched);
+        }
+        state.schedule = Some(schedule.clone());
+        state.early_stop.converged(c.stage1_patience)
+    }
+
     fn stage1_learner(&mut self) -> Learner<'_> {
         let [moments, ..] = &mut self.moments;
         Learner { networks: &self.networks, weights: &mut self.weights, buffers: &mut self.buffers, moments }
+    }
+
+    /// Where the model computes, or the CPU where a device has not the memory for its recurrences.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
+    fn stage1_place(&mut self, data: &Prepared, threads: usize) -> Result<Place> {
+        #[cfg(feature = "cuda")]
+        if let Backend::Cuda(device) = self.backend.clone()
+            && cuda::stage1::fits(&device, &self.networks)
+        {
+            let lengths = [data.train.lengths(), data.validation.lengths()].concat();
+            let room = cuda::stage1::room(lengths, self.config.batch_size);
+            let (c, networks, fetched) = (self.config.clone(), self.networks.clone(), Box::new(self.stages[0].clone()));
+            let learner = self.stage1_learner().on_device();
+            let stage = Box::new(cuda::stage1::Stage1::new(&device, networks, &c, room, &learner)?);
+            return Ok(Place::Cuda { stage, fetched });
+        }
+        Ok(Place::Cpu(Stage1::default(), Pool::new(threads)))
+    }
+
+    /// What a device has learnt comes back to the host.
+    fn fetch_autoencoder(&mut self, place: &mut Place) -> Result<()> {
+        match place {
+            Place::Cpu(..) => {}
+            #[cfg(feature = "cuda")]
+            Place::Cuda { stage, fetched } => {
+                let done = stage.fetch(&mut self.stage1_learner().on_device());
+                self.weights.pack(self.networks.autoencoder_range.clone());
+                done.inspect_err(|_| self.stages[0] = (**fetched).clone())?;
+                **fetched = self.stages[0].clone();
+            }
+        }
+        Ok(())
+    }
+
+    /// A device that has failed gives nothing back: the host is where it last had its weights.
+    fn forget_autoencoder(&mut self, place: Place) {
+        match place {
+            Place::Cpu(..) => {}
+            #[cfg(feature = "cuda")]
+            Place::Cuda { fetched, .. } => self.stages[0] = *fetched,
+        }
+    }
+}
+
+/// Where the steps are done.
+enum Place {
+    Cpu(Stage1, Pool),
+    /// With the state of the stage when its weights last came back.
+    #[cfg(feature = "cuda")]
+    Cuda {
+        stage: Box<cuda::stage1::Stage1>,
+        fetched: Box<StageState>,
+    },
+}
+
+impl Place {
+    /// meanwhile: what this thread does while a device works.
+    fn step(
+        &mut self,
+        learner: &mut Learner,
+        c: &Config,
+        batch: &Batch,
+        at: At,
+        meanwhile: impl FnOnce(),
+    ) -> Result<Losses> {
+        match self {
+            Place::Cpu(stage, pool) => {
+                let (losses, _) = stage.step(pool, learner, c, batch, at)?;
+                meanwhile();
+                Ok(losses)
+            }
+            #[cfg(feature = "cuda")]
+            Place::Cuda { stage, .. } => stage.step(batch, at, meanwhile).map(|(losses, _)| losses),
+        }
+    }
+
+    /// In evaluation mode.
+    fn evaluate(&mut self, learner: &Learner, c: &Config, batch: &Batch) -> Result<Losses> {
+        match self {
+            Place::Cpu(stage, pool) => Ok(stage.evaluate(pool, learner, c, batch)),
+            #[cfg(feature = "cuda")]
+            Place::Cuda { stage, .. } => stage.evaluate(batch),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
+#[cfg(feature = "cuda")]
+use std::time::Instant;
 
 use super::shards::Batch;
 use super::stage2::{CriticBefore, GanBatch, Learner, Stage2};
@@ -13,11 +15,13 @@ use crate::backend::cuda;
 use crate::config::Config;
 use crate::data::steps::condition;
 use crate::data::{Prepared, StepCodec, Stratified, Waste};
-#[cfg(feature = "cuda")]
-use crate::error::Error;
 use crate::error::Result;
 use crate::model::Model;
 use crate::rng::{Rng, Stream, unit_f32};
+
+/// Seconds that a device may work before the callback is asked whether to go on.
+#[cfg(feature = "cuda")]
+const PATIENCE: f64 = 0.1;
 
 impl Model {
     pub(super) fn train_gan(
@@ -32,8 +36,8 @@ impl Model {
         }
         let mut pool = Pool::new(options.threads);
         let latents = match self.data.as_ref().and_then(|d| d.codec.clone()) {
-            Some(codec) => self.walk_latents(data, &codec, &mut pool),
-            None => self.feature_latents(data, &mut pool),
+            Some(codec) => self.walk_latents(data, &codec, &mut pool)?,
+            None => self.feature_latents(data, &mut pool)?,
         };
         let mut batches = Stratified::new(&latents.first_conditions(), c.batch_size, options.seed);
         if c.generator_average == 0.0 {
@@ -88,7 +92,7 @@ impl Model {
         Ok(())
     }
 
-    /// The same on a device, which keeps all that is learnt. It comes back to the host where the callback may want it: at
+    /// The same on a device, some iterations at a time. It keeps all that is learnt, which comes back to the host where the callback may want it: at
     /// log and save intervals, and at the end, however that comes.
     #[cfg(feature = "cuda")]
     fn gan_on_cuda(
@@ -103,34 +107,43 @@ impl Model {
         let networks = self.networks.clone();
         let clock = Clock::new(self.stages[1].iteration);
         let start = (c.batch_size, seed, self.stages[1].iteration);
-        let real = cuda::gan::Real { summaries: &latents.summaries, conditions: &latents.conditions };
+        let (summaries, conditions) = (&latents.summaries, &latents.conditions);
+        let real = cuda::gan::Real { summaries, conditions, bins: batches.bins() };
         let mut gan = cuda::gan::Gan::new(device, &networks, c, start, real, &self.cuda_learner())?;
         let mut fetched = self.stages[1].clone();
+        let mut most = 1;
         while self.stages[1].iteration < c.stage2_iterations {
             let iteration = self.stages[1].iteration;
-            let chosen: Vec<Vec<usize>> = (0..=c.n_critic).map(|draw| batches.batch(iteration, draw)).collect();
-            let (critic, generator) = match gan.iterate(&chosen, iteration) {
-                Ok(losses) => losses,
-                Err(error) => {
-                    match error {
-                        Error::Diverged { .. } => self.fetch(&gan)?,
-                        // A device that has failed gives nothing back: the host is where it last had its weights.
-                        _ => self.stages[1] = fetched,
+            // Nobody looks at the model before the next interval ends; but somebody may want to stop.
+            let ends = [c.log_interval, c.save_interval].map(|every| (iteration / every + 1) * every);
+            let until = ends.into_iter().fold(c.stage2_iterations, u64::min).min(iteration + most);
+            let begin = Instant::now();
+            // A device that has failed gives nothing back: the host is where it last had its weights.
+            let run = gan.run((until - iteration) as usize);
+            let run = run.inspect_err(|_| self.stages[1] = fetched.clone())?;
+            let each = begin.elapsed().as_secs_f64() / (until - iteration) as f64;
+            most = (PATIENCE / each.max(1e-9)).clamp(1.0, cuda::gan::RING as f64) as u64;
+            for (losses, done) in run.into_iter().zip(1..) {
+                let (critic, generator) = match losses {
+                    Ok(losses) => losses,
+                    Err(diverged) => {
+                        self.fetch(&gan)?;
+                        return Err(diverged);
                     }
-                    return Err(error);
+                };
+                let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
+                let step = self.gan_done(c, losses);
+                let now = self.stages[1].iteration;
+                let looked_at = [c.log_interval, c.save_interval].iter().any(|every| now.is_multiple_of(*every));
+                if looked_at || now == c.stage2_iterations {
+                    self.fetch(&gan)?;
+                    fetched = self.stages[1].clone();
                 }
-            };
-            let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
-            let done = self.gan_done(c, losses);
-            let now = self.stages[1].iteration;
-            let looked_at = [c.log_interval, c.save_interval].iter().any(|every| now.is_multiple_of(*every));
-            if looked_at || now == c.stage2_iterations {
-                self.fetch(&gan)?;
-                fetched = self.stages[1].clone();
-            }
-            if let Err(stopped) = self.report(&clock, done, on_progress) {
-                self.fetch(&gan)?;
-                return Err(stopped);
+                if let Err(stopped) = self.report(&clock, step, on_progress) {
+                    gan.rewind(done).inspect_err(|_| self.stages[1] = fetched)?;
+                    self.fetch(&gan)?;
+                    return Err(stopped);
+                }
             }
         }
         Ok(())
@@ -156,14 +169,14 @@ impl Model {
         Done { stage: Stage::Gan, iterations, converged: false, rate, validation: None }
     }
 
-    fn feature_latents(&self, data: &Prepared, pool: &mut Pool) -> Latents {
+    fn feature_latents(&self, data: &Prepared, pool: &mut Pool) -> Result<Latents> {
         let rows: Vec<Vec<f32>> = (0..data.train.len()).map(|i| data.train.features(i).to_vec()).collect();
-        let summaries = self.encode_batch(&Batch::new(&rows, self.config.feature_dim), pool);
-        Latents { summaries, conditions: data.train.conditions().to_vec(), columns: self.config.condition_dim }
+        let summaries = self.encode_batch(&Batch::new(&rows, self.config.feature_dim), pool)?;
+        Ok(Latents { summaries, conditions: data.train.conditions().to_vec(), columns: self.config.condition_dim })
     }
 
     /// With mirrors to the end, each movement in its four images.
-    fn walk_latents(&self, data: &Prepared, codec: &StepCodec, pool: &mut Pool) -> Latents {
+    fn walk_latents(&self, data: &Prepared, codec: &StepCodec, pool: &mut Pool) -> Result<Latents> {
         let mut latents = Latents { columns: self.config.condition_inputs(), ..Latents::default() };
         let mirrors = self.config.augment_mirror && self.config.augment_mirror_share >= 1.0;
         let images = if mirrors { 4 } else { 1 };
@@ -174,9 +187,9 @@ impl Model {
                 latents.conditions.extend(condition(movement.target()));
                 walks.push(codec.encode(&movement.points));
             }
-            latents.summaries.extend(self.encode_batch(&Batch::of_walks(&walks), pool));
+            latents.summaries.extend(self.encode_batch(&Batch::of_walks(&walks), pool)?);
         }
-        latents
+        Ok(latents)
     }
 }
 

@@ -73,6 +73,16 @@ impl Batch {
     pub fn rows(&self) -> usize {
         self.order.len()
     }
+
+    /// sorted (B,W), in the order of the shards -> as the rows were given
+    pub fn in_given_order(&self, sorted: &[f32]) -> Vec<f32> {
+        let width = sorted.len() / self.rows().max(1);
+        let mut given = vec![0.0; sorted.len()];
+        for (from, &row) in sorted.chunks_exact(width.max(1)).zip(&self.order) {
+            given[row * width..(row + 1) * width].copy_from_slice(from);
+        }
+        given
+    }
 }
 
 /// Ranges of rows of a matrix with `rows` rows, `size` to a shard.

@@ -38,6 +38,14 @@ pub struct Learner<'a> {
     pub moments: &'a mut Moments<f32>,
 }
 
+#[cfg(feature = "cuda")]
+impl<'a> Learner<'a> {
+    pub(super) fn on_device(self) -> crate::backend::cuda::stage1::Learner<'a> {
+        let Learner { weights, buffers, moments, .. } = self;
+        crate::backend::cuda::stage1::Learner { params: &mut weights.params, buffers, moments }
+    }
+}
+
 /// Where the random numbers of a step come from, and its learning rate.
 #[derive(Clone, Copy, Debug)]
 pub struct At {
@@ -65,9 +73,8 @@ impl Stage1 {
         }
         let range = networks.autoencoder_range.clone();
         self.grads.resize(range.end, 0.0);
-        let optimizer = Optimizer { kind: c.optimizer, beta1: 0.9, beta2: 0.999, weight_decay: c.stage1_weight_decay };
-        let update =
-            Update { range, optimizer, rate: at.rate, clip: c.stage1_grad_clip, stage: 1, iteration: at.iteration };
+        let (optimizer, rate, clip) = (optimizer(c), at.rate, c.stage1_grad_clip);
+        let update = Update { range, optimizer, rate, clip, stage: 1, iteration: at.iteration };
         let shards: Vec<&[f32]> = self.shard_grads[..batch.shards.len()].iter().map(Vec::as_slice).collect();
         let norm = update.apply(pool, weights, learner.moments, &shards, &mut self.grads)?;
         *learner.buffers = buffers;
@@ -139,6 +146,11 @@ impl Stage1 {
         };
         [a, b, third, total]
     }
+}
+
+/// What moves the weights, on any device.
+pub(crate) fn optimizer(c: &Config) -> Optimizer {
+    Optimizer { kind: c.optimizer, beta1: 0.9, beta2: 0.999, weight_decay: c.stage1_weight_decay }
 }
 
 /// (S): noise on the summary of a row of a batch; none without `at`.

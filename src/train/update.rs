@@ -10,7 +10,7 @@ use crate::nn::optim::{Moments, Optimizer, clip_factor};
 
 /// Gradients and weights larger than this are as good as infinite: their squares, and what one more step makes of
 /// them, must be finite in f32. So a model never holds a number that its file could not.
-const LARGEST: f64 = 1e18;
+pub(crate) const LARGEST: f64 = 1e18;
 
 /// How to move one range of the parameters.
 pub struct Update {

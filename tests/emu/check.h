@@ -17,7 +17,6 @@ inline bool brief = false, until_failure = false;  // see main.cpp
 inline void each(size_t n, const std::function<void()>& body) { emu::launch(dim3((n + 255) / 256), dim3(256), 0, body); }
 inline void warps(size_t n, const std::function<void()>& body) { emu::launch(dim3((n + 3) / 4), dim3(128), 0, body); }
 inline void blocks(size_t n, size_t shared, const std::function<void()>& body) { emu::launch(dim3(n), dim3(256), shared, body); }
-inline void columns(size_t n, const std::function<void()>& body) { emu::launch(dim3((n + 31) / 32), dim3(32, 8), 0, body); }
 
 // Normal numbers times scale, the same for the same seed.
 inline Floats numbers(size_t n, unsigned seed, float scale = 1.0f) {

@@ -7,6 +7,7 @@
 //     EMU_MEMORY    bytes of device memory; what is beyond gives CUDA_ERROR_OUT_OF_MEMORY
 //     EMU_DEVICES   devices that are counted (1)
 //     EMU_VERSION   version of the driver (12010)
+//     EMU_MAJOR     first number of the compute capability (9)
 //     EMU_ORDER     0, 1, 2: threads run forward, in reverse, at random
 //     EMU_TRACE     a file that gets the name of every kernel as it runs
 #include <cstdlib>
@@ -26,12 +27,14 @@ enum Code {
     INVALID_DEVICE = 101,
     INVALID_IMAGE = 200,
     NOT_FOUND = 500,
+    TOO_LARGE = 720,
     CAPTURE_UNSUPPORTED = 900,
 };
 
 enum { COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MULTIPROCESSORS = 16, SHARED_OPTIN = 97 };
 enum { SHARED_DEFAULT = 48 << 10, SHARED_MOST = 232448 };  // an H100's
 enum { FUNCTION_MAX_DYNAMIC_SHARED = 8 };
+enum { ATTRIBUTE_COOPERATIVE = 2, ATTRIBUTE_CLUSTER = 4, MOST_TOGETHER = 132 };
 
 typedef std::function<void()> Operation;
 
@@ -48,6 +51,20 @@ struct Kernel {
     const char* name;
     Operation (*bind)(void**);
     int max_shared = SHARED_DEFAULT;
+};
+
+// CUlaunchConfig and its attributes.
+struct Attribute {
+    int id;
+    char pad[4];
+    unsigned value[16];
+};
+
+struct Launch {
+    unsigned grid[3], block[3], shared;
+    Stream* stream;
+    Attribute* attributes;
+    unsigned count;
 };
 
 struct Module {
@@ -88,15 +105,20 @@ void trace(const char* name) {
     fclose(file);
 }
 
-int start(Kernel* kernel, dim3 grid, dim3 block, unsigned shared, Stream* stream, void** arguments) {
+// together: blocks that run at the same time.
+int start(Kernel* kernel, dim3 grid, dim3 block, unsigned shared, Stream* stream, void** arguments, unsigned together = 1) {
     const unsigned threads = block.x * block.y * block.z;
     const bool fits = threads >= 1 && threads <= 1024 && grid.x >= 1 && grid.y >= 1 && grid.z >= 1 && grid.y <= 65535 && grid.z <= 65535;
+    if (together > 1 && (grid.x % together || together > MOST_TOGETHER)) return TOO_LARGE;
     if (!kernel || !fits || static_cast<int>(shared) > kernel->max_shared) return INVALID_VALUE;
     const Operation body = kernel->bind(arguments);
     return run(stream, [=] {
         trace(kernel->name);
         emu::order = setting("EMU_ORDER", emu::FORWARD);
-        emu::launch(grid, block, shared, body);
+        if (together > 1)
+            emu::launch_together(grid, block, shared, together, body);
+        else
+            emu::launch(grid, block, shared, body);
     });
 }
 
@@ -115,7 +137,7 @@ int cuDeviceGetName(char* name, int size, int) { return snprintf(name, size, "CP
 int cuDeviceGetUuid_v2(char* uuid, int) { return memset(uuid, 0, 16), SUCCESS; }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = setting("EMU_MEMORY", size_t(1) << 33), SUCCESS; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
-    *value = attribute == MULTIPROCESSORS ? 132 : attribute == COMPUTE_MAJOR ? 9 : attribute == SHARED_OPTIN ? SHARED_MOST : 0;
+    *value = attribute == MULTIPROCESSORS ? 132 : attribute == COMPUTE_MAJOR ? setting("EMU_MAJOR", 9) : attribute == SHARED_OPTIN ? SHARED_MOST : 0;
     return SUCCESS;
 }
 
@@ -234,5 +256,14 @@ int cuGetErrorString(int, const char** text) { return *text = "error of the emul
 int cuLaunchKernel(Kernel* kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
                    Stream* stream, void** arguments, void**) {
     return start(kernel, dim3(gx, gy, gz), dim3(bx, by, bz), shared, stream, arguments);
+}
+int cuLaunchKernelEx(const Launch* launch, Kernel* kernel, void** arguments, void**) {
+    unsigned together = 1;
+    for (const Attribute* a = launch->attributes; a < launch->attributes + launch->count; ++a) {
+        if (a->id == ATTRIBUTE_CLUSTER) together = a->value[0];
+        if (a->id == ATTRIBUTE_COOPERATIVE && a->value[0]) together = launch->grid[0];
+    }
+    const dim3 grid(launch->grid[0], launch->grid[1], launch->grid[2]), block(launch->block[0], launch->block[1], launch->block[2]);
+    return start(kernel, grid, block, launch->shared, launch->stream, arguments, together);
 }
 }

@@ -6,6 +6,12 @@
 namespace expander {
 #include "../../kernels/expander.cu"
 }
+namespace expander_cluster {
+#include "../../kernels/expander_cluster.cu"
+}
+namespace expander_group {
+#include "../../kernels/expander_group.cu"
+}
 namespace gan {
 #include "../../kernels/gan.cu"
 }
@@ -50,6 +56,8 @@ namespace walker {
 }
 
 using namespace expander;
+using namespace expander_cluster;
+using namespace expander_group;
 using namespace gan;
 using namespace losses;
 using namespace lstm;

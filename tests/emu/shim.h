@@ -4,18 +4,22 @@
 // that can be chosen: forward, reverse or random. A kernel whose results depend on that order has a missing barrier. A barrier
 // that some threads miss is reported as a deadlock. Shared memory begins as garbage, and every allocation is one of the host's,
 // so that AddressSanitizer sees what a kernel touches. Not seen: races within a stretch between barriers that all orders
-// resolve alike, races between blocks, and what the hardware's approximations do.
+// resolve alike, races between blocks, and what the hardware's approximations do. Blocks of a cluster, or of a cooperative
+// launch, each have an OS thread of their own.
 #pragma once
 #include <sys/mman.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <mutex>
 #include <thread>
 #include <tuple>
 #include <type_traits>
@@ -65,10 +69,31 @@ struct Fiber {
     bool done = false;
 };
 
+// Blocks that run at the same time, and where each has its shared memory.
+struct Peers {
+    explicit Peers(unsigned count) : shared(count) {}
+
+    void meet() {
+        std::unique_lock<std::mutex> held(lock);
+        const unsigned before = generation;
+        if (++arrived < shared.size()) return moved.wait(held, [&] { return generation != before; });
+        arrived = 0;
+        ++generation;
+        moved.notify_all();
+    }
+
+    std::vector<char*> shared;
+    std::mutex lock;
+    std::condition_variable moved;
+    unsigned arrived = 0, generation = 0;
+};
+
 struct Block {
     std::vector<Fiber> fibers;
     std::vector<Warp> warps;
-    Barrier barrier;
+    Barrier barrier, cluster;
+    Peers* peers;
+    unsigned rank;
     unsigned live;
     Fiber* current;
     void* host_stack;
@@ -158,7 +183,8 @@ inline void enter() {
     abort();
 }
 
-inline void run_block(dim3 index, dim3 grid, dim3 size, size_t shared, const std::function<void()>& body) {
+inline void run_block(dim3 index, dim3 grid, dim3 size, size_t shared, const std::function<void()>& body,
+                      Peers* peers = nullptr, unsigned rank = 0) {
     constexpr size_t STACK = 128 << 10;
     static thread_local std::vector<char*> stacks;
     const unsigned n = size.x * size.y * size.z;
@@ -170,7 +196,7 @@ inline void run_block(dim3 index, dim3 grid, dim3 size, size_t shared, const std
     b.fibers.resize(n);
     b.warps.resize((n + 31) / 32);
     b.live = n;
-    b.index = index, b.size = size, b.grid = grid, b.shared = room, b.body = &body;
+    b.index = index, b.size = size, b.grid = grid, b.shared = room, b.body = &body, b.peers = peers, b.rank = rank;
     b.random = order_seed * 0x9E3779B97F4A7C15u + index.x * 77 + index.y * 7 + index.z;
     while (stacks.size() < n) {
         void* const stack = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -188,11 +214,16 @@ inline void run_block(dim3 index, dim3 grid, dim3 size, size_t shared, const std
         for (int k = 0; k < SAVED; ++k) *--top = nullptr;
         fiber.stack_pointer = top;
     }
+    if (peers) {
+        peers->shared[rank] = room;
+        peers->meet();
+    }
     Block* const outer = block;
     block = &b;
     b.current = &b.fibers[order == REVERSE ? n - 1 : 0];
     emu_switch(&b.host_stack, b.current->stack_pointer);
     block = outer;
+    if (peers) peers->meet();  // nobody writes into what is gone
     free(room);
 }
 
@@ -209,6 +240,42 @@ inline void launch(dim3 grid, dim3 size, size_t shared, const std::function<void
     for (unsigned k = 1; k < std::min(total, std::thread::hardware_concurrency()); ++k) threads.emplace_back(work);
     work();
     for (std::thread& thread : threads) thread.join();
+}
+
+// The same for a grid whose blocks run at the same time, so many neighbours together: a cluster, or all of a cooperative grid.
+inline void launch_together(dim3 grid, dim3 size, size_t shared, unsigned together, const std::function<void()>& body) {
+    for (unsigned first = 0; first < grid.x; first += together) {
+        Peers peers(together);
+        std::vector<std::thread> threads;
+        for (unsigned rank = 0; rank < together; ++rank)
+            threads.emplace_back([&, rank] { run_block(dim3(first + rank), grid, size, shared, body, &peers, rank); });
+        for (std::thread& thread : threads) thread.join();
+    }
+}
+
+// A barrier of the whole cluster: the last thread of a block meets the other blocks.
+inline void meet_blocks() {
+    if (block->cluster.arrived + 1 == block->live) block->peers->meet();
+    meet(block->cluster, block->live);
+}
+
+// Of a place in dynamic shared memory the same one in another block of the cluster.
+template <class V>
+V* of_rank(V* at, int rank) {
+    return reinterpret_cast<V*>(block->peers->shared[rank] + (reinterpret_cast<char*>(at) - block->shared));
+}
+
+// Lets the other threads and blocks go on: for who waits for a word in memory.
+inline void pause() {
+    std::this_thread::yield();
+    yield();
+}
+
+// Time that this block has been running: who waits for a block that the system has not let run need not give up.
+inline uint64_t nanoseconds() {
+    timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
 // The value that another lane of the warp gives. All live lanes must call.
@@ -262,6 +329,11 @@ inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<uint64_t>(a) * b >> 32; }
 inline float __frcp_rn(float x) { return 1.0f / x; }
+inline unsigned __float_as_uint(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
 inline float __uint_as_float(unsigned bits) {
     float x;
     memcpy(&x, &bits, sizeof x);

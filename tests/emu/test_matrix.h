@@ -86,15 +86,19 @@ inline void columns_and_transpose(Shape s) {
     }
     for (int k = 0; k < s.I; ++k)
         for (int o = 0; o < s.O; ++o) turned.push_back(w[o * stride + k]);
-    same("add_columns", sums, TOLERANCE * std::sqrt(s.M), [&] {
-        Floats out = old;
-        columns(s.O, [&] { add_columns(out.data(), x.data(), &rows, s.O); });
+    const int chunks = (s.M + 255) / 256;
+    const auto summed = [&](const std::function<void(float*, float*)>& body) {
+        Floats out = old, partials = unknown(chunks * s.O);
+        float* const apart = chunks > 1 ? partials.data() : nullptr;
+        // The grid is made for a larger batch.
+        emu::launch(dim3((s.O + 31) / 32, chunks > 1 ? chunks + 1 : 1), dim3(32, 8), 0, [&] { body(apart, out.data()); });
+        if (apart) each(s.O, [&] { matrix_gradient_add(out.data(), apart, &rows, s.O, 1, s.O); });
         return out;
-    });
+    };
+    same("add_columns", sums, TOLERANCE * std::sqrt(s.M),
+         [&] { return summed([&](float* apart, float* out) { add_columns(apart, out, x.data(), &rows, s.O); }); });
     same("add_product_columns", products, TOLERANCE * std::sqrt(s.M), [&] {
-        Floats out = old;
-        columns(s.O, [&] { add_product_columns(out.data(), x.data(), y.data(), &rows, s.O); });
-        return out;
+        return summed([&](float* apart, float* out) { add_product_columns(apart, out, x.data(), y.data(), &rows, s.O); });
     });
     same("matrix_transpose", turned, 0.0, [&] {
         Floats out = unknown(s.O * s.I);

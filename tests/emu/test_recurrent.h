@@ -89,21 +89,22 @@ inline void lstm_layer(int B, int T, int H, bool with_states) {
         append(expected, dh0);
         append(expected, dc0);
     }
-    Floats bits;  // tiles of 1 and 4 rows must agree in all of them
+    Floats bits;  // tiles must agree in all of them; the backward has none of 16
     const auto test = [&](int tile, int threads, size_t room, LstmForward forward, LstmBackward backward) {
         const bool resident = threads > 0;
         const std::string name = (resident ? "lstm resident B " : "lstm_" + std::to_string(tile) + " B ") + std::to_string(B) + " T " + std::to_string(T) + " H " + std::to_string(H);
         same(name, expected, tolerance(H, T), [&] {
             Floats gates = x, cells = unknown(N * H), hidden = unknown(N * H), dh = unknown(B * H), dc = unknown(B * H);
-            const dim3 grid((B + tile - 1) / tile + 1), block(resident ? threads : std::min(512, (4 * H + 31) / 32 * 32));
-            emu::launch(grid, block, resident ? room : 20 * tile * H, [&] {
+            const int back = std::min(tile, 4);
+            const dim3 block(resident ? threads : std::min(512, (4 * H + 31) / 32 * 32));
+            emu::launch(dim3((B + tile - 1) / tile + 1), block, resident ? room : 20 * tile * H, [&] {
                 forward(gates.data(), cells.data(), hidden.data(), shared, w_t.data(), h0, c0, stride, head, offsets, lengths, H);
             });
             Floats out = gates;
             append(out, cells);
             append(out, hidden);
             Floats d_states = unknown(B * std::max(1, stride));
-            emu::launch(grid, block, resident ? room : 36 * tile * H, [&] {
+            emu::launch(dim3((B + back - 1) / back + 1), block, resident ? room : 36 * back * H, [&] {
                 backward(gates.data(), with_states ? &d_states[0] : nullptr, with_states ? &d_states[H] : nullptr, dy.data(),
                          cells.data(), c0, w.data(), stride, head, offsets, lengths, H);
             });
@@ -117,6 +118,7 @@ inline void lstm_layer(int B, int T, int H, bool with_states) {
     };
     test(1, 0, 0, lstm_forward_1, lstm_backward_1);
     test(4, 0, 0, lstm_forward_4, lstm_backward_4);
+    test(16, 0, 0, lstm_forward_16, lstm_backward_4);
     if (H == 64) test(1, 256, 0, lstm_forward_h64, lstm_backward_h64);
     if (H == 96) test(1, 384, 0, lstm_forward_h96, lstm_backward_h96);
     if (H == 128) test(1, 512, 98304, lstm_forward_h128, lstm_backward_h128);
@@ -243,30 +245,45 @@ inline void expander(int B, int T, int L, int H, int layers, bool dropout) {
     }
     Doubles expected = y;
     for (const Doubles& part : {c, h, dy, dz, dinit_h, dinit_c}) append(expected, part);
+    const float* const masks = dropout ? mask.data() : nullptr;
+    // All that forward(y, gates, c, h) and backward(dy, gates, dh, dc, y, c) write, in the order of what is expected.
+    const auto results = [&](const auto& forward, const auto& backward) {
+        Floats out = unknown(N * L), gates = unknown(layers * capacity * 4 * H), cells = unknown(layers * capacity * H), hidden = cells;
+        Floats d = dy0, dh = unknown(B * layers * H), dc = dh;
+        forward(out.data(), gates.data(), cells.data(), hidden.data());
+        const Floats y_out = out;
+        backward(d.data(), gates.data(), dh.data(), dc.data(), y_out.data(), cells.data());
+        for (const Floats& part : {cells, hidden})
+            for (int k = 0; k < layers; ++k) out.insert(out.end(), &part[k * capacity * H], &part[k * capacity * H] + N * H);
+        append(out, d);
+        for (int k = 0; k < layers; ++k) out.insert(out.end(), &gates[k * capacity * 4 * H], &gates[k * capacity * 4 * H] + N * 4 * H);
+        append(out, dh);
+        append(out, dc);
+        return out;
+    };
+    const std::string sizes = " B " + std::to_string(B) + " T " + std::to_string(T) + " H " + std::to_string(H);
     Floats bits;
-    const auto test = [&](int tile, ExpanderForward forward, ExpanderBackward backward) {
-        const std::string name = "expander_" + std::to_string(tile) + " B " + std::to_string(B) + " T " + std::to_string(T) + " H " + std::to_string(H);
+    const auto test = [&](int tile, ExpanderForward kernel, ExpanderBackward reverse) {
+        const std::string name = "expander_" + std::to_string(tile) + sizes;
+        const int back = std::min(tile, 4);
+        const auto forward = [&](float* y, float* gates, float* c, float* h) {
+            emu::launch(dim3((B + tile - 1) / tile + 1), dim3(threads), 4 * tile * (L + (layers + 5) * H), [&] {
+                kernel(y, gates, c, h, constant.data(), init_h.data(), init_c.data(), stack_t.data(), net.biases.data(),
+                       out_t.data(), net.out_bias.data(), masks, head, offsets, lengths, L, H, layers, capacity);
+            });
+        };
+        const auto backward = [&](float* dy, float* gates, float* dh, float* dc, const float* y, const float* c) {
+            const int room = 4 * back * (2 * L + 4 * std::max(L, H) + (2 * layers + 8) * H);
+            emu::launch(dim3((B + back - 1) / back + 1), dim3(threads), room, [&] {
+                reverse(dy, gates, dh, dc, y, c, init_c.data(), net.stack.data(), net.out.data(), masks, head, offsets, lengths,
+                        L, H, layers, capacity);
+            });
+        };
         same(name, expected, 3 * layers * tolerance(H, T), [&] {
-            Floats out = unknown(N * L), gates = unknown(layers * capacity * 4 * H), cells = unknown(layers * capacity * H), hidden = cells;
-            Floats d = dy0, dh = unknown(B * layers * H), dc = dh;
-            const float* const masks = dropout ? mask.data() : nullptr;
-            const dim3 grid((B + tile - 1) / tile + 1);
-            emu::launch(grid, dim3(threads), 4 * tile * (L + (layers + 5) * H), [&] {
-                forward(out.data(), gates.data(), cells.data(), hidden.data(), constant.data(), init_h.data(), init_c.data(),
-                        stack_t.data(), net.biases.data(), out_t.data(), net.out_bias.data(), masks, head, offsets, lengths, L, H,
-                        layers, capacity);
-            });
-            const Floats y_out = out;
-            emu::launch(grid, dim3(threads), 4 * tile * (2 * L + 4 * std::max(L, H) + (2 * layers + 8) * H), [&] {
-                backward(d.data(), gates.data(), dh.data(), dc.data(), y_out.data(), cells.data(), init_c.data(), net.stack.data(),
-                         net.out.data(), masks, head, offsets, lengths, L, H, layers, capacity);
-            });
-            for (const Floats& part : {cells, hidden})
-                for (int k = 0; k < layers; ++k) out.insert(out.end(), &part[k * capacity * H], &part[k * capacity * H] + N * H);
-            append(out, d);
-            for (int k = 0; k < layers; ++k) out.insert(out.end(), &gates[k * capacity * 4 * H], &gates[k * capacity * 4 * H] + N * 4 * H);
-            append(out, dh);
-            append(out, dc);
+            const Floats out = results(forward, backward);
+            Floats alone = unknown(N * L), state = unknown(layers * capacity * H);
+            forward(alone.data(), nullptr, state.data(), nullptr);
+            report(memcmp(alone.data(), out.data(), N * L * sizeof(float)) == 0, name, "other results without a trace");
             if (bits.empty()) bits = out;
             report(bits == out, name, "tiles differ");
             return out;
@@ -274,6 +291,56 @@ inline void expander(int B, int T, int L, int H, int layers, bool dropout) {
     };
     test(1, expander_forward_1, expander_backward_1);
     test(4, expander_forward_4, expander_backward_4);
+    test(16, expander_forward_16, expander_backward_4);
+    // Groups of so many blocks. Fewer groups than tiles, so that they take several.
+    Floats of_group;
+    const auto test_group = [&](bool cluster, int size, int groups) {
+        const std::string name = std::string("expander ") + (cluster ? "cluster of " : "group of ") + std::to_string(size) + sizes;
+        const int U = (H + size - 1) / size, V = (L + size - 1) / size, most = std::max(16 * H, 4 * L);
+        const dim3 grid(size * groups), block(256);
+        const auto launch = [&](int room, const auto& body) {
+            std::vector<tg_u64> words(groups * 2 * (most + 32));
+            emu::launch_together(grid, block, 16 * room, cluster ? size : size * groups, [&] { body(words.data()); });
+        };
+        const auto forward = [&](float* y, float* gates, float* c, float* h) {
+            const int room = U * (L + H + (layers - 1) * 2 * H) + (L + 3) / 4 * (H + 4) + (2 * layers + 1) * H + layers * U;
+            launch(room, [&](tg_u64* words) {
+                (cluster ? expander_forward_cluster : expander_forward_group)(
+                    y, gates, c, h, constant.data(), init_h.data(), init_c.data(), stack_t.data(), net.biases.data(), out_t.data(),
+                    net.out_bias.data(), masks, head, offsets, lengths, L, H, layers, capacity, words, size);
+            });
+        };
+        const auto backward = [&](float* dy, float* gates, float* dh, float* dc, const float* y, const float* c) {
+            const int room = (U + 3) / 4 * ((2 * layers - 1) * 4 * H + L) + (V + 3) / 4 * 4 * H + 8 * layers * H + 2 * L + layers * U;
+            launch(room, [&](tg_u64* words) {
+                (cluster ? expander_backward_cluster : expander_backward_group)(
+                    dy, gates, dh, dc, y, c, init_c.data(), net.stack.data(), net.out.data(), masks, head, offsets, lengths, L, H,
+                    layers, capacity, words, size);
+            });
+        };
+        same(name, expected, 3 * layers * tolerance(H, T), [&] { return results(forward, backward); });
+        const Floats out = results(forward, backward);
+        if (of_group.empty()) of_group = out;
+        report(out == of_group, name, "groups differ");
+    };
+    test_group(true, 2, B > 4 ? 2 : 1);
+    test_group(true, 8, 1);
+    test_group(false, 3, B > 4 ? 2 : 1);
+}
+
+// A group whose blocks do not run at the same time says so, and comes to an end.
+inline void late() {
+    const Steps s = Steps::falling(1, 2);
+    const int L = 1, H = 2;
+    const Floats zeros(64);
+    Floats out(64);
+    std::vector<tg_u64> words(2 * (16 * H + 32));
+    emu::launch(dim3(2), dim3(256), 16 * 64, [&] {
+        expander_forward_group(&out[0], &out[4], &out[24], &out[32], zeros.data(), zeros.data(), zeros.data(), zeros.data(),
+                               zeros.data(), zeros.data(), zeros.data(), nullptr, s.head.data(), s.offsets.data(), s.lengths.data(),
+                               L, H, 1, 2, words.data(), 2);
+    });
+    report(std::isnan(out[0]), "expander group of blocks that do not meet", "a result");
 }
 
 // The reference itself, against differences of what it gives.
@@ -331,6 +398,7 @@ inline void all() {
     expander(1, 2, 48, 12, 1, false);  // latents wider than the hidden layer
     expander(5, 3, 1, 64, 3, true);
     if (!brief) expander(65, 2, 48, 128, 2, false);
+    late();
 }
 
 }  // namespace test_recurrent

@@ -101,16 +101,55 @@ inline void dropout(int B, int T, int W) {
 
 inline void clock_and_ring() {
     Words clock = {1, 2, 0xffffffffu, 4};
-    emu::launch(dim3(1), dim3(1), 0, [&] { advance_clock(clock.data()); });
-    report(clock == Words{1, 2, 0, 5}, "advance_clock", "no carry");
     Doubles ring(3 * 8, 0.0), values = {1, 2, 3, 4, 5, 6, 7, 8};
     int bad = 0;
+    emu::launch(dim3(1), dim3(1), 0, [&] { end_iteration(ring.data(), clock.data(), &bad, 3); });
+    report(clock == Words{1, 2, 0, 5}, "end_iteration", "no carry");
     clock[2] = 4, clock[3] = 0;
     emu::launch(dim3(1), dim3(1), 0, [&] { store_losses(ring.data(), &bad, values.data(), clock.data(), 3); });
     const bool stored = bad == 0 && ring[8] == 1 && ring[15] == 8 && ring[0] == 0 && ring[16] == 0;
     values[3] = NAN;
     emu::launch(dim3(1), dim3(1), 0, [&] { store_losses(ring.data(), &bad, values.data(), clock.data(), 3); });
     report(stored && bad == 1, "store_losses", "place or flag");
+    const Floats slots = numbers(3 * 5, 1);
+    Floats slot = unknown(5);
+    each(5, [&] { take_slot(slot.data(), slots.data(), clock.data(), 3, 5); });
+    const size_t place = ((tg_u64)clock[3] << 32 | clock[2]) % 3;
+    report(memcmp(slot.data(), &slots[5 * place], 5 * sizeof(float)) == 0, "take_slot", "not the clock's");
+    emu::launch(dim3(1), dim3(1), 0, [&] { end_iteration(ring.data(), clock.data(), &bad, 3); });
+    report(clock == Words{1, 2, 5, 0} && ring[8 * place + 7] == 1.0, "end_iteration", "clock or flag");
+}
+
+// Batches as src/data/batches.rs takes them, one bin after the other: shares, Floyd's method, repeats in small bins.
+inline void choice(int M, const Ints& sizes) {
+    const Words clock = {7, 8, 5, 1};
+    const int bins = sizes.size(), draw = 2;
+    const tg_u64 iteration = (tg_u64)clock[3] << 32 | clock[2], step = iteration << 16 | draw;
+    Ints items, ends, expected;
+    for (int size : sizes) {
+        for (int i = 0; i < size; ++i) items.push_back(1000 - 3 * items.size());
+        ends.push_back(items.size());
+    }
+    const int rest = M % bins, first = (iteration + draw) * rest % bins;
+    for (int k = 0; k < bins; ++k) {
+        const int count = M / bins + ((k + bins - first) % bins < rest), start = expected.size();
+        const int* const bin = &items[ends[k] - sizes[k]];
+        Ints taken;
+        for (int i = 0; i < count; ++i) {
+            const int word = start + i, last = sizes[k] < count ? sizes[k] - 1 : sizes[k] - count + i;
+            const uint4 block = tg_philox(clock[0], clock[1], make_uint4(word / 4, (tg_u32)step, (tg_u32)(step >> 32), 9));
+            const tg_u32 words[4] = {block.x, block.y, block.z, block.w};
+            int pick = (tg_u64)words[word % 4] * (last + 1) >> 32;
+            if (sizes[k] >= count && std::count(taken.begin(), taken.end(), pick)) pick = last;
+            taken.push_back(pick);
+            expected.push_back(bin[pick]);
+        }
+    }
+    same("choose_rows M " + std::to_string(M), Doubles(expected.begin(), expected.end()), 1e-9, [&] {
+        Ints chosen(M, -1);
+        each(bins, [&] { choose_rows(chosen.data(), items.data(), ends.data(), clock.data(), &M, bins, 9, draw); });
+        return Floats(chosen.begin(), chosen.end());
+    });
 }
 
 inline void errors_and_sums(int M, int W) {
@@ -351,6 +390,9 @@ inline void optimiser(int P, bool adaptive) {
 inline void all() {
     philox();
     clock_and_ring();
+    choice(1, {5});
+    choice(64, {7, 30, 6, 9, 200});
+    choice(33, {1, 2, 3});
     for (auto [M, W] : {std::pair(1, 1), {3, 12}, {65, 17}}) {
         random_streams(M, W);
         errors_and_sums(M, W);

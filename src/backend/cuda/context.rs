@@ -52,8 +52,27 @@ impl Context {
 
     /// Bytes of shared memory that a block can have.
     pub(super) fn shared(&self) -> usize {
-        let most = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-        self.cuda.attribute(most).map_or(0, |bytes| bytes.max(0) as usize)
+        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+    }
+
+    /// How many blocks can run at the same time at least.
+    pub(super) fn multiprocessors(&self) -> usize {
+        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+    }
+
+    /// 0 where the driver does not say.
+    fn attribute(&self, which: sys::CUdevice_attribute) -> usize {
+        self.cuda.attribute(which).map_or(0, |value| value.max(0) as usize)
+    }
+
+    /// Whether blocks can be launched in clusters: compute capability 9.0 and above.
+    pub(super) fn has_clusters(&self) -> bool {
+        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) >= 9
+    }
+
+    /// Bytes of the device's memory that nobody uses at the moment.
+    pub(super) fn free_memory(&self) -> Result<usize> {
+        self.cuda.mem_get_info().map(|(free, _)| free).map_err(|e| self.failed("asking for the device's memory", e))
     }
 
     pub(super) fn kernel(&self, kernel: Kernel) -> Result<&CudaFunction> {
@@ -65,7 +84,9 @@ impl Context {
         let module = match file.get() {
             Some(module) => module,
             None => {
-                let ptx = Ptx::from_src(kernel.file().ptx());
+                let damaged =
+                    |e| Error::Device { device: self.ordinal as i32, reason: format!("unpacking kernels: {e}") };
+                let ptx = Ptx::from_src(kernel.file().ptx().map_err(damaged)?);
                 let module = self.cuda.load_module(ptx).map_err(|e| self.failed("compiling the kernels", e))?;
                 file.get_or_init(|| module)
             }

@@ -1,13 +1,14 @@
 //! Stage 2 on the device: what src/train/stage2.rs and src/model/gan.rs do, without the host in between.
 //!
 //! Everything that an iteration needs lies on the device: parameters, moments, the summaries and conditions to choose from,
-//! and a clock for the random numbers. The host sends which rows each step takes and the coefficients of its Adam step,
-//! and reads the losses. The second iteration is recorded as a graph, and every later one is one launch.
+//! and a clock for the random numbers. The host sends the coefficients of some iterations' Adam steps, asks for them, and then
+//! reads their losses. The second iteration is recorded as a graph, and every later one is one launch.
 
 use std::sync::Arc;
 
 use super::context::Context;
-use super::gan_space::{D_FAKE, D_REAL, LOSSES, MATCHING, PENALTY, Report, SCORE, Space};
+pub use super::gan_space::RING;
+use super::gan_space::{D_FAKE, D_REAL, FAILED, LOSSES, MATCHING, PENALTY, Report, SCORE, Space};
 use super::launch::gradient_room;
 use super::launch_steps::{Adam, Numbers};
 use super::layers::{Arenas, Pass};
@@ -22,12 +23,17 @@ use crate::train::stage2::{GanBatch, GeneratorLosses};
 
 /// Numbers of a step that the optimiser's kernel is given.
 const SETTINGS: usize = 12;
-/// What the GAN learns from: summaries (n,S) of real movements and their conditions (n,C).
+
+/// What the GAN learns from: summaries (n,S) of real movements, their conditions (n,C), and the bins that batches come from.
 #[derive(Clone, Copy)]
 pub struct Real<'a> {
     pub summaries: &'a [f32],
     pub conditions: &'a [f32],
+    pub bins: &'a [Vec<usize>],
 }
+
+/// Losses of the last two steps of an iteration.
+pub type Losses = (CriticLosses, GeneratorLosses);
 
 /// What the host keeps of the training.
 pub struct Learner<'a> {
@@ -51,18 +57,30 @@ pub struct Gan<'a> {
     /// Moments, with the offsets of the parameters.
     moments: [Span; 2],
     average: Span,
-    /// Spectral norm's u and v after the last step that did not fail.
-    kept: Span,
-    /// Steps taken by generator and critic.
-    steps: [u64; 2],
+    /// What is learnt, as it was when the last run began.
+    kept: [Span; 5],
+    began: Count,
+    now: Count,
+    seed: u64,
     real: [Span; 2],
+    /// Rows by bins, and where each bin ends.
+    bins: [Span; 2],
+    chosen: Span,
     space: Space,
-    /// Sent before an iteration: rows chosen (n_critic + 1, M), coefficients (n_critic + 1, 12).
+    /// Coefficients of an iteration's Adam steps (n_critic + 1, 12), and those of some iterations (RING, n_critic + 1, 12).
+    settings: Span,
     orders: Span,
     clock: Span,
     report: Report,
-    iterations: u64,
+    asked: u64,
     graph: Option<Graph>,
+}
+
+/// Where training is: iterations, and steps taken by generator and critic.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    iteration: u64,
+    steps: [u64; 2],
 }
 
 impl<'a> Gan<'a> {
@@ -91,6 +109,10 @@ impl<'a> Gan<'a> {
         let [count, one] = [(); 2].map(|()| plan.floats(1));
         let space = Space::new(&mut plan, networks, c, batch);
         let draws = c.n_critic as usize + 1;
+        let learnt = networks.generator_range.len() + networks.critic_range.len();
+        let average = plan.floats(learner.average.len());
+        let rows: Vec<u32> = real.bins.iter().flatten().map(|&row| row as u32).collect();
+        let now = Count { iteration, steps: [learner.generator.steps, learner.critic.steps] };
         let gan = Gan {
             networks,
             c: c.clone(),
@@ -99,15 +121,20 @@ impl<'a> Gan<'a> {
             one: Rows { count: one, most: 1 },
             arenas,
             moments: [all[2], all[3]],
-            average: plan.floats(learner.average.len()),
-            kept: plan.floats(buffers),
-            steps: [learner.generator.steps, learner.critic.steps],
+            average,
+            kept: [learnt, learnt, learnt, average.len(), buffers].map(|len| plan.floats(len)),
+            began: now,
+            now,
+            seed,
             real: [plan.floats(real.summaries.len()), plan.floats(real.conditions.len())],
+            bins: [plan.floats(rows.len()), plan.floats(real.bins.len())],
+            chosen: plan.floats(batch),
             space,
-            orders: plan.floats(draws * (batch + SETTINGS)),
+            settings: plan.floats(draws * SETTINGS),
+            orders: plan.floats(RING * draws * SETTINGS),
             clock: plan.floats(4),
             report: Report::new(&mut plan),
-            iterations: 0,
+            asked: 0,
             graph: None,
             session: Session::new(context, plan, "training the GAN on the device")?,
         };
@@ -116,7 +143,6 @@ impl<'a> Gan<'a> {
         s.upload(one, &[1])?;
         s.upload(arenas.params, learner.params)?;
         s.upload(arenas.buffers, learner.buffers)?;
-        s.upload(gan.kept, learner.buffers)?;
         s.upload(gan.average, learner.average)?;
         for (moments, range) in gan.ranges([&*learner.generator, &*learner.critic]) {
             for (arena, host) in gan.moments.into_iter().zip([&moments.m, &moments.v]) {
@@ -125,57 +151,129 @@ impl<'a> Gan<'a> {
         }
         s.upload(gan.real[0], real.summaries)?;
         s.upload(gan.real[1], real.conditions)?;
-        s.upload(gan.clock, &[seed as u32, (seed >> 32) as u32, iteration as u32, (iteration >> 32) as u32])?;
+        let ends = real.bins.iter().scan(0, |end, bin| {
+            *end += bin.len() as u32;
+            Some(*end)
+        });
+        s.upload(gan.bins[0], &rows)?;
+        s.upload(gan.bins[1], &ends.collect::<Vec<u32>>())?;
+        gan.set_clock()?;
         Ok(gan)
+    }
+
+    fn set_clock(&self) -> Result<()> {
+        let (seed, iteration) = (self.seed, self.now.iteration);
+        self.session.upload(self.clock, &[seed, iteration].map(|n| [n as u32, (n >> 32) as u32]).concat())
     }
 
     fn ranges<T>(&self, moments: [T; 2]) -> impl Iterator<Item = (T, std::ops::Range<usize>)> {
         moments.into_iter().zip([self.networks.generator_range.clone(), self.networks.critic_range.clone()])
     }
 
-    /// One iteration: n_critic steps of the critic and one of the generator. chosen: the rows of each, in that order.
-    /// Returns the losses of the last two steps.
+    /// So many iterations, at most RING: n_critic steps of the critic and one of the generator each. Waits for the last.
+    /// Returns the losses of each, up to the first that fails with `Diverged` where a loss, gradient or weight is not finite:
+    /// that and all after it have changed nothing.
     ///
     /// # Errors
-    /// `Diverged` where a loss, gradient or weight is not finite: from that step on nothing has changed.
-    pub fn iterate(&mut self, chosen: &[Vec<usize>], iteration: u64) -> Result<(CriticLosses, GeneratorLosses)> {
-        let before = self.steps;
-        self.order(chosen)?;
+    /// `Device` where the device fails.
+    pub fn run(&mut self, count: usize) -> Result<Vec<Result<Losses>>> {
+        assert!(count <= RING, "{count} iterations");
+        self.began = self.now;
+        self.copy(self.learnt(), self.kept)?;
+        self.order(count)?;
+        for _ in 0..count {
+            self.ask()?;
+        }
+        let mut losses = Vec::with_capacity(count);
+        for (iteration, slot) in (self.began.iteration..).zip(self.slots(count)?) {
+            losses.push(self.losses(&slot, iteration));
+            if losses.last().is_some_and(Result::is_err) {
+                self.rewind(losses.len() - 1)?;
+                break;
+            }
+        }
+        Ok(losses)
+    }
+
+    /// Leaves only the first iterations of the last run.
+    pub fn rewind(&mut self, count: usize) -> Result<()> {
+        if self.now.iteration == self.began.iteration + count as u64 {
+            return Ok(());
+        }
+        self.now = self.began;
+        self.copy(self.kept, self.learnt())?;
+        self.session.upload(self.report.failed, &[0])?;
+        self.set_clock()?;
+        self.order(count)?;
+        for _ in 0..count {
+            self.ask()?;
+        }
+        Ok(())
+    }
+
+    /// Asks for an iteration.
+    fn ask(&mut self) -> Result<()> {
         match &self.graph {
             Some(graph) => self.session.replay(graph)?,
             // The first finds and compiles the kernels, which must not happen while a graph is recorded.
-            None if self.iterations == 0 => self.work()?,
+            None if self.asked == 0 => self.work()?,
             None => {
                 let graph = self.session.record(|| self.work())?;
                 self.session.replay(&graph)?;
                 self.graph = Some(graph);
             }
         }
-        self.iterations += 1;
-        // Of an iteration that diverged, no step counts.
-        self.losses(iteration).inspect_err(|_| self.steps = before)
+        self.asked += 1;
+        Ok(())
+    }
+
+    /// What iterations change: parameters and moments of both networks, the average, spectral norm's u and v.
+    fn learnt(&self) -> [Span; 5] {
+        let (start, len) = (self.networks.generator_range.start, self.kept[0].len());
+        let [m, v] = self.moments.map(|moments| moments.part(start, len));
+        [self.arenas.params.part(start, len), m, v, self.average, self.arenas.buffers]
+    }
+
+    fn copy(&self, from: [Span; 5], to: [Span; 5]) -> Result<()> {
+        let mut pairs = from.into_iter().zip(to).filter(|(from, _)| !from.is_empty());
+        pairs.try_for_each(|(from, to)| self.session.copy(to, from))
+    }
+
+    /// What the ring holds of the last iterations.
+    fn slots(&self, count: usize) -> Result<Vec<[f64; LOSSES]>> {
+        let mut ring = [[0.0; LOSSES]; RING];
+        self.session.download(self.report.ring, ring.as_flattened_mut())?;
+        Ok((self.began.iteration..).take(count).map(|i| ring[(i % RING as u64) as usize]).collect())
     }
 
     /// A critic step on a given batch: what tests compare with the CPU.
     pub fn critic_step(&mut self, batch: &GanBatch, iteration: u64) -> Result<CriticLosses> {
         self.given(batch, 0)?;
         self.critic(0)?;
-        self.losses(iteration).map(|(critic, _)| critic)
+        self.step_losses(iteration).map(|(critic, _)| critic)
     }
 
     /// The same for the generator.
     pub fn generator_step(&mut self, batch: &GanBatch, iteration: u64) -> Result<GeneratorLosses> {
         self.given(batch, self.c.n_critic as usize)?;
         self.generator()?;
-        self.losses(iteration).map(|(_, generator)| generator)
+        self.step_losses(iteration).map(|(_, generator)| generator)
+    }
+
+    /// What a single step leaves in the slot of the clock, which has not moved.
+    fn step_losses(&self, iteration: u64) -> Result<Losses> {
+        self.session.end_iteration(self.report.ring, self.clock, self.report.failed, RING)?;
+        self.set_clock()?;
+        let slots = self.slots(1)?;
+        self.losses(&slots[0], iteration)
     }
 
     /// Brings what has been learnt back to the host.
     pub fn fetch(&self, learner: &mut Learner) -> Result<()> {
         let (s, params) = (&self.session, self.arenas.params);
-        s.download(self.kept, learner.buffers)?;
+        s.download(self.arenas.buffers, learner.buffers)?;
         s.download(self.average, learner.average)?;
-        let steps = self.steps;
+        let steps = self.now.steps;
         for ((moments, range), steps) in self.ranges([&mut *learner.generator, &mut *learner.critic]).zip(steps) {
             s.download(params.part(range.start, range.len()), &mut learner.params[range.clone()])?;
             moments.steps = steps;
@@ -197,11 +295,16 @@ impl<'a> Gan<'a> {
         Ok(grads)
     }
 
-    fn order(&mut self, chosen: &[Vec<usize>]) -> Result<()> {
-        let rows = chosen.iter().flatten().map(|&i| i as u32);
-        let mut orders: Vec<u32> = rows.collect();
-        for draw in 0..chosen.len() {
-            orders.extend(self.coefficients(draw).map(f32::to_bits));
+    /// Sends the coefficients of so many iterations, which are counted.
+    fn order(&mut self, count: usize) -> Result<()> {
+        let draws = self.c.n_critic as usize + 1;
+        let mut orders = vec![0.0; self.orders.len()];
+        for _ in 0..count {
+            let slot = (self.now.iteration % RING as u64) as usize;
+            for draw in 0..draws {
+                orders[(slot * draws + draw) * SETTINGS..][..SETTINGS].copy_from_slice(&self.coefficients(draw));
+            }
+            self.now.iteration += 1;
         }
         self.session.upload(self.orders, &orders)
     }
@@ -220,7 +323,7 @@ impl<'a> Gan<'a> {
     fn coefficients(&mut self, draw: usize) -> [f32; SETTINGS] {
         let c = &self.c;
         let critic = draw < c.n_critic as usize;
-        let steps = &mut self.steps[usize::from(critic)];
+        let steps = &mut self.now.steps[usize::from(critic)];
         *steps += 1;
         let (beta1, beta2, weight_decay) = (c.adam_beta1, c.adam_beta2, c.stage2_weight_decay);
         let optimizer = Optimizer { kind: OptimizerKind::Adam, beta1, beta2, weight_decay };
@@ -232,8 +335,7 @@ impl<'a> Gan<'a> {
     }
 
     fn settings(&self, draw: usize) -> Span {
-        let draws = self.c.n_critic as usize + 1;
-        self.orders.part(draws * self.batch + draw * SETTINGS, SETTINGS)
+        self.settings.part(draw * SETTINGS, SETTINGS)
     }
 
     fn pass(&self) -> Pass<'_> {
@@ -243,6 +345,7 @@ impl<'a> Gan<'a> {
     /// One iteration, asked for.
     fn work(&self) -> Result<()> {
         let draws = self.c.n_critic as usize;
+        self.session.take_slot(self.settings, self.orders, self.clock, RING)?;
         for draw in 0..draws {
             self.choose(draw)?;
             self.critic(draw)?;
@@ -254,13 +357,14 @@ impl<'a> Gan<'a> {
             let (keep, weights) = (self.c.generator_average as f32, self.arenas.params.part(range.start, range.len()));
             self.session.move_average(self.average, weights, keep, self.report.failed, range.len())?;
         }
-        self.session.advance_clock(self.clock)
+        self.session.end_iteration(self.report.ring, self.clock, self.report.failed, RING)
     }
 
-    /// The rows that the host chose, with fresh noise and alpha: those of Latents::batch in src/train/gan.rs.
+    /// The rows of a batch, with fresh noise and alpha: those of Latents::batch in src/train/gan.rs.
     fn choose(&self, draw: usize) -> Result<()> {
         let (s, space, c) = (&self.session, &self.space, &self.c);
-        let chosen = self.orders.part(draw * self.batch, self.batch);
+        let chosen = self.chosen;
+        s.choose_rows(chosen, self.bins, self.clock, self.rows, draw)?;
         s.gather_rows(space.z_real, self.real[0], chosen, self.rows, c.summary_dim)?;
         s.gather_rows(space.condition, self.real[1], chosen, self.rows, c.condition_inputs())?;
         let stream = if draw == c.n_critic as usize { Stream::GeneratorNoise } else { Stream::CriticNoise };
@@ -329,7 +433,7 @@ impl<'a> Gan<'a> {
     fn update(&self, range: std::ops::Range<usize>, draw: usize) -> Result<()> {
         let (s, space, report, size) = (&self.session, &self.space, &self.report, range.len());
         let part = |arena: Span| arena.part(range.start, size);
-        s.store_losses(report.ring, 1, report.failed, space.losses, self.clock)?;
+        s.store_losses(self.report.ring, RING, report.failed, space.losses, self.clock)?;
         let (w, g) = (part(self.arenas.params), part(self.arenas.grads));
         s.sum_squares(space.g_squares, g, size)?;
         s.sum_squares(space.w_squares, w, size)?;
@@ -344,21 +448,15 @@ impl<'a> Gan<'a> {
             norm: report.norm,
             failed: report.failed,
         };
-        s.adam_step(adam, size)?;
-        match self.kept.len() {
-            0 => Ok(()),
-            len => s.move_average(self.kept, self.arenas.buffers, 0.0, report.failed, len),
-        }
+        s.adam_step(adam, size)
     }
 
-    /// Waits, and reads what the last steps reported.
-    fn losses(&self, iteration: u64) -> Result<(CriticLosses, GeneratorLosses)> {
-        let mut report = [0.0f64; LOSSES + 2];
-        self.session.download(self.report.whole, &mut report)?;
-        let critic = CriticLosses { d_real: report[D_REAL], d_fake: report[D_FAKE], gp: report[PENALTY] };
-        let (adversarial, feature_matching) = (-report[SCORE], report[MATCHING]);
+    /// What a slot says of its iteration.
+    fn losses(&self, slot: &[f64; LOSSES], iteration: u64) -> Result<Losses> {
+        let critic = CriticLosses { d_real: slot[D_REAL], d_fake: slot[D_FAKE], gp: slot[PENALTY] };
+        let (adversarial, feature_matching) = (-slot[SCORE], slot[MATCHING]);
         let total = adversarial + self.c.lambda_fm * feature_matching;
-        if report[LOSSES + 1].to_bits() as u32 != 0 {
+        if slot[FAILED] != 0.0 {
             let what = match () {
                 () if !critic.total(self.c.lambda_gp).is_finite() => "the critic's loss",
                 () if !total.is_finite() => "the generator's loss",

@@ -7,6 +7,8 @@ use super::session::{Plan, Span};
 use crate::config::Config;
 use crate::model::Networks;
 
+/// Iterations of stage 2 whose losses the device keeps for the host.
+pub const RING: usize = 64;
 /// Losses that one slot of the ring holds.
 pub(super) const LOSSES: usize = 8;
 pub(super) const D_REAL: usize = 0;
@@ -14,6 +16,8 @@ pub(super) const D_FAKE: usize = 1;
 pub(super) const PENALTY: usize = 2;
 pub(super) const SCORE: usize = 3;
 pub(super) const MATCHING: usize = 4;
+/// Not a loss: 1 where a step of the iteration has failed.
+pub(super) const FAILED: usize = 7;
 
 /// A batch and all that is made of it.
 pub(super) struct Space {
@@ -32,9 +36,9 @@ pub(super) struct Space {
     pub w_squares: Span,
 }
 
-/// What the host reads after an iteration, in one piece: a slot of losses, the last gradient's norm, whether a step failed.
+/// What steps say of themselves: losses of the last iterations (RING, 8) and the last gradient's norm, doubles; whether a
+/// step has failed.
 pub(super) struct Report {
-    pub whole: Span,
     pub ring: Span,
     pub norm: Span,
     pub failed: Span,
@@ -42,9 +46,7 @@ pub(super) struct Report {
 
 impl Report {
     pub fn new(plan: &mut Plan) -> Report {
-        let whole = plan.doubles(LOSSES + 2);
-        let double = |k: usize, n: usize| whole.part(2 * k, 2 * n);
-        Report { whole, ring: double(0, LOSSES), norm: double(LOSSES, 1), failed: double(LOSSES + 1, 1) }
+        Report { ring: plan.doubles(RING * LOSSES), norm: plan.doubles(1), failed: plan.floats(1) }
     }
 }
 

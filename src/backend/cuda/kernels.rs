@@ -1,5 +1,9 @@
 //! The kernels that are launched, and the PTX text that they come in: kernels/gen, made by scripts/ptx.
 
+use std::io::Read;
+
+use flate2::read::ZlibDecoder;
+
 /// Names, files and arguments of kernels. An argument is p (pointer), i (32 bits), l (64 bits), f (float) or d (double):
 /// a test compares them with the PTX, a launch with what it passes.
 macro_rules! kernels {
@@ -39,34 +43,74 @@ macro_rules! kernels {
                 match self { $(File::$file => stringify!($file),)* }
             }
 
-            /// Its PTX text.
-            pub fn ptx(self) -> &'static str {
-                match self {
-                    $(File::$file => include_str!(concat!("../../../kernels/gen/", stringify!($file), ".ptx")),)*
-                }
+            /// Its PTX text, which build.rs has packed.
+            pub fn ptx(self) -> std::io::Result<String> {
+                let packed: &[u8] = match self {
+                    $(File::$file => include_bytes!(concat!(env!("OUT_DIR"), "/", stringify!($file), ".ptx.z")),)*
+                };
+                let mut text = String::new();
+                ZlibDecoder::new(packed).read_to_string(&mut text)?;
+                Ok(text)
             }
         }
     };
 }
 
 kernels! {
+    expander {
+        expander_forward_1: "pppppppppppppppiiii",
+        expander_forward_4: "pppppppppppppppiiii",
+        expander_forward_16: "pppppppppppppppiiii",
+        expander_backward_1: "pppppppppppppiiii",
+        expander_backward_4: "pppppppppppppiiii",
+    }
+    expander_cluster {
+        expander_forward_cluster: "pppppppppppppppiiiipi",
+        expander_backward_cluster: "pppppppppppppiiiipi",
+    }
+    expander_group {
+        expander_forward_group: "pppppppppppppppiiiipi",
+        expander_backward_group: "pppppppppppppiiiipi",
+    }
     gan {
         interpolate: "pppppi",
         penalty_direction: "pppdpi",
         feature_matching: "ppppdpi",
+        choose_rows: "pppppiii",
+        take_slot: "pppii",
+        end_iteration: "pppi",
     }
     losses {
+        squared_error: "ppppfpi",
+        binary_loss: "pppppp",
+        categorical_loss: "pppippppi",
         sum_doubles: "ppdpiii",
         mean_floats: "ppdpi",
         store_losses: "ppppi",
+    }
+    lstm {
+        lstm_forward_1: "pppppppipppi",
+        lstm_forward_4: "pppppppipppi",
+        lstm_forward_16: "pppppppipppi",
+        lstm_backward_1: "pppppppipppi",
+        lstm_backward_4: "pppppppipppi",
+    }
+    lstm_resident {
+        lstm_forward_h64: "pppppppipppi",
+        lstm_backward_h64: "pppppppipppi",
+        lstm_forward_h96: "pppppppipppi",
+        lstm_backward_h96: "pppppppipppi",
+        lstm_forward_h128: "pppppppipppi",
+        lstm_backward_h128: "pppppppipppi",
     }
     matrix {
         matrix_forward: "pppppppiiii",
         matrix_backward: "pppppiiii",
         matrix_gradient: "pppppiii",
         matrix_gradient_add: "pppiii",
-        add_columns: "pppi",
-        add_product_columns: "ppppi",
+        matrix_transpose: "ppiii",
+        add_columns: "ppppi",
+        add_product_columns: "pppppi",
     }
     norm {
         layer_norm_forward: "ppppppii",
@@ -79,19 +123,29 @@ kernels! {
         adam_step: "pppppppppi",
         move_average: "ppfpi",
     }
+    pool {
+        attend: "ppppppi",
+        attend_backward: "ppppppppi",
+        pool_last: "pppppii",
+        pool_mean: "pppppii",
+        pool_max: "ppppppii",
+        pool_backward: "pppppppppii",
+    }
     random {
         normals: "pppiiilddi",
         uniforms: "pppiiil",
-        advance_clock: "p",
     }
     rows {
         fill: "pfpi",
         axpy: "ppfpi",
         product: "ppppii",
         copy_columns: "pppiiii",
+        tanh_forward: "ppi",
         tanh_backward: "pppi",
         leaky_relu: "ppi",
         leaky_relu_backward: "pppi",
+        swish: "ppppi",
+        swish_backward: "pppppi",
         add_scaled_rows: "ppppi",
         add_row_dots: "ppppi",
         gather_rows: "ppppi",
@@ -100,7 +154,18 @@ kernels! {
         spectral_normalise: "ppppiiii",
         spectral_finish: "ppppiii",
     }
+    steps {
+        shift_steps: "pppipppi",
+        sum_steps: "pppppi",
+        spread_steps: "pppppii",
+        encode_positions: "ppppp",
+        dropout_mask: "pppppiiif",
+    }
     walk {
         walk: "ppppppppppppddiiiiiii",
+    }
+    walker {
+        embed: "ppppipi",
+        scatter: "pppipi",
     }
 }

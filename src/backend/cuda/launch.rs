@@ -53,8 +53,7 @@ impl Session {
     }
 
     /// float* partials (ceil(M/256),O,I), float* dw (O,I), const float* dy (M,O), const float* x (M,I), const int* rows,
-    /// int inputs, int outputs, int stride; then, for more than 256 rows,
-    /// float* dw (O,I), const float* partials (ceil(M/256),O,I), const int* rows, int inputs, int outputs, int stride
+    /// int inputs, int outputs, int stride; then, for more than 256 rows, matrix_gradient_add
     pub(super) fn matrix_gradient(
         &self,
         matrix: &Matrix,
@@ -67,24 +66,52 @@ impl Session {
         let chunks = rows.most.div_ceil(CHUNK);
         let partials = (chunks > 1).then_some(room);
         let shape = Shape::Grid(outputs.div_ceil(32), inputs.div_ceil(32), chunks);
-        let sizes = [inputs.into(), outputs.into(), dw_stride.into()];
+        let sizes = [inputs, outputs, dw_stride];
         let pointers = [partials.into(), dw.into(), dy.into(), x.into(), rows.into()];
-        self.launch(Kernel::matrix_gradient, shape, 0, &[&pointers[..], &sizes].concat())?;
+        self.launch(Kernel::matrix_gradient, shape, 0, &[&pointers[..], &sizes.map(Arg::from)].concat())?;
         let Some(partials) = partials else { return Ok(()) };
-        let pointers = [dw.into(), partials.into(), rows.into()];
-        self.launch(Kernel::matrix_gradient_add, Shape::Each(inputs * outputs), 0, &[&pointers[..], &sizes].concat())
+        self.add_partials((dw, partials), rows, sizes)
     }
 
-    /// float* sums (W), const float* x (M,W), const int* rows, int width
-    pub(super) fn add_columns(&self, sums: Span, x: Span, rows: Rows, width: usize) -> Result<()> {
-        let args = [sums.into(), x.into(), rows.into(), width.into()];
-        self.launch(Kernel::add_columns, Shape::Columns(width), 0, &args)
+    /// float* partials (ceil(M/256),W), float* sums (W), const float* x (M,W), const int* rows, int width; then, for more
+    /// than 256 rows, matrix_gradient_add
+    pub(super) fn add_columns(&self, sums: Span, x: Span, room: Span, rows: Rows, width: usize) -> Result<()> {
+        self.by_chunks(Kernel::add_columns, (sums, room), &[x.into()], rows, width)
     }
 
-    /// float* sums (W), const float* x (M,W), const float* y (M,W), const int* rows, int width
-    pub(super) fn add_product_columns(&self, sums: Span, x: Span, y: Span, rows: Rows, width: usize) -> Result<()> {
-        let args = [sums.into(), x.into(), y.into(), rows.into(), width.into()];
-        self.launch(Kernel::add_product_columns, Shape::Columns(width), 0, &args)
+    /// float* partials (ceil(M/256),W), float* sums (W), const float* x (M,W), const float* y (M,W), const int* rows,
+    /// int width; then, for more than 256 rows, matrix_gradient_add
+    pub(super) fn add_product_columns(
+        &self,
+        sums: Span,
+        (x, y): (Span, Span),
+        room: Span,
+        rows: Rows,
+        width: usize,
+    ) -> Result<()> {
+        self.by_chunks(Kernel::add_product_columns, (sums, room), &[x.into(), y.into()], rows, width)
+    }
+
+    fn by_chunks(
+        &self,
+        kernel: Kernel,
+        (sums, room): (Span, Span),
+        operands: &[Arg],
+        rows: Rows,
+        width: usize,
+    ) -> Result<()> {
+        let chunks = rows.most.div_ceil(CHUNK);
+        let partials = (chunks > 1).then_some(room);
+        let args = [&[partials.into(), sums.into()], operands, &[rows.into(), width.into()]].concat();
+        self.launch(kernel, Shape::Columns(width, chunks), 0, &args)?;
+        let Some(partials) = partials else { return Ok(()) };
+        self.add_partials((sums, partials), rows, [width, 1, width])
+    }
+
+    /// float* dw (O,I), const float* partials (ceil(M/256),O,I), const int* rows, int inputs, int outputs, int stride
+    fn add_partials(&self, (dw, partials): (Span, Span), rows: Rows, sizes: [usize; 3]) -> Result<()> {
+        let args = [&[dw.into(), partials.into(), rows.into()][..], &sizes.map(Arg::from)].concat();
+        self.launch(Kernel::matrix_gradient_add, Shape::Each(sizes[0] * sizes[1]), 0, &args)
     }
 
     /// float* x (M,D), float* normal (M,D), float* inverse (M), const float* gain, const float* bias (D),

@@ -3,6 +3,7 @@
 use super::kernels::Kernel;
 use super::session::{Arg, Rows, Session, Shape, Span};
 use crate::error::Result;
+use crate::rng::Stream;
 
 /// Numbers that one partial sum of squares spans.
 const PART: usize = 4096;
@@ -114,9 +115,22 @@ impl Session {
         self.launch(Kernel::feature_matching, Shape::Each(width), 0, &args)
     }
 
-    /// double* out (1), const double* x, double scale, const int* rows, int width, int chunk, int flags
+    /// out (1) = scale times the sum of x (M,W)
     pub(super) fn sum_doubles(&self, out: Span, x: Span, scale: f64, rows: Rows, width: usize) -> Result<()> {
-        let sizes = [rows.into(), width.into(), Arg::Int(1), Arg::Int(0)];
+        self.sum_parts(out, x, scale, rows, (width, 1), 0)
+    }
+
+    /// double* out (1), const double* x, double scale, const int* rows, int width, int chunk, int flags
+    pub(super) fn sum_parts(
+        &self,
+        out: Span,
+        x: Span,
+        scale: f64,
+        rows: Rows,
+        (width, chunk): (usize, usize),
+        flags: usize,
+    ) -> Result<()> {
+        let sizes = [rows.into(), width.into(), chunk.into(), flags.into()];
         let args = [&[out.into(), x.into(), Arg::Double(scale)][..], &sizes].concat();
         self.launch(Kernel::sum_doubles, Shape::Blocks(1), 0, &args)
     }
@@ -138,6 +152,33 @@ impl Session {
     ) -> Result<()> {
         let args = [ring.into(), failed.into(), losses.into(), clock.into(), length.into()];
         self.launch(Kernel::store_losses, Shape::One, 0, &args)
+    }
+
+    /// int* chosen (M), const int* items, const int* ends, const unsigned* clock (4), const int* rows, int bins,
+    /// unsigned stream, unsigned draw
+    pub(super) fn choose_rows(
+        &self,
+        chosen: Span,
+        [items, ends]: [Span; 2],
+        clock: Span,
+        rows: Rows,
+        draw: usize,
+    ) -> Result<()> {
+        let place = [Arg::Int(Stream::Stage2Batch as i32), draw.into()];
+        let args = [chosen.into(), items.into(), ends.into(), clock.into(), rows.into(), ends.len().into()];
+        self.launch(Kernel::choose_rows, Shape::Each(ends.len()), 0, &[&args[..], &place].concat())
+    }
+
+    /// float* to (W), const float* ring (length,W), const unsigned* clock (4), int length, int width
+    pub(super) fn take_slot(&self, to: Span, ring: Span, clock: Span, length: usize) -> Result<()> {
+        let args = [to.into(), ring.into(), clock.into(), length.into(), to.len().into()];
+        self.launch(Kernel::take_slot, Shape::Each(to.len()), 0, &args)
+    }
+
+    /// double* ring (length,8), unsigned* clock (4), const int* failed, int length
+    pub(super) fn end_iteration(&self, ring: Span, clock: Span, failed: Span, length: usize) -> Result<()> {
+        let args = [ring.into(), clock.into(), failed.into(), length.into()];
+        self.launch(Kernel::end_iteration, Shape::One, 0, &args)
     }
 
     /// double* partials (ceil(P/4096)), const float* x (P), int size
@@ -184,11 +225,6 @@ impl Session {
         let place = [Arg::Int(from.stream as i32), from.shift.into(), Arg::Long(from.add)];
         let args = [&[out.into(), from.clock.into(), rows.into(), width.into()][..], &place].concat();
         self.launch(Kernel::uniforms, Shape::Each(rows.most * width.div_ceil(4)), 0, &args)
-    }
-
-    /// unsigned* clock (4)
-    pub(super) fn advance_clock(&self, clock: Span) -> Result<()> {
-        self.launch(Kernel::advance_clock, Shape::One, 0, &[clock.into()])
     }
 
     /// int* events (B,most_points-1,3), int* counts (B), const int* targets (B,2), const float* constant (B,4H),

@@ -5,7 +5,7 @@ use super::session::{Plan, Rows, Session, Span};
 use crate::error::Result;
 use crate::model::dense::Dense;
 use crate::model::embed::Embed;
-use crate::nn::{LayerNorm, Linear, Matrix, Vector};
+use crate::nn::{LayerNorm, Linear, Matrix, SpectralLinear, Vector};
 
 /// Where parameters and what belongs to them lie. Offsets are those of the host's arenas.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +49,11 @@ impl Pass<'_> {
         self.session.matrix_forward(m, (y, x, tensor(self.arenas.params, m)), [None; 2], None, self.rows, 0)
     }
 
+    /// Writes a weight (O,I) as (I,O).
+    pub fn transpose(&self, m: &Matrix, to: Span) -> Result<()> {
+        self.session.matrix_transpose(to, tensor(self.arenas.params, m), [m.inputs, m.outputs, m.stride])
+    }
+
     /// dy (M,O) -> dx (M,I)
     pub fn backward(&self, m: &Matrix, dy: Span, dx: Span, flags: usize) -> Result<()> {
         self.session.matrix_backward(m, (dx, dy, tensor(self.arenas.params, m)), None, self.rows, flags)
@@ -66,8 +71,13 @@ impl Pass<'_> {
         self.bias_gradient(&linear.bias, dy)
     }
 
-    fn bias_gradient(&self, bias: &Vector, dy: Span) -> Result<()> {
-        self.session.add_columns(row(self.arenas.grads, bias), dy, self.rows, bias.len)
+    pub fn bias_gradient(&self, bias: &Vector, dy: Span) -> Result<()> {
+        self.session.add_columns(row(self.arenas.grads, bias), dy, self.arenas.partials, self.rows, bias.len)
+    }
+
+    fn gain_gradient(&self, gain: &Vector, dy: Span, normal: Span) -> Result<()> {
+        let (dgain, room) = (row(self.arenas.grads, gain), self.arenas.partials);
+        self.session.add_product_columns(dgain, (dy, normal), room, self.rows, gain.len)
     }
 
     pub fn norm(&self, norm: &LayerNorm, x: Span, trace: NormSpace, flags: usize) -> Result<()> {
@@ -79,7 +89,7 @@ impl Pass<'_> {
     pub fn norm_backward(&self, norm: &LayerNorm, dy: Span, trace: NormSpace, gradients: bool) -> Result<()> {
         let width = norm.gain.len;
         if gradients {
-            self.session.add_product_columns(row(self.arenas.grads, &norm.gain), dy, trace.normal, self.rows, width)?;
+            self.gain_gradient(&norm.gain, dy, trace.normal)?;
             self.bias_gradient(&norm.bias, dy)?;
         }
         let gain = row(self.arenas.params, &norm.gain);
@@ -102,9 +112,8 @@ impl Pass<'_> {
         trace: NormSpace,
     ) -> Result<()> {
         let (width, NormSpace { normal, inverse, change }) = (norm.gain.len, trace);
-        let dgain = row(self.arenas.grads, &norm.gain);
-        self.session.add_product_columns(dgain, dy, normal, self.rows, width)?;
-        self.session.add_product_columns(dgain, dty, change, self.rows, width)?;
+        self.gain_gradient(&norm.gain, dy, normal)?;
+        self.gain_gradient(&norm.gain, dty, change)?;
         self.bias_gradient(&norm.bias, dy)?;
         let gain = row(self.arenas.params, &norm.gain);
         let normal = (normal, inverse);
@@ -114,9 +123,31 @@ impl Pass<'_> {
     /// The norm of one call of a layer, if it has one. In training mode u and v advance first.
     pub fn normalise(&self, dense: &Dense, normed: &[Span], training: bool) -> Result<()> {
         let Some((linear, place)) = dense.spectral() else { return Ok(()) };
+        self.spectral(linear, normed[place], training)
+    }
+
+    /// The same for a layer that always has one. normed (1 + O + I)
+    pub fn spectral(&self, linear: &SpectralLinear, normed: Span, training: bool) -> Result<()> {
         let vectors = linear.vectors().map(|v| row(self.arenas.buffers, &v));
         let w = tensor(self.arenas.params, &linear.weight);
-        self.session.spectral_normalise(&linear.weight, normed[place], vectors.into(), w, training)
+        self.session.spectral_normalise(&linear.weight, normed, vectors.into(), w, training)
+    }
+
+    /// dy (M,O), x (M,I) of one or two calls -> gradient of a divided weight, without the bias
+    pub fn spectral_gradient(
+        &self,
+        m: &Matrix,
+        normed: Span,
+        calls: impl IntoIterator<Item = (Span, Span)>,
+    ) -> Result<()> {
+        let size = m.outputs * m.inputs;
+        let dw = self.arenas.divided.part(0, size);
+        self.session.fill(dw, 0.0, self.one, size)?;
+        for pair in calls {
+            self.session.matrix_gradient(m, (dw, m.inputs), pair, self.arenas.partials, self.rows)?;
+        }
+        let pair = (tensor(self.arenas.grads, m), tensor(self.arenas.params, m));
+        self.session.spectral_finish(m, pair, dw, normed)
     }
 
     pub fn dense(&self, dense: &Dense, normed: &[Span], x: Span, y: Span) -> Result<()> {
@@ -151,16 +182,7 @@ impl Pass<'_> {
                     self.weight_gradient(m, dy, x)?;
                 }
             }
-            Some((_, place)) => {
-                let (size, partials) = (m.outputs * m.inputs, self.arenas.partials);
-                let dw = self.arenas.divided.part(0, size);
-                self.session.fill(dw, 0.0, self.one, size)?;
-                for pair in both {
-                    self.session.matrix_gradient(m, (dw, m.inputs), pair, partials, self.rows)?;
-                }
-                let pair = (tensor(self.arenas.grads, m), tensor(self.arenas.params, m));
-                self.session.spectral_finish(m, pair, dw, normed[place])?;
-            }
+            Some((_, place)) => self.spectral_gradient(m, normed[place], both)?,
         }
         self.bias_gradient(dense.bias(), dy)
     }

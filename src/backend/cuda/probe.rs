@@ -32,7 +32,7 @@ const FLOOR_TEXT: &str = "CUDA 12.1 (driver 530)";
 const FIRST: [&str; 3] = ["cuInit", "cuDriverGetVersion", "cuDeviceGetCount"];
 
 /// All the others that this backend calls, through cudarc. A test holds the emulated driver to exactly these.
-const REST: [&str; 38] = [
+const REST: [&str; 40] = [
     "cuCtxGetCurrent",
     "cuCtxSetCurrent",
     "cuCtxSynchronize",
@@ -55,10 +55,12 @@ const REST: [&str; 38] = [
     "cuGraphLaunch",
     "cuGraphUpload",
     "cuLaunchKernel",
+    "cuLaunchKernelEx",
     "cuMemAllocAsync",
     "cuMemAlloc_v2",
     "cuMemFreeAsync",
     "cuMemFree_v2",
+    "cuMemGetInfo_v2",
     "cuMemcpyDtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
     "cuMemcpyHtoDAsync_v2",

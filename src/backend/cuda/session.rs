@@ -1,8 +1,11 @@
 //! One piece of work on a device: its memory, and the queue that its kernels run in, one after the other.
 
+use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::{CudaGraph, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys};
+use cudarc::driver::{
+    CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys,
+};
 
 use super::context::Context;
 use super::kernels::Kernel;
@@ -52,6 +55,10 @@ impl Plan {
         Span { start, len }
     }
 
+    pub fn bytes(&self) -> usize {
+        self.used.saturating_mul(4)
+    }
+
     pub fn doubles(&mut self, len: usize) -> Span {
         self.floats(2 * len)
     }
@@ -73,11 +80,36 @@ pub(super) enum Shape {
     Warps(usize),
     /// One block of 256 threads for each.
     Blocks(usize),
-    /// One column of 8 threads a column.
-    Columns(usize),
     /// So many blocks of 256 threads.
     Grid(usize, usize, usize),
+    /// So many blocks, and the threads of each.
+    Tiles(usize, usize),
+    /// One column of 8 threads a column, so many times.
+    Columns(usize, usize),
     One,
+}
+
+/// Which blocks run at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Together {
+    /// So many neighbours, which reach each other's shared memory: compute capability 9.0 and above.
+    Cluster(usize),
+    /// All, which the device must have the room for.
+    All,
+}
+
+impl Together {
+    fn attribute(self) -> sys::CUlaunchAttribute {
+        use sys::CUlaunchAttributeID as Id;
+        let (id, value) = match self {
+            Together::Cluster(size) => {
+                let blocks = sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x: size as u32, y: 1, z: 1 };
+                (Id::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, sys::CUlaunchAttributeValue { clusterDim: blocks })
+            }
+            Together::All => (Id::CU_LAUNCH_ATTRIBUTE_COOPERATIVE, sys::CUlaunchAttributeValue { cooperative: 1 }),
+        };
+        sys::CUlaunchAttribute { id, pad: [0; 4], value }
+    }
 }
 
 /// What a kernel is given.
@@ -136,6 +168,13 @@ impl Plain for f64 {}
 impl Plain for i32 {}
 impl Plain for u32 {}
 
+/// Numbers of one of two kinds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Numbers<'a> {
+    Floats(&'a [f32]),
+    Words(&'a [u32]),
+}
+
 /// Memory and a queue of a device.
 #[derive(Debug)]
 pub struct Session {
@@ -151,7 +190,7 @@ impl Session {
     /// `Memory` where the device has too little, with what it is for; `Device` where it fails.
     pub fn new(context: &Arc<Context>, plan: Plan, purpose: &'static str) -> Result<Session> {
         let len = plan.used.max(1);
-        let bytes = len.saturating_mul(4);
+        let bytes = plan.bytes().max(4);
         let too_much = || Error::Memory { bytes, purpose };
         if bytes > isize::MAX as usize {
             return Err(too_much());
@@ -167,6 +206,10 @@ impl Session {
         Ok(session)
     }
 
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
     fn address(&self, span: Span) -> u64 {
         assert!(span.start + span.len <= self.len, "a span of another session");
         self.start + 4 * span.start as u64
@@ -179,12 +222,37 @@ impl Session {
 
     /// Fills the beginning of a span.
     pub fn upload<T: Plain>(&self, to: Span, from: &[T]) -> Result<()> {
+        self.send(to, from)?;
+        self.wait()
+    }
+
+    /// The same for several spans, with one wait.
+    pub(super) fn upload_all(&self, copies: &[(Span, Numbers)]) -> Result<()> {
+        let sent = copies.iter().try_for_each(|&(to, from)| match from {
+            Numbers::Floats(from) => self.send(to, from),
+            Numbers::Words(from) => self.send(to, from),
+        });
+        self.wait()?; // for what was sent, even where something failed
+        sent
+    }
+
+    /// Asks for a copy; `from` must stay until it has been waited for.
+    fn send<T: Plain>(&self, to: Span, from: &[T]) -> Result<()> {
         assert!(size_of_val(from) <= 4 * to.len, "{} bytes into {to:?}", size_of_val(from));
         let failed = |e| self.context.failed("copying to the device", e);
         self.context.cuda.bind_to_thread().map_err(failed)?;
-        // SAFETY: the span has room for it, and `from` lives until the wait is over.
-        unsafe { result::memcpy_htod_async(self.address(to), from, self.stream.cu_stream()) }.map_err(failed)?;
-        self.wait()
+        // SAFETY: the span has room for it, and both callers wait before they give `from` back.
+        unsafe { result::memcpy_htod_async(self.address(to), from, self.stream.cu_stream()) }.map_err(failed)
+    }
+
+    /// Asks for a copy of a span, and does not wait.
+    pub(super) fn copy(&self, to: Span, from: Span) -> Result<()> {
+        assert_eq!(to.len, from.len, "{from:?} to {to:?}");
+        let failed = |e| self.context.failed("copying on the device", e);
+        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let (to, from, bytes) = (self.address(to), self.address(from), 4 * from.len);
+        // SAFETY: both are whole spans of this session.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(failed)
     }
 
     /// The beginning of a span, once all that was asked for is done.
@@ -199,15 +267,8 @@ impl Session {
 
     /// Asks for a kernel, and does not wait. shared: bytes of dynamic shared memory.
     pub(super) fn launch(&self, kernel: Kernel, shape: Shape, shared: usize, args: &[Arg]) -> Result<()> {
-        debug_assert_eq!(args.iter().map(|arg| arg.letter()).collect::<String>(), kernel.arguments(), "{kernel:?}");
-        let function = self.context.kernel(kernel)?;
+        let (function, places) = self.prepare(kernel, shared, args)?;
         let failed = |e| self.context.failed(kernel.name(), e);
-        if shared > MOST_SHARED {
-            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            function.set_attribute(most, shared as i32).map_err(failed)?;
-        }
-        // A parameter is read from the first bytes of its place: these are little-endian machines.
-        let places: Vec<u64> = args.iter().map(|&arg| self.bits(arg)).collect();
         let mut builder = self.stream.launch_builder(function);
         places.iter().for_each(|place| {
             builder.arg(place);
@@ -216,6 +277,59 @@ impl Session {
         // a launch function gives spans of the sizes that its kernel, quoted above it, asks for.
         unsafe { builder.launch(config(shape, shared)) }.map_err(failed)?;
         Ok(())
+    }
+
+    /// The same for blocks of 256 threads that run at the same time.
+    pub(super) fn launch_together(
+        &self,
+        kernel: Kernel,
+        (blocks, together): (usize, Together),
+        shared: usize,
+        args: &[Arg],
+    ) -> Result<()> {
+        let (function, mut places) = self.prepare(kernel, shared, args)?;
+        let failed = |e| self.context.failed(kernel.name(), e);
+        let mut attribute = together.attribute();
+        let config = sys::CUlaunchConfig {
+            gridDimX: blocks as u32,
+            gridDimY: 1,
+            gridDimZ: 1,
+            blockDimX: 256,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shared as u32,
+            hStream: self.stream.cu_stream(),
+            attrs: &mut attribute,
+            numAttrs: 1,
+        };
+        let mut places: Vec<*mut c_void> = places.iter_mut().map(|place| std::ptr::from_mut(place).cast()).collect();
+        self.context.cuda.bind_to_thread().map_err(failed)?;
+        // SAFETY: as for `launch`; attribute and places live until the call is over, which reads them.
+        let code = unsafe {
+            sys::cuLaunchKernelEx(&config, function.cu_function(), places.as_mut_ptr(), std::ptr::null_mut())
+        };
+        code.result().map_err(failed)
+    }
+
+    /// A kernel, allowed so much shared memory, and what is in the places of its arguments.
+    fn prepare(&self, kernel: Kernel, shared: usize, args: &[Arg]) -> Result<(&CudaFunction, Vec<u64>)> {
+        debug_assert_eq!(args.iter().map(|arg| arg.letter()).collect::<String>(), kernel.arguments(), "{kernel:?}");
+        let function = self.context.kernel(kernel)?;
+        if shared > MOST_SHARED {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(most, shared as i32).map_err(|e| self.context.failed(kernel.name(), e))?;
+        }
+        // A parameter is read from the first bytes of its place: these are little-endian machines.
+        Ok((function, args.iter().map(|&arg| self.bits(arg)).collect()))
+    }
+
+    /// Asks for zeros in a span, and does not wait.
+    pub(super) fn clear(&self, span: Span) -> Result<()> {
+        let failed = |e| self.context.failed("clearing memory", e);
+        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let (at, bytes) = (self.address(span), 4 * span.len);
+        // SAFETY: a whole span of this session.
+        unsafe { result::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }.map_err(failed)
     }
 
     fn bits(&self, arg: Arg) -> u64 {
@@ -259,8 +373,9 @@ fn config(shape: Shape, shared: usize) -> LaunchConfig {
         Shape::Each(n) => ((n.div_ceil(256), 1, 1), (256, 1)),
         Shape::Warps(n) => ((n.div_ceil(4), 1, 1), (128, 1)),
         Shape::Blocks(n) => ((n, 1, 1), (256, 1)),
-        Shape::Columns(n) => ((n.div_ceil(32), 1, 1), (32, 8)),
         Shape::Grid(x, y, z) => ((x, y, z), (256, 1)),
+        Shape::Tiles(n, threads) => ((n, 1, 1), (threads as u32, 1)),
+        Shape::Columns(n, times) => ((n.div_ceil(32), times, 1), (32, 8)),
         Shape::One => ((1, 1, 1), (1, 1)),
     };
     LaunchConfig {

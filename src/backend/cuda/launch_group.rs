@@ -1,0 +1,84 @@
+//! As launch.rs: the expander over a group of blocks, and when it is one.
+
+use super::context::Context;
+use super::kernels::Kernel;
+use super::launch_sequence::{ExpanderSizes, OWN};
+use super::session::{Arg, Session, Span, Together};
+use crate::error::Result;
+
+/// Rows of a group.
+const TILE: usize = 4;
+/// Narrower layers are read faster from the second-level cache than they are exchanged (estimated, not measured).
+const NARROWEST: usize = 64;
+/// More would only take more memory: no device has the blocks for them.
+const MOST_GROUPS: usize = 64;
+/// Blocks of a cluster that every device with clusters can have.
+const CLUSTER: usize = 8;
+
+/// Blocks that share the weights of an expander: kernels/expander_group.h.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    size: usize,
+    groups: usize,
+    cluster: bool,
+}
+
+impl ExpanderSizes {
+    /// None where single blocks do as well, which need no other: for large batches and narrow layers. None, too, where no
+    /// group has the memory.
+    pub fn group(self, context: &Context, rows: usize) -> Option<Group> {
+        let fits = |size: usize| self.group_bytes(size).into_iter().max() <= context.shared().checked_sub(OWN);
+        let size = [CLUSTER, 16, 32].into_iter().find(|&size| fits(size))?;
+        let (tiles, at_once) = (rows.div_ceil(TILE), context.multiprocessors() / size);
+        let cluster = size == CLUSTER && context.has_clusters();
+        let suits = self.hidden >= NARROWEST && tiles <= 2 * at_once;
+        suits.then_some(Group { size, groups: tiles.min(at_once).min(MOST_GROUPS), cluster })
+    }
+
+    /// Bytes of shared memory that a block of a group needs, forward and backward.
+    fn group_bytes(self, size: usize) -> [usize; 2] {
+        let ExpanderSizes { latent: l, hidden: h, layers, .. } = self;
+        let (units, latents) = (h.div_ceil(size), l.div_ceil(size));
+        let weights = units * (l + h + (layers - 1) * 2 * h) + l.div_ceil(4) * (h + 4);
+        let forward = weights + (2 * layers + 1) * h + layers * units;
+        let weights = units.div_ceil(4) * ((2 * layers - 1) * 4 * h + l) + latents.div_ceil(4) * 4 * h;
+        [forward, weights + 8 * layers * h + 2 * l + layers * units].map(|quads| 16 * quads)
+    }
+
+    /// Words of a buffer of a group.
+    fn most_words(self) -> usize {
+        (16 * self.hidden).max(4 * self.latent) + 32
+    }
+
+    /// Numbers of 32 bits that groups of so many rows exchange through.
+    pub fn words(self, rows: usize) -> usize {
+        if self.hidden < NARROWEST { 0 } else { rows.div_ceil(TILE).min(MOST_GROUPS) * 2 * 2 * self.most_words() }
+    }
+}
+
+impl Session {
+    /// The arguments of expander_forward_1 or expander_backward_1, and unsigned long long* words (groups,2,most + 32), int size
+    pub(super) fn expander_group(
+        &self,
+        group: Group,
+        sizes: ExpanderSizes,
+        words: Span,
+        args: &[Arg],
+        forward: bool,
+    ) -> Result<()> {
+        let Group { size, groups, cluster } = group;
+        let kernel = match (forward, cluster) {
+            (true, true) => Kernel::expander_forward_cluster,
+            (true, false) => Kernel::expander_forward_group,
+            (false, true) => Kernel::expander_backward_cluster,
+            (false, false) => Kernel::expander_backward_group,
+        };
+        let together = if cluster { Together::Cluster(size) } else { Together::All };
+        if !cluster {
+            self.clear(words.part(0, groups * 2 * 2 * sizes.most_words()))?;
+        }
+        let shared = sizes.group_bytes(size)[usize::from(!forward)];
+        let args = [args, &[words.into(), size.into()]].concat();
+        self.launch_together(kernel, (groups * size, together), shared, &args)
+    }
+}

@@ -1,0 +1,180 @@
+//! Both stages on a CUDA device, as a program sees them: the training of the CPU, exact to go on with, and an error that leaves
+//! the model as it was. The emulated driver runs the same kernels and launch code where there is no device.
+#![cfg(feature = "cuda")]
+
+mod common;
+mod cuda_support;
+mod golden_support;
+
+use std::process::Command;
+
+use common::{Contents, assert_same, contents, dataset, movements, options, tiny, tiny_closed_loop, train_until};
+use golden_support::{OUTPUT, WEIGHT};
+use trajgan::config::{Expand, OptimizerKind, Pool, ScheduleKind};
+use trajgan::{Config, Control, Dataset, Device, Error, Model, Stage};
+
+/// Both decoders, and what else the first stage can be made of.
+fn configs() -> [Config; 3] {
+    let other = Config {
+        pool_type: Pool::Hybrid,
+        expand_type: Expand::Mlp,
+        optimizer: OptimizerKind::AdamW,
+        lr_schedule: ScheduleKind::Plateau,
+        augment_mirror: false,
+        batch_size: 5, // fewer than a shard has
+        ..tiny()
+    };
+    [tiny(), Config { summary_noise: 0.2, ..tiny_closed_loop() }, other]
+}
+
+/// A model that has done both stages.
+fn trained(config: &Config, device: Device, data: &Dataset) -> Model {
+    let mut model = Model::new(config.clone(), device).unwrap();
+    for stage in [Stage::Autoencoder, Stage::Gan] {
+        model.train(data, stage, &options(config, 1), &mut |_, _| Control::Continue).unwrap();
+    }
+    model
+}
+
+#[test]
+fn both_stages_train_as_on_the_cpu() {
+    if !cuda_support::load() {
+        return;
+    }
+    let data = dataset(60, 3);
+    for config in configs() {
+        let (cpu, cuda) = (trained(&config, Device::Cpu, &data), trained(&config, Device::Cuda(0), &data));
+        assert!(cuda.backend().name().starts_with("cuda:0"), "{}", cuda.backend().name());
+        for (cpu, cuda) in cpu.stages().iter().zip(cuda.stages()) {
+            assert_eq!(cpu.history.len(), cuda.history.len());
+            for (a, b) in cpu.history.iter().zip(&cuda.history) {
+                assert_eq!(
+                    (a.iteration, a.rate, a.validation.is_some()),
+                    (b.iteration, b.rate, b.validation.is_some())
+                );
+                let validation = a.validation.iter().flatten().zip(b.validation.iter().flatten());
+                let mut pairs = a.losses.iter().zip(&b.losses).chain(validation);
+                assert!(pairs.all(|(a, b)| (a - b).abs() <= 1e-3 * a.abs().max(1.0)), "{a:?} and {b:?}");
+            }
+        }
+        assert!(cuda.stages()[0].history.iter().any(|record| record.validation.is_some()));
+        // Adam makes steps of one size of gradients that are rounding alone, so a few weights may part.
+        let (off, all) = autoencoder_off(&cpu, &cuda);
+        println!("{off} of {all} numbers are off by more than {WEIGHT} of their tensor's largest");
+        assert!(off * 100 <= all, "{off} of {all}");
+    }
+}
+
+/// Numbers of the autoencoder that are off by more than WEIGHT of their tensor's largest, and all.
+fn autoencoder_off(cpu: &Model, cuda: &Model) -> (usize, usize) {
+    let (mut off, mut all) = (0, 0);
+    let parts = ["encoder", "pooler", "expander", "decoder", "walker"];
+    for name in cpu.parameter_names().filter(|name| parts.iter().any(|part| name.starts_with(part))) {
+        let (a, b) = (cpu.tensor(name).unwrap().1, cuda.tensor(name).unwrap().1);
+        let largest = a.iter().fold(0f32, |m, x| m.max(x.abs()));
+        off += a.iter().zip(b).filter(|(a, b)| f64::from((**a - **b).abs()) > WEIGHT * f64::from(largest)).count();
+        all += a.len();
+    }
+    (off, all)
+}
+
+#[test]
+fn stopping_and_going_on_is_exact() {
+    if !cuda_support::load() {
+        return;
+    }
+    let (data, folder) = (dataset(60, 3), tempfile::tempdir().unwrap());
+    for config in configs() {
+        let whole = trained(&config, Device::Cuda(0), &data);
+        let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+        for (stage, stops) in [(Stage::Autoencoder, [1, 3, 8]), (Stage::Gan, [1, 4, 6])] {
+            for stop_at in stops {
+                train_until(&mut model, &data, stage, &options(&config, 1), stop_at);
+                let between = folder.path().join("between.safetensors");
+                model.save(&between).unwrap();
+                model = Model::load(&between, Device::Cuda(0)).unwrap();
+            }
+        }
+        // So training is a function of the seed, too.
+        assert_same(&contents(&whole), &contents(&model), "six parts");
+    }
+}
+
+#[test]
+fn summaries_are_those_of_the_cpu() {
+    if !cuda_support::load() {
+        return;
+    }
+    let (data, folder) = (dataset(60, 3), tempfile::tempdir().unwrap());
+    for config in configs() {
+        let path = folder.path().join("m.safetensors");
+        trained(&config, Device::Cpu, &data).save(&path).unwrap();
+        let (cpu, cuda) = (Model::load(&path, Device::Cpu).unwrap(), Model::load(&path, Device::Cuda(0)).unwrap());
+        let some = movements(37, 8);
+        let (a, b) = (cpu.encode(&some, 1).unwrap(), cuda.encode(&some, 1).unwrap());
+        let error = a.iter().zip(&b).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+        assert!(error <= OUTPUT, "off by {error:e}");
+        // A summary does not depend on its batch.
+        let alone = cuda.encode(&some[20..21], 1).unwrap();
+        assert_eq!(alone.row(0), b.row(20));
+        assert_eq!(cuda.encode(&[], 1).unwrap().dim(), (0, config.summary_dim));
+    }
+}
+
+fn same_numbers(before: &Contents, after: &Contents) {
+    for (name, bits) in before.iter().filter(|(name, _)| !name.starts_with("metadata")) {
+        assert!(after.get(name) == Some(bits), "{name} changed");
+    }
+}
+
+/// As on the CPU: weights of the losses near the end of the numbers make the first step fail, and it changes nothing.
+#[test]
+fn divergence_changes_nothing() {
+    if !cuda_support::load() {
+        return;
+    }
+    let (data, config) = (dataset(60, 3), tiny());
+    for device in [Device::Cpu, Device::Cuda(0)] {
+        let mut model = Model::new(config.clone(), device).unwrap();
+        train_until(&mut model, &data, Stage::Autoencoder, &options(&config, 1), 3);
+        let good = contents(&model);
+        let broken = options(&Config { lambda_recon: 1e300, ..config.clone() }, 1);
+        let trained = model.train(&data, Stage::Autoencoder, &broken, &mut |_, _| panic!("it trained"));
+        let Err(Error::Diverged { stage: 1, iteration: 3, what }) = trained else { panic!("{trained:?}") };
+        assert_eq!(what, "the gradient");
+        same_numbers(&good, &contents(&model));
+        // And goes on.
+        train_until(&mut model, &data, Stage::Autoencoder, &options(&config, 1), 8);
+    }
+}
+
+/// Not a test of its own: what the next one runs in a process with little device memory.
+#[test]
+fn child() {
+    if std::env::var_os("EMU_MEMORY").is_none() || !cuda_support::load() {
+        return;
+    }
+    let (data, config) = (dataset(60, 3), tiny());
+    let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+    let before = model.tensor("encoder.linear.weight_orig").unwrap().1.to_vec();
+    let options = options(&config, 1);
+    let error = model.train(&data, Stage::Autoencoder, &options, &mut |_, _| panic!("it trained")).unwrap_err();
+    assert!(matches!(error, Error::Memory { bytes: 10_001.., .. }), "{error}");
+    assert_eq!((model.stages()[0].iteration, model.tensor("encoder.linear.weight_orig").unwrap().1), (0, &before[..]));
+    // SAFETY: the only test of this process, on its only thread but the harness's, which waits.
+    unsafe { std::env::set_var("EMU_MEMORY", "100000000") };
+    model.train(&data, Stage::Autoencoder, &options, &mut |_, _| Control::Continue).unwrap();
+    println!("usable");
+}
+
+#[test]
+fn too_little_device_memory() {
+    if cuda_support::library().is_none() {
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env("EMU_MEMORY", "10000");
+    let output = child.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success() && text.contains("usable"), "{text}");
+}
