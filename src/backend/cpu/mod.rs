@@ -21,6 +21,7 @@ macro_rules! vectorised {
         $(#[$doc])*
         pub fn $name<$R: $crate::backend::cpu::Real>(isa: $crate::backend::cpu::Isa, $($arg: $ty),*) $(-> $out)? {
             #[inline(always)]
+            #[allow(clippy::extra_unused_type_parameters)] // a sum in f64 has no vector of R
             fn body<$R: $crate::backend::cpu::Real, $L: $crate::backend::cpu::lanes::Lanes<$R>>($($arg: $ty),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
