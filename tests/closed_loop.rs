@@ -16,7 +16,7 @@ use trajgan::model::closed_loop::{self, ClosedLoop};
 use trajgan::model::walker::{WalkLosses, Walker, WalkerTrace};
 use trajgan::nn::{Dropout, Layout, Steps, Weights};
 use trajgan::rng::{Rng, Stream};
-use trajgan::train::shards::row_ranges;
+use trajgan::train::shards::{ROWS, row_ranges};
 use trajgan::{Control, Dataset, Device, Error, Model, Movement, Point, SampleOptions, Stage};
 
 /// Of a tensor's largest gradient: central differences in f64 err by 1e-8 of it or less.
@@ -200,7 +200,7 @@ fn shards_add_up() {
         let mut whole = vec![0.0; layout.len()];
         let losses = run(&given, 0, &mut whole);
         let (mut sum, mut parts) = (vec![0.0; layout.len()], WalkLosses::default());
-        for rows in row_ranges(33) {
+        for rows in row_ranges(33, ROWS) {
             parts += run(&given.rows(rows.clone(), c.summary_dim), rows.start, &mut sum);
         }
         assert!((losses.total() - parts.total()).abs() < 1e-12, "dropout {dropped}");
