@@ -112,8 +112,10 @@ fn numbers(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| rng.range(-1.0, 1.0) as f32).collect()
 }
 
-/// it/s and GFLOP of a step.
+/// it/s, and GFLOP of a step.
 type Rate = (f64, f64);
+/// A part: its name, and its rate with so many threads.
+type Part = (&'static str, fn(usize) -> Rate);
 
 fn stage1_rate(threads: usize) -> Rate {
     let c = Config::default();
@@ -286,7 +288,7 @@ fn main() {
     if wanted("products") {
         report["products_gflops"] = products(peak);
     }
-    let rates: [(&str, fn(usize) -> Rate); 3] =
+    let rates: [Part; 3] =
         [("stage 1", stage1_rate), ("stage 1, closed loop", closed_loop_rate), ("stage 2", stage2_rate)];
     for (name, rate) in rates.into_iter().filter(|(name, _)| wanted(name)) {
         let ((one, gflop), (two, _)) = (rate(1), rate(2));
