@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{LANES, Lanes, LanesF32, sigmoid, tanh};
+use super::lanes::{LANES, Lanes, LanesF32, derived, intrinsics, sigmoid, tanh};
 
 #[derive(Clone, Copy)]
 pub struct Pair(__m256, __m256);
@@ -48,48 +48,15 @@ impl Lanes<f32> for Pair {
             _mm256_storeu_ps(to.as_mut_ptr().add(8), self.1);
         }
     }
-    #[inline(always)]
-    fn add(self, b: Self) -> Self {
-        both!(_mm256_add_ps(self, b))
+    intrinsics! { both:
+        add(b) = _mm256_add_ps;
+        sub(b) = _mm256_sub_ps;
+        mul(b) = _mm256_mul_ps;
+        div(b) = _mm256_div_ps;
+        fma(b, c) = _mm256_fmadd_ps;
+        sqrt() = _mm256_sqrt_ps;
     }
-    #[inline(always)]
-    fn sub(self, b: Self) -> Self {
-        both!(_mm256_sub_ps(self, b))
-    }
-    #[inline(always)]
-    fn mul(self, b: Self) -> Self {
-        both!(_mm256_mul_ps(self, b))
-    }
-    #[inline(always)]
-    fn div(self, b: Self) -> Self {
-        both!(_mm256_div_ps(self, b))
-    }
-    #[inline(always)]
-    fn fma(self, b: Self, c: Self) -> Self {
-        both!(_mm256_fmadd_ps(self, b, c))
-    }
-    #[inline(always)]
-    fn sqrt(self) -> Self {
-        both!(_mm256_sqrt_ps(self))
-    }
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        sigmoid(self)
-    }
-    #[inline(always)]
-    fn tanh(self) -> Self {
-        tanh(self)
-    }
-    #[inline(always)]
-    fn where_positive(test: Self, x: Self, y: Self) -> Self {
-        Pair::select_less(Pair::splat(0.0), test, x, y)
-    }
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        let mut lanes = [0.0; LANES];
-        self.store(&mut lanes);
-        Lanes::sum(lanes)
-    }
+    derived!();
 }
 
 #[inline(always)]
@@ -98,13 +65,9 @@ fn sign_bit() -> Pair {
 }
 
 impl LanesF32 for Pair {
-    #[inline(always)]
-    fn min(self, b: Self) -> Self {
-        both!(_mm256_min_ps(self, b))
-    }
-    #[inline(always)]
-    fn max(self, b: Self) -> Self {
-        both!(_mm256_max_ps(self, b))
+    intrinsics! { both:
+        min(b) = _mm256_min_ps;
+        max(b) = _mm256_max_ps;
     }
     #[inline(always)]
     fn abs(self) -> Self {

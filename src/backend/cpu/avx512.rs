@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{LANES, Lanes, LanesF32, sigmoid, tanh};
+use super::lanes::{LANES, Lanes, LanesF32, derived, intrinsics, sigmoid, tanh};
 
 #[derive(Clone, Copy)]
 pub struct Whole(__m512);
@@ -63,58 +63,21 @@ impl Lanes<f32> for Whole {
         // SAFETY: lanes beyond the slice are not written.
         unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), first(to.len()), self.0) }
     }
-    #[inline(always)]
-    fn add(self, b: Self) -> Self {
-        whole!(_mm512_add_ps(self, b))
+    intrinsics! { whole:
+        add(b) = _mm512_add_ps;
+        sub(b) = _mm512_sub_ps;
+        mul(b) = _mm512_mul_ps;
+        div(b) = _mm512_div_ps;
+        fma(b, c) = _mm512_fmadd_ps;
+        sqrt() = _mm512_sqrt_ps;
     }
-    #[inline(always)]
-    fn sub(self, b: Self) -> Self {
-        whole!(_mm512_sub_ps(self, b))
-    }
-    #[inline(always)]
-    fn mul(self, b: Self) -> Self {
-        whole!(_mm512_mul_ps(self, b))
-    }
-    #[inline(always)]
-    fn div(self, b: Self) -> Self {
-        whole!(_mm512_div_ps(self, b))
-    }
-    #[inline(always)]
-    fn fma(self, b: Self, c: Self) -> Self {
-        whole!(_mm512_fmadd_ps(self, b, c))
-    }
-    #[inline(always)]
-    fn sqrt(self) -> Self {
-        whole!(_mm512_sqrt_ps(self))
-    }
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        sigmoid(self)
-    }
-    #[inline(always)]
-    fn tanh(self) -> Self {
-        tanh(self)
-    }
-    #[inline(always)]
-    fn where_positive(test: Self, x: Self, y: Self) -> Self {
-        Whole::select_less(Whole::splat(0.0), test, x, y)
-    }
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        let mut lanes = [0.0; LANES];
-        self.store(&mut lanes);
-        Lanes::sum(lanes)
-    }
+    derived!();
 }
 
 impl LanesF32 for Whole {
-    #[inline(always)]
-    fn min(self, b: Self) -> Self {
-        whole!(_mm512_min_ps(self, b))
-    }
-    #[inline(always)]
-    fn max(self, b: Self) -> Self {
-        whole!(_mm512_max_ps(self, b))
+    intrinsics! { whole:
+        min(b) = _mm512_min_ps;
+        max(b) = _mm512_max_ps;
     }
     #[inline(always)]
     fn abs(self) -> Self {

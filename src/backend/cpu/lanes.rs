@@ -195,6 +195,46 @@ pub trait LanesF32: Lanes<f32> {
     fn with_sign_of(self, sign: Self) -> Self;
 }
 
+/// Methods of `Lanes<f32>` that are one intrinsic of the registers that a vector is made of. $each applies it to vectors.
+#[cfg(target_arch = "x86_64")]
+macro_rules! intrinsics {
+    ($each:ident: $($name:ident($($b:ident),*) = $f:ident;)*) => {
+        $(#[inline(always)]
+        fn $name(self, $($b: Self),*) -> Self {
+            $each!($f(self $(, $b)*))
+        })*
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use intrinsics;
+
+/// Methods of `Lanes<f32>` that follow from those of `LanesF32`.
+#[cfg(target_arch = "x86_64")]
+macro_rules! derived {
+    () => {
+        #[inline(always)]
+        fn sigmoid(self) -> Self {
+            sigmoid(self)
+        }
+        #[inline(always)]
+        fn tanh(self) -> Self {
+            tanh(self)
+        }
+        #[inline(always)]
+        fn where_positive(test: Self, x: Self, y: Self) -> Self {
+            Self::select_less(Self::splat(0.0), test, x, y)
+        }
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            let mut lanes = [0.0; LANES];
+            self.store(&mut lanes);
+            Lanes::sum(lanes)
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use derived;
+
 /// Evaluates c[0] + c[1] x + ... (Horner).
 #[inline(always)]
 fn polynomial<V: LanesF32>(x: V, c: &[f32]) -> V {
