@@ -10,9 +10,9 @@ use super::context::Context;
 pub use super::gan_space::RING;
 use super::gan_space::{D_FAKE, D_REAL, FAILED, LOSSES, MATCHING, PENALTY, Report, SCORE, Space};
 use super::launch::gradient_room;
-use super::launch_steps::{Adam, Numbers};
+use super::launch_steps::{Adam, Numbers, SETTINGS, settings};
 use super::layers::{Arenas, Pass};
-use super::session::{Graph, Plan, Rows, Session, Span};
+use super::session::{Plan, Routine, Rows, Session, Span};
 use crate::config::{Config, OptimizerKind};
 use crate::error::{Error, Result};
 use crate::model::Networks;
@@ -20,9 +20,6 @@ use crate::model::gan::CriticLosses;
 use crate::nn::optim::{Moments, Optimizer};
 use crate::rng::Stream;
 use crate::train::stage2::{GanBatch, GeneratorLosses};
-
-/// Numbers of a step that the optimiser's kernel is given.
-const SETTINGS: usize = 12;
 
 /// What the GAN learns from: summaries (n,S) of real movements, their conditions (n,C), and the bins that batches come from.
 #[derive(Clone, Copy)]
@@ -72,8 +69,7 @@ pub struct Gan<'a> {
     orders: Span,
     clock: Span,
     report: Report,
-    asked: u64,
-    graph: Option<Graph>,
+    routine: Routine,
 }
 
 /// Where training is: iterations, and steps taken by generator and critic.
@@ -134,8 +130,7 @@ impl<'a> Gan<'a> {
             orders: plan.floats(RING * draws * SETTINGS),
             clock: plan.floats(4),
             report: Report::new(&mut plan),
-            asked: 0,
-            graph: None,
+            routine: Routine::default(),
             session: Session::new(context, plan, "training the GAN on the device")?,
         };
         let s = &gan.session;
@@ -213,18 +208,10 @@ impl<'a> Gan<'a> {
 
     /// Asks for an iteration.
     fn ask(&mut self) -> Result<()> {
-        match &self.graph {
-            Some(graph) => self.session.replay(graph)?,
-            // The first finds and compiles the kernels, which must not happen while a graph is recorded.
-            None if self.asked == 0 => self.work()?,
-            None => {
-                let graph = self.session.record(|| self.work())?;
-                self.session.replay(&graph)?;
-                self.graph = Some(graph);
-            }
-        }
-        self.asked += 1;
-        Ok(())
+        let mut routine = std::mem::take(&mut self.routine);
+        let asked = self.session.ask(&mut routine, || self.work());
+        self.routine = routine;
+        asked
     }
 
     /// What iterations change: parameters and moments of both networks, the average, spectral norm's u and v.
@@ -328,10 +315,7 @@ impl<'a> Gan<'a> {
         let (beta1, beta2, weight_decay) = (c.adam_beta1, c.adam_beta2, c.stage2_weight_decay);
         let optimizer = Optimizer { kind: OptimizerKind::Adam, beta1, beta2, weight_decay };
         let step = optimizer.coefficients(*steps, if critic { c.lr_discriminator } else { c.lr_generator }, 1.0);
-        let adaptive = f64::from(u8::from(step.adaptive));
-        let first = [step.decay, step.shrink, beta1, 1.0 - beta1, beta2, 1.0 - beta2];
-        let second = [step.rate, step.v_scale, step.epsilon, adaptive, c.stage2_grad_clip, 0.0];
-        std::array::from_fn(|k| if k < 6 { first[k] } else { second[k - 6] } as f32)
+        settings(&step, c.stage2_grad_clip)
     }
 
     fn settings(&self, draw: usize) -> Span {
@@ -433,10 +417,8 @@ impl<'a> Gan<'a> {
     fn update(&self, range: std::ops::Range<usize>, draw: usize) -> Result<()> {
         let (s, space, report, size) = (&self.session, &self.space, &self.report, range.len());
         let part = |arena: Span| arena.part(range.start, size);
-        s.store_losses(self.report.ring, RING, report.failed, space.losses, self.clock)?;
+        s.store_losses(report.ring, RING, report.failed, space.losses, self.clock)?;
         let (w, g) = (part(self.arenas.params), part(self.arenas.grads));
-        s.sum_squares(space.g_squares, g, size)?;
-        s.sum_squares(space.w_squares, w, size)?;
         let adam = Adam {
             w,
             g,
@@ -448,7 +430,7 @@ impl<'a> Gan<'a> {
             norm: report.norm,
             failed: report.failed,
         };
-        s.adam_step(adam, size)
+        s.update(adam, size)
     }
 
     /// What a slot says of its iteration.

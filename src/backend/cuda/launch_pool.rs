@@ -35,10 +35,12 @@ impl Session {
         self.launch(Kernel::attend_backward, Shape::Blocks(rows), 0, &args)
     }
 
+    /// kernel: pool_last or pool_mean.
     /// float* pooled (B,L), const float* h (N,L), const int* head, const int* offsets, const int* lengths, int width,
     /// int stride
-    pub(super) fn pool_last(
+    pub(super) fn pool(
         &self,
+        kernel: Kernel,
         (pooled, stride): (Span, usize),
         h: Span,
         (packed, rows): (&Packed, usize),
@@ -46,21 +48,7 @@ impl Session {
     ) -> Result<()> {
         let pointers = [pooled, h, packed.head, packed.offsets, packed.lengths].map(Arg::Span);
         let args = [&pointers[..], &[width.into(), stride.into()]].concat();
-        self.launch(Kernel::pool_last, Shape::Each(rows * width), 0, &args)
-    }
-
-    /// float* pooled (B,L), const float* h (N,L), const int* head, const int* offsets, const int* lengths, int width,
-    /// int stride
-    pub(super) fn pool_mean(
-        &self,
-        (pooled, stride): (Span, usize),
-        h: Span,
-        (packed, rows): (&Packed, usize),
-        width: usize,
-    ) -> Result<()> {
-        let pointers = [pooled, h, packed.head, packed.offsets, packed.lengths].map(Arg::Span);
-        let args = [&pointers[..], &[width.into(), stride.into()]].concat();
-        self.launch(Kernel::pool_mean, Shape::Each(rows * width), 0, &args)
+        self.launch(kernel, Shape::Each(rows * width), 0, &args)
     }
 
     /// float* pooled (B,L), int* largest (B,L), const float* h (N,L), const int* head, const int* offsets,

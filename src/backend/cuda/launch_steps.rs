@@ -2,6 +2,7 @@
 
 use super::kernels::Kernel;
 use super::session::{Arg, Rows, Session, Shape, Span};
+use crate::backend::cpu::math::AdamStep;
 use crate::error::Result;
 use crate::rng::Stream;
 
@@ -11,6 +12,17 @@ const PART: usize = 4096;
 /// Partial sums that so many numbers need.
 pub(super) fn parts(size: usize) -> usize {
     size.div_ceil(PART)
+}
+
+/// Numbers of a step that adam_step is given.
+pub(super) const SETTINGS: usize = 12;
+
+/// They, of a step whose gradient has at most the norm `clip`. `AdamStep::scale` is left to the device.
+pub(super) fn settings(step: &AdamStep, clip: f64) -> [f32; SETTINGS] {
+    let adaptive = f64::from(u8::from(step.adaptive));
+    let AdamStep { decay, shrink, beta1, beta2, rate, v_scale, epsilon, .. } = *step;
+    [decay, shrink, beta1, 1.0 - beta1, beta2, 1.0 - beta2, rate, v_scale, epsilon, adaptive, clip, 0.0]
+        .map(|x| x as f32)
 }
 
 /// Where adam_step finds gradients, weights, moments and what sum_squares made of the first two.
@@ -182,15 +194,22 @@ impl Session {
     }
 
     /// double* partials (ceil(P/4096)), const float* x (P), int size
-    pub(super) fn sum_squares(&self, partials: Span, x: Span, size: usize) -> Result<()> {
+    fn sum_squares(&self, partials: Span, x: Span, size: usize) -> Result<()> {
         let args = [partials.into(), x.into(), size.into()];
         self.launch(Kernel::sum_squares, Shape::Blocks(parts(size)), 0, &args)
+    }
+
+    /// An optimiser's step: sum_squares of gradients and weights, then adam_step.
+    pub(super) fn update(&self, adam: Adam, size: usize) -> Result<()> {
+        self.sum_squares(adam.g_squares, adam.g, size)?;
+        self.sum_squares(adam.w_squares, adam.w, size)?;
+        self.adam_step(adam, size)
     }
 
     /// float* w, float* m, float* v (P), double* norm (1), int* failed (1), const float* g (P),
     /// const double* g_squares (ceil(P/4096)), const double* w_squares (ceil(P/4096)), const float* settings (12),
     /// int size
-    pub(super) fn adam_step(&self, adam: Adam, size: usize) -> Result<()> {
+    fn adam_step(&self, adam: Adam, size: usize) -> Result<()> {
         let Adam { w, g, m, v, g_squares, w_squares, settings, norm, failed } = adam;
         let pointers = [w, m, v, norm, failed, g, g_squares, w_squares, settings].map(Arg::Span);
         self.launch(Kernel::adam_step, Shape::Each(size), 0, &[&pointers[..], &[size.into()]].concat())

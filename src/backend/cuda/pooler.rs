@@ -1,5 +1,6 @@
 //! The poolers on the device: src/model/pooler.rs, sweep by sweep.
 
+use super::kernels::Kernel;
 use super::launch::{ADD, LEAKY, TANH};
 use super::launch_sequence::Room;
 use super::layers::NormSpace;
@@ -62,11 +63,11 @@ impl Sweep<'_> {
         let (s, l, by_row) = (self.session(), net.latent, self.by_row());
         match net.kind {
             Pool::Attention => self.attend(net, h, site, space)?,
-            Pool::Mean => s.pool_mean((space.pooled, l), h, by_row, l)?,
-            Pool::Last => s.pool_last((space.pooled, l), h, by_row, l)?,
+            Pool::Mean => s.pool(Kernel::pool_mean, (space.pooled, l), h, by_row, l)?,
+            Pool::Last => s.pool(Kernel::pool_last, (space.pooled, l), h, by_row, l)?,
             Pool::Hybrid => {
-                s.pool_last((space.pooled, 3 * l), h, by_row, l)?;
-                s.pool_mean((space.pooled.from(l), 3 * l), h, by_row, l)?;
+                s.pool(Kernel::pool_last, (space.pooled, 3 * l), h, by_row, l)?;
+                s.pool(Kernel::pool_mean, (space.pooled.from(l), 3 * l), h, by_row, l)?;
                 s.pool_max((space.pooled.from(2 * l), 3 * l), space.largest, h, by_row, l)?;
             }
         }

@@ -344,7 +344,7 @@ impl Session {
     }
 
     /// Records what `work` asks for instead of doing it. Nothing in it may wait, nor use a kernel for the first time.
-    pub(super) fn record(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
+    fn record(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
         let failed = |e| self.context.failed("recording a graph", e);
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(failed)?;
@@ -357,9 +357,36 @@ impl Session {
     }
 
     /// Does again what was recorded.
-    pub(super) fn replay(&self, graph: &Graph) -> Result<()> {
+    fn replay(&self, graph: &Graph) -> Result<()> {
         graph.0.launch().map_err(|e| self.context.failed("launching a graph", e))
     }
+
+    /// Asks for work that is the same every time. Nothing in it may wait.
+    pub(super) fn ask(&self, routine: &mut Routine, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        match routine {
+            // The first time finds and compiles the kernels, which must not happen while a graph is recorded.
+            Routine::New => {
+                work()?;
+                *routine = Routine::Tried;
+            }
+            Routine::Tried => {
+                let graph = self.record(work)?;
+                self.replay(&graph)?;
+                *routine = Routine::Recorded(graph);
+            }
+            Routine::Recorded(graph) => self.replay(graph)?,
+        }
+        Ok(())
+    }
+}
+
+/// Work that is asked for again and again: done, then recorded, from then on one launch.
+#[derive(Default)]
+pub(super) enum Routine {
+    #[default]
+    New,
+    Tried,
+    Recorded(Graph),
 }
 
 /// Work of a session that was recorded once: one launch does all of it.

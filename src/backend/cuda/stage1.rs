@@ -10,10 +10,10 @@ use super::batch::Merged;
 use super::context::Context;
 use super::launch::{ADD, gradient_room};
 use super::launch_sequence::{Packed, Room};
-use super::launch_steps::{Adam, Numbers as Draws, parts};
+use super::launch_steps::{Adam, Numbers as Draws, SETTINGS, parts, settings};
 use super::layers::Arenas;
 use super::sequence::Sweep;
-use super::session::{Graph, Numbers, Plan, Rows, Session, Span};
+use super::session::{Numbers, Plan, Routine, Rows, Session, Span};
 use super::v6::{self, V6Space};
 use super::walker::{self, ClosedLoopSpace};
 use crate::config::Config;
@@ -21,14 +21,11 @@ use crate::error::{Error, Result};
 use crate::model::v6::LossWeights;
 use crate::model::{Autoencoder, Networks};
 use crate::nn::Matrix;
-use crate::nn::optim::{Moments, Optimizer, clip_factor};
+use crate::nn::optim::{Moments, clip_factor};
 use crate::rng::Stream;
 use crate::train::shards::{Batch, ROWS};
 use crate::train::stage1::{At, Losses, optimizer};
 use crate::train::update::LARGEST;
-
-/// Numbers of a step that the optimiser's kernel is given.
-const SETTINGS: usize = 12;
 
 /// Losses in a slot of the ring, which has one here: the host reads the losses of every iteration.
 const LOSSES: usize = 8;
@@ -64,8 +61,7 @@ pub struct Stage1 {
     /// What the host reads after an iteration, in one piece, in doubles: the ring, the norm of the gradient, whether a step
     /// failed.
     report: Span,
-    iterations: u64,
-    graph: Option<Graph>,
+    routine: Routine,
 }
 
 enum Space {
@@ -139,8 +135,7 @@ impl Stage1 {
             losses: plan.doubles(LOSSES),
             squares: [(); 2].map(|()| plan.doubles(parts(range.len()))),
             report: plan.doubles(LOSSES + 2),
-            iterations: 0,
-            graph: None,
+            routine: Routine::default(),
             session: Session::new(context, plan, "training the autoencoder on the device")?,
         };
         stage.send(learner)?;
@@ -169,17 +164,10 @@ impl Stage1 {
         let mut copies = merged.copies(&self.packed, self.x, self.classes).to_vec();
         copies.push((self.orders, Numbers::Words(&orders)));
         self.session.upload_all(&copies)?;
-        match &self.graph {
-            Some(graph) => self.session.replay(graph)?,
-            // The first finds and compiles the kernels, which must not happen while a graph is recorded.
-            None if self.iterations == 0 => self.work()?,
-            None => {
-                let graph = self.session.record(|| self.work())?;
-                self.session.replay(&graph)?;
-                self.graph = Some(graph);
-            }
-        }
-        self.iterations += 1;
+        let mut routine = std::mem::take(&mut self.routine);
+        let asked = self.session.ask(&mut routine, || self.work());
+        self.routine = routine;
+        asked?;
         meanwhile();
         // One that diverged does not count.
         self.reported(at.iteration).inspect_err(|_| self.steps -= 1)
@@ -229,13 +217,9 @@ impl Stage1 {
 
     /// The clock, and the coefficients of the step that is counted.
     fn orders(&self, at: At) -> Vec<u32> {
-        let optimizer: Optimizer = optimizer(&self.c);
-        let step = optimizer.coefficients(self.steps, at.rate, 1.0);
-        let (beta1, beta2, adaptive) = (step.beta1, step.beta2, f64::from(u8::from(step.adaptive)));
-        let moments = [step.decay, step.shrink, beta1, 1.0 - beta1, beta2, 1.0 - beta2];
-        let rates = [step.rate, step.v_scale, step.epsilon, adaptive, self.c.stage1_grad_clip, 0.0];
+        let step = optimizer(&self.c).coefficients(self.steps, at.rate, 1.0);
+        let settings = settings(&step, self.c.stage1_grad_clip).map(f32::to_bits);
         let halves = |x: u64| [x as u32, (x >> 32) as u32];
-        let settings = moments.into_iter().chain(rates).map(|x| (x as f32).to_bits());
         [at.seed, at.iteration].into_iter().flat_map(halves).chain(settings).collect()
     }
 
@@ -289,10 +273,8 @@ impl Stage1 {
         let [ring, norm, failed] =
             [(0, LOSSES), (LOSSES, 1), (LOSSES + 1, 1)].map(|(k, n)| self.report.part(2 * k, 2 * n));
         s.store_losses(ring, 1, failed, self.losses, self.clock())?;
-        s.sum_squares(g_squares, g, size)?;
-        s.sum_squares(w_squares, w, size)?;
         let ([m, v], settings) = (self.moments, self.orders.from(4));
-        s.adam_step(Adam { w, g, m, v, g_squares, w_squares, settings, norm, failed }, size)?;
+        s.update(Adam { w, g, m, v, g_squares, w_squares, settings, norm, failed }, size)?;
         s.move_average(self.kept, self.arenas.buffers, 0.0, failed, self.kept.len())
     }
 
