@@ -8,7 +8,6 @@ mod cuda_support;
 mod golden_support;
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use common::{Contents, assert_same, contents, dataset, options, tiny, tiny_closed_loop, train_until};
 use golden_support::WEIGHT;
@@ -163,12 +162,5 @@ fn child() {
 
 #[test]
 fn too_little_device_memory() {
-    if cuda_support::library().is_none() {
-        return;
-    }
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env("EMU_MEMORY", "10000");
-    let output = child.output().unwrap();
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success() && text.contains("usable"), "{text}");
+    cuda_support::run_with_little_memory();
 }

@@ -7,69 +7,18 @@ mod golden_support;
 
 use std::sync::Arc;
 
-use golden_support::{Case, OUTPUT, WEIGHT, folders};
+use golden_support::{Case, OUTPUT, Packing, WEIGHT, folders};
 use trajgan::backend::cpu::Isa;
 use trajgan::backend::cuda::Context;
 use trajgan::backend::cuda::parts::{Given, Part, run};
 use trajgan::backend::cuda::stage1::{Learner, Stage1, room};
 use trajgan::config::Config;
-use trajgan::nn::Steps;
 use trajgan::nn::optim::Moments;
-use trajgan::train::shards::{Batch, SequenceShard};
+use trajgan::train::shards::Batch;
 use trajgan::train::stage1::At;
 
 /// Where dropout would be drawn.
 const SITE: u64 = 0;
-
-/// Rows by length, longest first, and their packing.
-struct Packing {
-    order: Vec<usize>,
-    shard: SequenceShard,
-    seq_len: usize,
-}
-
-impl Packing {
-    /// x (B,T,width), row-major; empty for none.
-    fn new(lengths: &[usize], seq_len: usize, x: &[f32], width: usize) -> Packing {
-        let mut order: Vec<usize> = (0..lengths.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
-        let sorted: Vec<usize> = order.iter().map(|&i| lengths[i]).collect();
-        let (steps, seq_lens) = (Steps::new(&sorted), vec![seq_len; sorted.len()]);
-        let shard = SequenceShard { first_row: 0, steps, x: Vec::new(), classes: Vec::new(), seq_lens };
-        let mut packing = Packing { order, shard, seq_len };
-        packing.shard.x = packing.pack(x, width);
-        packing
-    }
-
-    fn rows(&self, x: &[f32]) -> Vec<f32> {
-        let width = x.len() / self.order.len();
-        self.order.iter().flat_map(|&i| &x[i * width..(i + 1) * width]).copied().collect()
-    }
-
-    fn rows_back(&self, x: &[f32]) -> Vec<f32> {
-        let width = x.len() / self.order.len();
-        let mut out = vec![0.0; x.len()];
-        for (from, &i) in x.chunks(width).zip(&self.order) {
-            out[i * width..(i + 1) * width].copy_from_slice(from);
-        }
-        out
-    }
-
-    fn pack(&self, x: &[f32], width: usize) -> Vec<f32> {
-        let mut packed = Vec::new();
-        if !x.is_empty() {
-            self.shard.steps.pack(&self.rows(x), width, &mut packed);
-        }
-        packed
-    }
-
-    /// Padding gets a row of its own.
-    fn unpack(&self, packed: &[f32], padding: &[f32]) -> Vec<f32> {
-        let mut x = padding.repeat(self.order.len() * self.seq_len);
-        self.shard.steps.unpack(packed, padding.len(), &mut x);
-        self.rows_back(&x)
-    }
-}
 
 fn sequence(case: &mut Case, device: &Arc<Context>, encoder: bool) {
     let (networks, w, buffers) = case.networks();
@@ -78,15 +27,16 @@ fn sequence(case: &mut Case, device: &Arc<Context>, encoder: bool) {
     let (map, input) = if encoder { (&net.encoder, "x") } else { (&net.decoder, "h") };
     let name = format!("in/{input}");
     let (seq_len, width, outputs) = (case.shape(&name)[1], case.shape(&name)[2], map.head.weight.outputs);
-    let packing = Packing::new(&case.lengths("in/lengths"), seq_len, case.get(&name), width);
+    let packing = Packing::new(&case.lengths("in/lengths"), seq_len);
+    let shard = packing.shard(case.get(&name), width);
     let dy = packing.pack(case.get("in/cotangent"), outputs);
-    let given = Given { shard: &packing.shard, z: &[], dy: &dy, training, dropout: None };
+    let given = Given { shard: &shard, z: &[], dy: &dy, training, dropout: None };
     let mut done = run(device, &networks, (&w.params, &buffers), Part::Sequence(map, SITE), given).unwrap();
     // Padded steps: the LSTM's output is 0 there, so the head makes tanh(bias) of it.
     let padding: Vec<f32> = map.head.bias.of(&w.params).iter().map(|b| b.tanh()).collect();
     case.check_output("out/out", &packing.unpack(&done.y, &padding));
     let cotangent = packing.rows(case.get("in/cotangent"));
-    for (b, &length) in packing.shard.steps.lengths().iter().enumerate() {
+    for (b, &length) in packing.steps.lengths().iter().enumerate() {
         for d in cotangent[(b * seq_len + length) * outputs..(b + 1) * seq_len * outputs].chunks(outputs) {
             let bias = map.head.bias.of_mut(&mut done.grads);
             (0..outputs).for_each(|j| bias[j] += d[j] * (1.0 - padding[j] * padding[j]));
@@ -100,9 +50,10 @@ fn sequence(case: &mut Case, device: &Arc<Context>, encoder: bool) {
 fn pooler(case: &mut Case, device: &Arc<Context>) {
     let (networks, w, buffers) = case.networks();
     let (seq_len, width) = (case.shape("in/h")[1], case.shape("in/h")[2]);
-    let packing = Packing::new(&case.lengths("in/lengths"), seq_len, case.get("in/h"), width);
+    let packing = Packing::new(&case.lengths("in/lengths"), seq_len);
+    let shard = packing.shard(case.get("in/h"), width);
     let dz = packing.rows(case.get("in/cotangent"));
-    let given = Given { shard: &packing.shard, z: &[], dy: &dz, training: false, dropout: None };
+    let given = Given { shard: &shard, z: &[], dy: &dz, training: false, dropout: None };
     let part = Part::Pooler(&networks.v6().unwrap().pooler, SITE);
     let done = run(device, &networks, (&w.params, &buffers), part, given).unwrap();
     case.check_output("out/out", &packing.rows_back(&done.y));
@@ -113,9 +64,10 @@ fn pooler(case: &mut Case, device: &Arc<Context>) {
 fn expander(case: &mut Case, device: &Arc<Context>) {
     let (networks, w, buffers) = case.networks();
     let [rows, seq_len, width] = case.shape("out/out")[..] else { panic!("{}: shape", case.name) };
-    let packing = Packing::new(&vec![seq_len; rows], seq_len, &[], width);
+    let packing = Packing::new(&vec![seq_len; rows], seq_len);
+    let shard = packing.shard(&[], width);
     let dy = packing.pack(case.get("in/cotangent"), width);
-    let given = Given { shard: &packing.shard, z: case.get("in/z"), dy: &dy, training: false, dropout: None };
+    let given = Given { shard: &shard, z: case.get("in/z"), dy: &dy, training: false, dropout: None };
     let part = Part::Expander(&networks.v6().unwrap().expander, SITE);
     let done = run(device, &networks, (&w.params, &buffers), part, given).unwrap();
     case.check_output("out/out", &packing.unpack(&done.y, &vec![0.0; width]));

@@ -7,7 +7,7 @@ mod golden_support;
 
 use std::collections::BTreeMap;
 
-use golden_support::{Case, OUTPUT, WEIGHT, folders};
+use golden_support::{Case, OUTPUT, Packing, WEIGHT, folders};
 use trajgan::backend::cpu::{Isa, Pool};
 use trajgan::config::{OptimizerKind, ScheduleKind};
 use trajgan::model::critic::CriticTrace;
@@ -17,58 +17,10 @@ use trajgan::model::generator::GeneratorTrace;
 use trajgan::model::pooler::PoolerTrace;
 use trajgan::model::sequence::SequenceTrace;
 use trajgan::model::v6::{self, LossWeights, Shard};
-use trajgan::nn::Steps;
 use trajgan::nn::optim::{Moments, Optimizer, Plateau, Schedule};
 use trajgan::train::shards::Batch;
 use trajgan::train::stage1::{self, At, Stage1};
 use trajgan::train::stage2::{self, Stage2};
-
-/// Rows by length, longest first, and their packing.
-struct Packing {
-    order: Vec<usize>,
-    steps: Steps,
-    seq_len: usize,
-}
-
-impl Packing {
-    fn new(lengths: &[usize], seq_len: usize) -> Packing {
-        let mut order: Vec<usize> = (0..lengths.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
-        let sorted: Vec<usize> = order.iter().map(|&i| lengths[i]).collect();
-        Packing { order, steps: Steps::new(&sorted), seq_len }
-    }
-
-    fn seq_lens(&self) -> Vec<usize> {
-        vec![self.seq_len; self.order.len()]
-    }
-
-    fn rows<T: Copy>(&self, x: &[T]) -> Vec<T> {
-        let width = x.len() / self.order.len();
-        self.order.iter().flat_map(|&i| &x[i * width..(i + 1) * width]).copied().collect()
-    }
-
-    fn rows_back(&self, x: &[f32]) -> Vec<f32> {
-        let width = x.len() / self.order.len();
-        let mut out = vec![0.0; x.len()];
-        for (from, &i) in x.chunks(width).zip(&self.order) {
-            out[i * width..(i + 1) * width].copy_from_slice(from);
-        }
-        out
-    }
-
-    fn pack(&self, x: &[f32], width: usize) -> Vec<f32> {
-        let mut packed = Vec::new();
-        self.steps.pack(&self.rows(x), width, &mut packed);
-        packed
-    }
-
-    /// Padding gets a row of its own.
-    fn unpack(&self, packed: &[f32], padding: &[f32]) -> Vec<f32> {
-        let mut x = padding.repeat(self.order.len() * self.seq_len);
-        self.steps.unpack(packed, padding.len(), &mut x);
-        self.rows_back(&x)
-    }
-}
 
 fn sequence(case: &mut Case, encoder: bool) {
     let (networks, w, mut buffers) = case.networks();

@@ -43,6 +43,18 @@ pub fn library() -> Option<PathBuf> {
     LIBRARY.get_or_init(build).clone()
 }
 
+/// Runs the test `child` of this program in a process whose device has 10,000 bytes. It must succeed and print "usable".
+pub fn run_with_little_memory() {
+    if library().is_none() {
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env("EMU_MEMORY", "10000");
+    let output = child.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success() && text.contains("usable"), "{text}");
+}
+
 fn build() -> Option<PathBuf> {
     if Command::new("g++").arg("--version").output().is_err() {
         println!("skipped: g++ is not installed, and the emulated CUDA driver needs it");

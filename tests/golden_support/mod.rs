@@ -8,7 +8,8 @@ use safetensors::{Dtype, SafeTensors};
 use trajgan::backend::cpu::Isa;
 use trajgan::config::Config;
 use trajgan::model::Networks;
-use trajgan::nn::Weights;
+use trajgan::nn::{Steps, Weights};
+use trajgan::train::shards::SequenceShard;
 use trajgan::train::stage2::GanBatch;
 
 /// Of the tensor's largest magnitude. PyTorch itself stays within 6e-5 for weights after training.
@@ -140,6 +141,58 @@ impl Case {
             };
             self.check("weight", &name, got, &expected, WEIGHT, 0.0);
         }
+    }
+}
+
+/// Rows by length, longest first, and their packing.
+pub struct Packing {
+    order: Vec<usize>,
+    pub steps: Steps,
+    seq_len: usize,
+}
+
+impl Packing {
+    pub fn new(lengths: &[usize], seq_len: usize) -> Packing {
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
+        let sorted: Vec<usize> = order.iter().map(|&i| lengths[i]).collect();
+        Packing { order, steps: Steps::new(&sorted), seq_len }
+    }
+
+    pub fn seq_lens(&self) -> Vec<usize> {
+        vec![self.seq_len; self.order.len()]
+    }
+
+    pub fn rows<T: Copy>(&self, x: &[T]) -> Vec<T> {
+        let width = x.len() / self.order.len();
+        self.order.iter().flat_map(|&i| &x[i * width..(i + 1) * width]).copied().collect()
+    }
+
+    pub fn rows_back(&self, x: &[f32]) -> Vec<f32> {
+        let width = x.len() / self.order.len();
+        let mut out = vec![0.0; x.len()];
+        for (from, &i) in x.chunks(width).zip(&self.order) {
+            out[i * width..(i + 1) * width].copy_from_slice(from);
+        }
+        out
+    }
+
+    pub fn pack(&self, x: &[f32], width: usize) -> Vec<f32> {
+        let mut packed = Vec::new();
+        self.steps.pack(&self.rows(x), width, &mut packed);
+        packed
+    }
+
+    /// Padding gets a row of its own.
+    pub fn unpack(&self, packed: &[f32], padding: &[f32]) -> Vec<f32> {
+        let mut x = padding.repeat(self.order.len() * self.seq_len);
+        self.steps.unpack(packed, padding.len(), &mut x);
+        self.rows_back(&x)
+    }
+    /// A batch of one shard, with x (B,T,width); empty for none.
+    pub fn shard(&self, x: &[f32], width: usize) -> SequenceShard {
+        let x = if x.is_empty() { Vec::new() } else { self.pack(x, width) };
+        SequenceShard { first_row: 0, steps: self.steps.clone(), x, classes: Vec::new(), seq_lens: self.seq_lens() }
     }
 }
 
