@@ -92,8 +92,8 @@ impl Model {
         Ok(())
     }
 
-    /// The same on a device, some iterations at a time. It keeps all that is learnt, which comes back to the host where the callback may want it: at
-    /// log and save intervals, and at the end, however that comes.
+    /// The same on a device, some iterations at a time. It keeps all that is learnt, which comes back to the host where the
+    /// callback may want it: at log and save intervals, and at the end, however that comes.
     #[cfg(feature = "cuda")]
     fn gan_on_cuda(
         &mut self,
@@ -134,8 +134,7 @@ impl Model {
                 let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
                 let step = self.gan_done(c, losses);
                 let now = self.stages[1].iteration;
-                let looked_at = [c.log_interval, c.save_interval].iter().any(|every| now.is_multiple_of(*every));
-                if looked_at || now == c.stage2_iterations {
+                if super::is_looked_at(c, now) || now == c.stage2_iterations {
                     self.fetch(&gan)?;
                     fetched = self.stages[1].clone();
                 }

@@ -219,6 +219,11 @@ impl Model {
     }
 }
 
+/// Whether the callback may want the model after an iteration: to log, or to save it.
+fn is_looked_at(c: &Config, iteration: u64) -> bool {
+    [c.log_interval, c.save_interval].iter().any(|every| iteration.is_multiple_of(*every))
+}
+
 /// When a call began, and at which iteration.
 struct Clock {
     start: Instant,

@@ -103,7 +103,7 @@ vectorised! {
         assert!(k > 0 && n > 0, "nothing packed");
         assert!(a.data.len() > (m - 1) * a.row_stride + (k - 1) * a.column_stride, "left side too short");
         assert!(n <= c_stride && c.len() >= (m - 1) * c_stride + n, "result too short");
-        let to = To { c_stride, alpha, add };
+        let to = Target { c_stride, alpha, add };
         match (m, L::WIDE) {
             (1, false) => one_row::<R, L, 4>(a, b, &mut c[..n], to),
             (1, true) => one_row::<R, L, 8>(a, b, &mut c[..n], to),
@@ -116,13 +116,13 @@ vectorised! {
 
 /// What becomes of a sum: c = alpha sum, or c += alpha sum.
 #[derive(Clone, Copy)]
-struct To<R> {
+struct Target<R> {
     c_stride: usize,
     alpha: R,
     add: bool,
 }
 
-impl<R: Real> To<R> {
+impl<R: Real> Target<R> {
     #[inline(always)]
     fn finish<L: Lanes<R>>(self, sum: L, c: &mut [R]) {
         let alpha = L::splat(self.alpha);
@@ -138,7 +138,7 @@ impl<R: Real> To<R> {
 
 /// One row of a times all panels, at most MOST (4 or 8) at a time: enough sums to hide the latency of the additions.
 #[inline(always)]
-fn one_row<R: Real, L: Lanes<R>, const MOST: usize>(a: Left<R>, b: &Packed<R>, c: &mut [R], to: To<R>) {
+fn one_row<R: Real, L: Lanes<R>, const MOST: usize>(a: Left<R>, b: &Packed<R>, c: &mut [R], to: Target<R>) {
     let (panels, size) = (b.n.div_ceil(LANES), b.k * LANES);
     let groups = panels.div_ceil(MOST);
     for group in 0..groups {
@@ -160,7 +160,7 @@ fn row_of_panels<R: Real, W, L: Lanes<R>, const MOST: usize>(
     size: usize,
     load: impl Fn(&[W]) -> L,
     c: &mut [R],
-    to: To<R>,
+    to: Target<R>,
 ) {
     macro_rules! of_panels {
         ($($count:literal)*) => {
@@ -180,7 +180,7 @@ fn row_panels<R: Real, W, L: Lanes<R>, const P: usize>(
     panels: &[W],
     load: impl Fn(&[W]) -> L,
     c: &mut [R],
-    to: To<R>,
+    to: Target<R>,
 ) {
     /// Rows that are asked for before they are needed. The processor's own guess is lost among so many panels.
     const AHEAD: usize = 16;
@@ -216,7 +216,12 @@ fn prefetch<T>(from: &[T], at: usize) {
 
 /// All rows of a, at most TILE (6 or 12) at a time, times all panels, P at a time.
 #[inline(always)]
-fn tiles<R: Real, L: Lanes<R>, const TILE: usize, const P: usize>(a: Left<R>, b: &Packed<R>, c: &mut [R], to: To<R>) {
+fn tiles<R: Real, L: Lanes<R>, const TILE: usize, const P: usize>(
+    a: Left<R>,
+    b: &Packed<R>,
+    c: &mut [R],
+    to: Target<R>,
+) {
     let (m, panels) = (a.rows, b.n.div_ceil(LANES));
     let count = m.div_ceil(TILE);
     for tile in 0..count {
@@ -241,7 +246,7 @@ fn tile_rows<R: Real, L: Lanes<R>, const TILE: usize, const P: usize>(
     b: &Packed<R>,
     p: usize,
     c: &mut [R],
-    to: To<R>,
+    to: Target<R>,
 ) {
     macro_rules! of_rows {
         ($($rows:literal)*) => {
@@ -261,7 +266,7 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     b: &Packed<R>,
     p: usize,
     c: &mut [R],
-    to: To<R>,
+    to: Target<R>,
 ) {
     let k = b.k;
     let panels: [&[R]; P] = std::array::from_fn(|q| &b.data[(p + q) * k * LANES..][..k * LANES]);
