@@ -35,13 +35,6 @@ static __device__ __forceinline__ void multiply(float (&sums)[4], const float* a
     }
 }
 
-static __device__ __forceinline__ void store(float* to, float y, int flags) {
-    if (flags & TG_ADD) y += *to;
-    if (flags & TG_LEAKY) y = tg_leaky(y);
-    if (flags & TG_TANH) y = tg_tanh(y);
-    *to = y;
-}
-
 // y (M,O) = alpha x w^T + bias + bias2. alpha (1), bias (O), bias2 (O): NULL for 1, 0, 0. flags: TG_ADD, TG_LEAKY, TG_TANH.
 // Launch: 256 threads, (ceil(M/32), ceil(O/32)) blocks.
 extern "C" __global__ void __launch_bounds__(256) matrix_forward(float* y,                    // (M,O)
@@ -62,7 +55,7 @@ extern "C" __global__ void __launch_bounds__(256) matrix_forward(float* y,      
     const float factor = alpha ? *alpha : 1.0f;
     const float shift = (bias ? bias[j0 + j] : 0.0f) + (bias2 ? bias2[j0 + j] : 0.0f);
     for (int q = 0, i = threadIdx.x / TILE; q < 4; ++q, i += 8)
-        if (i < m) store(y + (size_t)(i0 + i) * outputs + j0 + j, factor * sums[q] + shift, flags);
+        if (i < m) tg_store(y + (size_t)(i0 + i) * outputs + j0 + j, factor * sums[q] + shift, flags);
 }
 
 // dx (M,I) = alpha dy w. alpha (1): NULL for 1. flags: TG_ADD.
@@ -82,7 +75,7 @@ extern "C" __global__ void __launch_bounds__(256) matrix_backward(float* dx,    
     if (j >= n) return;
     const float factor = alpha ? *alpha : 1.0f;
     for (int q = 0, i = threadIdx.x / TILE; q < 4; ++q, i += 8)
-        if (i < m) store(dx + (size_t)(i0 + i) * inputs + j0 + j, factor * sums[q], flags);
+        if (i < m) tg_store(dx + (size_t)(i0 + i) * inputs + j0 + j, factor * sums[q], flags);
 }
 
 // partials (ceil(M/256),O,I): dy^T x of 256 rows each, for matrix_gradient_add. With partials NULL and M <= 256: dw += dy^T x.

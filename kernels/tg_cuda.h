@@ -77,6 +77,13 @@ static __device__ __forceinline__ float tg_tanh(float x) {
 
 static __device__ __forceinline__ float tg_leaky(float x) { return x > 0.0f ? x : x * TG_LEAK; }
 
+static __device__ __forceinline__ void tg_store(float* to, float y, int flags) {
+    if (flags & TG_ADD) y += *to;
+    if (flags & TG_LEAKY) y = tg_leaky(y);
+    if (flags & TG_TANH) y = tg_tanh(y);
+    *to = y;
+}
+
 // A block of Philox4x32-10: words of (seed, stream, step, index), as src/rng.rs has them.
 static __device__ __forceinline__ uint4 tg_philox(tg_u32 k0, tg_u32 k1, uint4 c) {
     for (int round = 0; round < 10; ++round) {

@@ -15,6 +15,8 @@ use trajgan::{Config, Device, Model, SampleOptions};
 
 /// Features are in [-1,1]; they come through some hundred dependent steps in 32 bits.
 const FEATURE: f32 = 2e-5;
+/// The same with factors of 10 bits.
+const TF32_FEATURE: f32 = 4e-3;
 
 fn options() -> SampleOptions {
     SampleOptions { seed: 3, first: 7, truncation_psi: 0.9, ..SampleOptions::default() }
@@ -62,6 +64,40 @@ fn movements_are_those_of_the_cpu() {
         let [a, b] = [&cpu, &cuda].map(|m| m.decode_features(z.view(), &[3, 40, 1, 17, 17], 1).unwrap().concat());
         assert_close(&a, &b, "summaries");
     }
+}
+
+/// The next test runs it again as an older device.
+#[test]
+fn tf32_is_close_where_the_device_has_it() {
+    if !cuda_support::load() {
+        return;
+    }
+    let has_it = std::env::var("EMU_MAJOR").is_err();
+    let folder = tempfile::tempdir().unwrap();
+    for expand_type in [Expand::Lstm, Expand::Mlp] {
+        let config = Config { expand_type, decoder_hidden_dim: 64, expander_hidden_dim: 131, ..tiny() };
+        let model = Model::load(&file(folder.path(), &config), Device::Cuda(0)).unwrap();
+        let draw = |allow_tf32, first, count| {
+            let options = SampleOptions { allow_tf32, first, ..options() };
+            model.generate_features(count, None, &options).unwrap().0.into_raw_vec_and_offset().0
+        };
+        let [exact, rounded] = [false, true].map(|tf32| draw(tf32, 7, 70));
+        let worst = exact.iter().zip(&rounded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        println!("{expand_type:?}: {worst:.1e}");
+        assert_eq!(worst > FEATURE, has_it, "{worst}");
+        assert!(worst < TF32_FEATURE, "{worst}");
+        assert_eq!(draw(true, 9, 3), rounded[2 * exact.len() / 70..5 * exact.len() / 70], "of any batch");
+    }
+}
+
+#[test]
+fn an_older_device_has_no_tf32() {
+    if cuda_support::library().is_none() {
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "tf32_is_close_where_the_device_has_it"]).env("EMU_MAJOR", "7");
+    assert!(child.status().unwrap().success());
 }
 
 /// Blocks of 1, 4 and 16 rows: 132 multiprocessors are emulated, so the batches are of all three kinds.

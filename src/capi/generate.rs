@@ -32,6 +32,7 @@ impl tg_sample_options {
             truncation_psi: given.truncation_psi,
             step_temperature: given.step_temperature,
             time_temperature: given.time_temperature,
+            allow_tf32: options::flag("allow_tf32", given.allow_tf32)?,
             threads: options::threads(given.threads)?,
         })
     }

@@ -27,6 +27,9 @@ namespace lstm_resident {
 namespace matrix {
 #include "../../kernels/matrix.cu"
 }
+namespace matrix_tf32 {
+#include "../../kernels/matrix_tf32.cu"
+}
 namespace norm {
 #include "../../kernels/norm.cu"
 }
@@ -63,6 +66,7 @@ using namespace losses;
 using namespace lstm;
 using namespace lstm_resident;
 using namespace matrix;
+using namespace matrix_tf32;
 using namespace norm;
 using namespace optim;
 using namespace pool;

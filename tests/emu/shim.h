@@ -278,18 +278,24 @@ inline uint64_t nanoseconds() {
     return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
-// The value that another lane of the warp gives. All live lanes must call.
+// What all lanes of the warp give, until the operation after the next. All live lanes must call.
 template <class V>
-V exchange(unsigned mask, V value, unsigned source) {
+const uint64_t* post(V value) {
     static_assert(sizeof(V) <= 8 && std::is_trivially_copyable<V>::value, "what a shuffle can carry");
-    if (mask != 0xffffffffu) abort();  // partial masks are not emulated
     Fiber* const me = block->current;
     Warp& warp = block->warps[me->warp];
     uint64_t* const slots = warp.slots[warp.operations[me->lane]++ % 2];  // two in turn: no second barrier
     memcpy(&slots[me->lane], &value, sizeof value);
     meet(warp.barrier, warp.live);
+    return slots;
+}
+
+// The value that another lane of the warp gives.
+template <class V>
+V exchange(unsigned mask, V value, unsigned source) {
+    if (mask != 0xffffffffu) abort();  // partial masks are not emulated
     V result;
-    memcpy(&result, &slots[source % 32], sizeof result);
+    memcpy(&result, &post(value)[source % 32], sizeof result);
     return result;
 }
 
@@ -338,6 +344,25 @@ inline float __uint_as_float(unsigned bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
+}
+// Half a unit away from zero; NaN stays what it is.
+inline unsigned tg_to_tf32(float x) {
+    const unsigned bits = __float_as_uint(x);
+    return x == x ? (bits + 0x1000u) & ~0x1fffu : bits;
+}
+// Of kernels/matrix_tf32.cu, which says what a lane has. The hardware's order of the sum is its own.
+inline void tg_mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    unsigned all[6][32];
+    for (int k = 0; k < 6; ++k) {
+        const uint64_t* const slots = emu::post(k < 4 ? a[k] : b[k - 4]);
+        for (int lane = 0; lane < 32; ++lane) memcpy(&all[k][lane], &slots[lane], sizeof(unsigned));
+    }
+    const int g = emu::block->current->lane / 4, t = emu::block->current->lane % 4;
+    for (int q = 0; q < 4; ++q)
+        for (int k = 0; k < 8; ++k) {
+            const unsigned left = all[k / 4 * 2 + q / 2][g * 4 + k % 4], right = all[4 + k / 4][(2 * t + q % 2) * 4 + k % 4];
+            c[q] = fmaf(__uint_as_float(left), __uint_as_float(right), c[q]);
+        }
 }
 inline double sinpi(double x) { return std::sin(x * 3.14159265358979323846); }
 inline double cospi(double x) { return std::cos(x * 3.14159265358979323846); }

@@ -44,6 +44,14 @@ inline void forward_and_backward(Shape s) {
     same("matrix_forward added", scaled, TOLERANCE * std::sqrt(s.I), [&] { return forward(old, nullptr, nullptr, alpha.data(), TG_ADD); });
     same("matrix_forward leaky", active, TOLERANCE * std::sqrt(s.I),
          [&] { return forward(unknown(s.M * s.O), bias.data(), bias2.data(), nullptr, TG_LEAKY); });
+    // Each factor is off by 2^-11 at most.
+    same("matrix_forward_tf32", active, std::ldexp(1.0, -9), [&] {
+        Floats y = unknown(s.M * s.O);
+        emu::launch(dim3((wider + 63) / 64, (s.O + 63) / 64), dim3(256), 0, [&] {
+            matrix_forward_tf32(y.data(), x.data(), w.data(), bias.data(), bias2.data(), nullptr, &rows, s.I, s.O, stride, TG_LEAKY);
+        });
+        return y;
+    });
     same("matrix_backward", dx, TOLERANCE * std::sqrt(s.O), [&] {
         Floats out = unknown(s.M * s.I);
         emu::launch(tiles(wider, s.I), dim3(256), 0,

@@ -146,7 +146,10 @@ class TrainOptions(Options):
 
 
 class SampleOptions(Options):
-    _fields_ = _fields("u32 struct_size threads; u64 seed first seq_len; f64 truncation_psi step_temperature time_temperature")
+    _fields_ = _fields(
+        "u32 struct_size threads; u64 seed first seq_len; f64 truncation_psi step_temperature time_temperature;"
+        " u32 allow_tf32 reserved"
+    )
 
 
 class PathOptions(Options):

@@ -67,7 +67,17 @@ impl Context {
 
     /// Whether blocks can be launched in clusters: compute capability 9.0 and above.
     pub(super) fn has_clusters(&self) -> bool {
-        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) >= 9
+        self.capability() >= 9
+    }
+
+    /// Whether its tensor cores know TF32: compute capability 8.0 and above.
+    pub(super) fn has_tf32(&self) -> bool {
+        self.capability() >= 8
+    }
+
+    /// The first number of the compute capability.
+    fn capability(&self) -> usize {
+        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
     }
 
     /// Bytes of the device's memory that nobody uses at the moment.

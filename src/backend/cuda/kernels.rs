@@ -112,6 +112,9 @@ kernels! {
         add_columns: "ppppi",
         add_product_columns: "pppppi",
     }
+    matrix_tf32 {
+        matrix_forward_tf32: "pppppppiiii",
+    }
     norm {
         layer_norm_forward: "ppppppii",
         layer_norm_backward: "pppppi",

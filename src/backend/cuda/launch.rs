@@ -20,7 +20,7 @@ pub(super) fn gradient_room(matrix: &Matrix, rows: usize) -> usize {
 
 impl Session {
     /// float* y (M,O), const float* x (M,I), const float* w (O,I), const float* bias (O), const float* bias2 (O),
-    /// const float* alpha (1), const int* rows, int inputs, int outputs, int stride, int flags
+    /// const float* alpha (1), const int* rows, int inputs, int outputs, int stride, int flags: of both kernels
     pub(super) fn matrix_forward(
         &self,
         matrix: &Matrix,
@@ -30,10 +30,11 @@ impl Session {
         rows: Rows,
         flags: usize,
     ) -> Result<()> {
-        let shape = Shape::Grid(rows.most.div_ceil(32), matrix.outputs.div_ceil(32), 1);
+        let (kernel, tile) = if self.tf32 { (Kernel::matrix_forward_tf32, 64) } else { (Kernel::matrix_forward, 32) };
+        let shape = Shape::Grid(rows.most.div_ceil(tile), matrix.outputs.div_ceil(tile), 1);
         let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
         let pointers = [y.into(), x.into(), w.into(), bias.into(), bias2.into(), alpha.into(), rows.into()];
-        self.launch(Kernel::matrix_forward, shape, 0, &[&pointers[..], &sizes].concat())
+        self.launch(kernel, shape, 0, &[&pointers[..], &sizes].concat())
     }
 
     /// float* dx (M,I), const float* dy (M,O), const float* w (O,I), const float* alpha (1), const int* rows, int inputs,

@@ -95,7 +95,7 @@ impl Space {
 
 impl<'a> Movements<'a> {
     /// params: the model's, with the generator's average in place. count: movements in all, 1 or more; longest: points of
-    /// the longest.
+    /// the longest; tf32: whether products may be TF32, where the device has it.
     ///
     /// # Errors
     /// `Memory` where the device has too little; `Device` where it fails; `State` for a model with the closed-loop decoder.
@@ -104,6 +104,7 @@ impl<'a> Movements<'a> {
         networks: &'a Networks,
         (params, buffers): (&[f32], &[f32]),
         (count, longest): (usize, usize),
+        tf32: bool,
     ) -> Result<Movements<'a>> {
         let Some(net) = networks.v6() else {
             let problem = "the model has the closed-loop decoder".to_string();
@@ -111,7 +112,8 @@ impl<'a> Movements<'a> {
         };
         let bytes = MOST_BYTES.min(context.free_memory()? / 2);
         let (plan, space) = Space::within(bytes, networks, net, count, longest);
-        let session = Session::new(context, plan, "movements on the device")?;
+        let mut session = Session::new(context, plan, "movements on the device")?;
+        session.tf32 = tf32 && context.has_tf32();
         session.upload(space.arenas.params, params)?;
         session.upload(space.arenas.buffers, buffers)?;
         session.upload(space.one.count, &[1])?;

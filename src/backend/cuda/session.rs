@@ -183,6 +183,8 @@ pub struct Session {
     _memory: CudaSlice<f32>,
     start: u64,
     len: usize,
+    /// Whether products forward round their factors to TF32.
+    pub(super) tf32: bool,
 }
 
 impl Session {
@@ -201,7 +203,7 @@ impl Session {
             _ => context.failed("asking for memory", error),
         })?;
         let start = memory.device_ptr(&stream).0;
-        let session = Session { context: context.clone(), stream, _memory: memory, start, len };
+        let session = Session { context: context.clone(), stream, _memory: memory, start, len, tf32: false };
         session.wait()?;
         Ok(session)
     }

@@ -50,6 +50,9 @@ pub struct Args {
     /// closed-loop decoder: below 1, the likelier steps and times; 1 as learnt
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
+    /// v6 decoder on a GPU: TF32 in products of matrices, features off by up to 4e-3
+    #[arg(long)]
+    allow_tf32: bool,
     /// Scaled features rather than points
     #[arg(long)]
     features: bool,
@@ -85,6 +88,7 @@ pub fn run(args: &Args) -> Result<()> {
         truncation_psi: args.psi.unwrap_or(model.config().truncation_psi),
         step_temperature: args.temperature,
         time_temperature: args.temperature,
+        allow_tf32: args.allow_tf32,
         threads: args.threads,
     };
     let conditions = conditions.as_deref();
