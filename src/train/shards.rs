@@ -90,16 +90,25 @@ pub fn row_ranges(rows: usize, size: usize) -> Vec<Range<usize>> {
     (0..rows).step_by(size).map(|start| start..rows.min(start + size)).collect()
 }
 
-/// sum[range] = gradients of the shards, added in their order.
-pub fn reduce(pool: &mut Pool, isa: Isa, shards: &[&[f32]], range: Range<usize>, sum: &mut [f32]) {
+/// sum[range] = gradients of the shards, added in their order. Returns its Euclidean norm, and that of params[range].
+pub fn reduce(
+    pool: &mut Pool,
+    isa: Isa,
+    shards: &[&[f32]],
+    params: &[f32],
+    range: Range<usize>,
+    sum: &mut [f32],
+) -> [f64; 2] {
     const CHUNK: usize = 16_384;
     let start = range.start;
-    let mut chunks: Vec<&mut [f32]> = sum[range].chunks_mut(CHUNK).collect();
-    pool.for_each(&mut chunks, |_, i, chunk| {
+    let mut chunks: Vec<_> = sum[range].chunks_mut(CHUNK).map(|chunk| (chunk, [0.0; 2])).collect();
+    pool.for_each(&mut chunks, |_, i, (chunk, squares)| {
         let here = start + i * CHUNK..start + i * CHUNK + chunk.len();
         chunk.copy_from_slice(&shards[0][here.clone()]);
         for shard in &shards[1..] {
             math::axpy(isa, 1.0, &shard[here.clone()], chunk);
         }
+        *squares = [chunk, &params[here]].map(|x| math::sum_of_squares(isa, x));
     });
+    [0, 1].map(|which| chunks.iter().map(|(_, squares)| squares[which]).sum::<f64>().sqrt())
 }

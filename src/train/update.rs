@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::shards::reduce;
-use crate::backend::cpu::{Pool, math};
+use crate::backend::cpu::Pool;
 use crate::error::{Error, Result};
 use crate::nn::Weights;
 use crate::nn::optim::{Moments, Optimizer, clip_factor};
@@ -35,16 +35,14 @@ impl Update {
         shards: &[&[f32]],
         sum: &mut [f32],
     ) -> Result<f64> {
-        reduce(pool, weights.isa, shards, self.range.clone(), sum);
-        let grads = &sum[self.range.clone()];
-        let norm = math::norm(weights.isa, grads);
+        let [norm, size] = reduce(pool, weights.isa, shards, &weights.params, self.range.clone(), sum);
         let scale = clip_factor(norm, self.clip);
-        let params = &mut weights.params[self.range.clone()];
-        for (what, size) in [("the gradient", norm * scale), ("a weight", math::norm(weights.isa, params))] {
+        for (what, size) in [("the gradient", norm * scale), ("a weight", size)] {
             if size.is_nan() || size > LARGEST {
                 return Err(Error::Diverged { stage: self.stage, iteration: self.iteration, what });
             }
         }
+        let (params, grads) = (&mut weights.params[self.range.clone()], &sum[self.range.clone()]);
         self.optimizer.step_with(pool, weights.isa, params, grads, moments, self.rate, scale);
         weights.pack_with(pool, self.range.clone());
         Ok(norm)

@@ -267,8 +267,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// Euclidean norm, summed in f64, in one order on every instruction set.
-    pub fn norm<R, L>(x: &[R]) -> f64 {
+    /// In f64, in one order on every instruction set.
+    pub fn sum_of_squares<R, L>(x: &[R]) -> f64 {
         // Chains that hide the latency of the additions.
         let mut sums = [0.0; 2 * LANES];
         let mut chunks = x.chunks_exact(sums.len());
@@ -277,7 +277,7 @@ vectorised! {
             sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += square(x));
         }
         let rest: f64 = chunks.remainder().iter().map(square).sum();
-        (sums.iter().sum::<f64>() + rest).sqrt()
+        sums.iter().sum::<f64>() + rest
     }
 }
 

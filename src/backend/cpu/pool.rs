@@ -4,6 +4,7 @@
 //! places of their own and whoever adds them up does so in task order.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -30,10 +31,18 @@ struct Shared {
 #[derive(Default)]
 struct State {
     job: Option<&'static Job<'static>>,
-    next: usize,
-    tasks: usize,
+    /// Tasks that nobody has begun: each worker's share of them.
+    left: Vec<Range<usize>>,
     panic: Option<Box<dyn std::any::Any + Send>>,
     closing: bool,
+}
+
+impl State {
+    /// A task of the worker's own share, which is the same in every run with as many tasks: what it worked on before is then
+    /// still in its core's cache. After those, one that is furthest from its owner's mind.
+    fn take(&mut self, worker: usize) -> Option<usize> {
+        self.left[worker].next().or_else(|| self.left.iter_mut().max_by_key(|left| left.len())?.next_back())
+    }
 }
 
 impl Shared {
@@ -44,9 +53,8 @@ impl Shared {
 
     /// Takes tasks until none is left. Returns with the lock.
     fn work<'a>(&'a self, worker: usize, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        while let (Some(job), true) = (state.job, state.next < state.tasks) {
-            let task = state.next;
-            state.next += 1;
+        while let Some(job) = state.job {
+            let Some(task) = state.take(worker) else { break };
             self.running.fetch_add(1, Ordering::AcqRel);
             drop(state);
             let outcome = catch_unwind(AssertUnwindSafe(|| job(worker, task)));
@@ -54,7 +62,7 @@ impl Shared {
             self.running.fetch_sub(1, Ordering::AcqRel);
             if let Err(panic) = outcome {
                 state.panic.get_or_insert(panic);
-                state.next = state.tasks; // no new tasks after a panic
+                state.left.fill(0..0); // no new tasks after a panic
             }
         }
         state
@@ -105,7 +113,10 @@ impl Pool {
         // while `running` counts them, and nobody unwinds out of here before that is 0.
         let job: &'static Job<'static> = unsafe { std::mem::transmute(job) };
         let mut state = self.shared.lock();
-        (state.job, state.next, state.tasks) = (Some(job), 0, tasks);
+        let threads = self.workers.len() + 1;
+        state.job = Some(job);
+        state.left.clear();
+        state.left.extend((0..threads).map(|worker| worker * tasks / threads..(worker + 1) * tasks / threads));
         self.shared.runs.fetch_add(1, Ordering::AcqRel);
         self.shared.work.notify_all();
         drop(self.shared.work(0, state));
