@@ -65,6 +65,6 @@ extern "C" __global__ void dropout_mask(float* mask,                            
     const tg_u64 step = tg_step(clock) << 12 | site;
     const tg_u32 index = ((tg_u32)t * (tg_u32)head[0] + (tg_u32)row) * (tg_u32)quads + (tg_u32)quad;
     const uint4 words = tg_philox(clock[0], clock[1], make_uint4(index, (tg_u32)step, (tg_u32)(step >> 32), 8));
-    float* const out = mask + (size_t)n * width + 4 * quad;
-    for (int k = 0; k < 4 && 4 * quad + k < width; ++k) out[k] = tg_word(words, k) >= threshold ? keep : 0.0f;
+    float* const out = mask + (size_t)n * width;
+    for (int k = 0, j = quad; k < 4 && j < width; ++k, j += quads) out[j] = tg_word(words, k) >= threshold ? keep : 0.0f;
 }

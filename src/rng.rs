@@ -46,7 +46,7 @@ pub fn philox(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
 }
 
 /// Blocks that [`philox_blocks`] makes at a time.
-pub const BLOCKS: usize = 8;
+pub const BLOCKS: usize = 16;
 
 /// Blocks first, first + 1 ... of [`philox`] with the other counters in `rest`, in a form that vectorises:
 /// word k of block i is at [k][i].

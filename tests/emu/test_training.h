@@ -86,8 +86,8 @@ inline void dropout(int B, int T, int W) {
         for (int t = 0; t < s.lengths[b]; ++t)
             for (int j = 0; j < W; ++j) {
                 Reference r = {seed, step << 12 | site, 8};
-                r.index = (t * B + b) * quads + j / 4;
-                for (int k = 0; k < j % 4; ++k) r.word();
+                r.index = (t * B + b) * quads + j % quads;
+                for (unsigned k = 0; k < j / quads; ++k) r.word();
                 mask[s.at(b, t) * W + j] = r.word() >= threshold ? 1.25f : 0.0;
             }
     same("dropout_mask", mask, 0.0, [&] {

@@ -179,7 +179,7 @@ vectorised! {
 
 vectorised! {
     /// Keeps or zeroes each of x and scales what is kept: mask gets `keep` where the number's random word is at least
-    /// `threshold`, else 0. Number i has word i % 4 of Philox block first + i / 4.
+    /// `threshold`, else 0. Of n numbers, i has word i / q of Philox block first + i % q, q = ceil(n / 4).
     pub fn dropout<R, L>(
         key: [u32; 2],
         first: u32,
@@ -189,13 +189,18 @@ vectorised! {
         x: &mut [R],
         mask: &mut [R],
     ) {
-        for (chunk, mask) in mask.chunks_mut(4 * BLOCKS).enumerate() {
-            let words = philox_blocks(key, first.wrapping_add((chunk * BLOCKS) as u32), rest);
-            let mut whole = [R::ZERO; 4 * BLOCKS];
-            for (i, value) in whole.iter_mut().enumerate() {
-                *value = if words[i % 4][i / 4] >= threshold { keep } else { R::ZERO };
+        let blocks = mask.len().div_ceil(4);
+        for done in (0..blocks).step_by(BLOCKS) {
+            let words = philox_blocks(key, first.wrapping_add(done as u32), rest);
+            for (k, words) in words.iter().enumerate() {
+                let values = words.map(|word| if word >= threshold { keep } else { R::ZERO });
+                let start = (k * blocks + done).min(mask.len());
+                let end = (start + BLOCKS.min(blocks - done)).min(mask.len());
+                match <&mut [R; BLOCKS]>::try_from(&mut mask[start..end]) {
+                    Ok(whole) => *whole = values, // of known length: no call
+                    Err(_) => mask[start..end].copy_from_slice(&values[..end - start]),
+                }
             }
-            mask.copy_from_slice(&whole[..mask.len()]);
         }
         by_lanes!(x.len(), |load, store, i| store(load(&x[i.clone()]).mul(load(&mask[i.clone()])), &mut x[i]));
     }
