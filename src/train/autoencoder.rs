@@ -1,11 +1,11 @@
 //! The loop of stage 1.
 
-use super::shards::Batch;
+use super::shards::{Batch, ROWS};
 use super::stage1::{At, Learner, Stage1};
 use super::{Clock, Done, Losses, OnProgress, Outcome, Stage, TrainOptions};
 #[cfg(feature = "cuda")]
 use crate::backend::Backend;
-use crate::backend::cpu::Pool;
+use crate::backend::cpu::{Pool, wanted};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda;
 use crate::config::{Config, DecoderKind, ScheduleKind};
@@ -122,6 +122,8 @@ impl Model {
             let stage = Box::new(cuda::stage1::Stage1::new(&device, networks, &c, room, &learner)?);
             return Ok(Place::Cuda { stage, fetched });
         }
+        // More threads than a batch has shards would only take memory: each keeps what a shard needs.
+        let threads = wanted(threads).min(self.config.batch_size.div_ceil(ROWS));
         Ok(Place::Cpu(Stage1::default(), Pool::new(threads)))
     }
 

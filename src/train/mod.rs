@@ -10,9 +10,9 @@ mod autoencoder;
 mod gan;
 
 use std::fmt;
-use std::thread::available_parallelism;
 use std::time::Instant;
 
+use crate::backend::cpu::wanted;
 use crate::config::{Config, DecoderKind};
 use crate::data::{Dataset, Waste};
 use crate::error::{Error, Result, afford};
@@ -161,7 +161,6 @@ impl Model {
     /// More than a stage takes: gradients of every shard, moments, what a worker keeps of a shard's steps (some twenty
     /// numbers a unit), batches and summaries.
     fn training_bytes(&self, c: &Config, movements: usize, threads: usize) -> usize {
-        let threads = if threads == 0 { available_parallelism().map_or(1, usize::from) } else { threads };
         let batch = c.batch_size.max(c.stage2_batch_size);
         let shards = batch.div_ceil(shards::ROWS);
         let layers = c.encoder_num_layers * c.encoder_hidden_dim
@@ -169,7 +168,7 @@ impl Model {
             + 2 * c.expander_num_layers * c.expander_hidden_dim;
         let units = layers + 4 * (c.latent_dim + c.summary_dim);
         let arenas = self.parameters() * (shards + 4);
-        let traces = threads.min(shards) * shards::ROWS * c.max_seq_len * units * 20;
+        let traces = wanted(threads).min(shards) * shards::ROWS * c.max_seq_len * units * 20;
         let images = if c.decoder == DecoderKind::ClosedLoop && c.augment_mirror { 4 } else { 1 };
         let latents = movements * images * 2 * (c.summary_dim + c.max_seq_len * c.feature_dim);
         4 * (arenas + traces + latents + 4 * batch * c.max_seq_len * c.feature_dim)

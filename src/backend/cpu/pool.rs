@@ -84,10 +84,7 @@ impl Pool {
     /// threads: 0 for one per core. The caller's thread is one of them. If the system refuses threads,
     /// there are fewer: results are the same.
     pub fn new(threads: usize) -> Pool {
-        let wanted = match threads {
-            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            n => n,
-        };
+        let wanted = wanted(threads);
         let shared = Arc::new(Shared::default());
         let start = |worker| {
             let shared = Arc::clone(&shared);
@@ -139,6 +136,14 @@ impl Pool {
             let mut item = items[task].lock().unwrap_or_else(PoisonError::into_inner);
             job(worker, task, &mut item);
         });
+    }
+}
+
+/// 0: one per core.
+pub fn wanted(threads: usize) -> usize {
+    match threads {
+        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        n => n,
     }
 }
 
