@@ -6,23 +6,32 @@
 use super::lanes::{LANES, Lanes, Real};
 use super::vectorised;
 
-/// A k x n matrix in panels of 16 columns, zero-padded: element (i, j) is data[(j/16*k + i)*16 + j%16].
+/// A k x n matrix in panels of 16 columns, zero-padded: element (i, j) is data[j/16*k + i].0[j%16].
 #[derive(Clone, Debug, Default)]
 pub struct Packed<R> {
     pub k: usize,
     pub n: usize,
-    data: Vec<R>,
+    data: Vec<Row<R>>,
     /// The same numbers as 16-bit floats, where they are such: see [`Packed::halve`].
-    half: Vec<u16>,
+    half: Vec<HalfRow>,
 }
+
+/// A row of a panel. In line with the cache's lines: a load of it is one access, not two.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Row<R>([R; LANES]);
+
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+struct HalfRow([u16; LANES]);
 
 impl<R: Real> Packed<R> {
     /// Packs b(i, j) = from[i * row_stride + j * column_stride], i < k, j < n. Keeps its memory.
     pub fn pack(&mut self, k: usize, n: usize, from: &[R], row_stride: usize, column_stride: usize) {
         self.fit(k, n);
-        for (p, panel) in self.data.chunks_exact_mut(k * LANES).enumerate() {
+        for (p, panel) in self.data.chunks_exact_mut(k).enumerate() {
             let width = LANES.min(n - p * LANES);
-            for (i, row) in panel.chunks_exact_mut(LANES).enumerate() {
+            for (i, Row(row)) in panel.iter_mut().enumerate() {
                 let from = &from[i * row_stride + p * LANES * column_stride..];
                 if column_stride == 1 {
                     copy_row(&from[..width], row);
@@ -40,7 +49,7 @@ impl<R: Real> Packed<R> {
         self.fit(k, n);
         for (i, from) in rows.take(k).enumerate() {
             for (p, from) in from.chunks(LANES).enumerate() {
-                copy_row(from, &mut self.data[(p * k + i) * LANES..][..LANES]);
+                copy_row(from, &mut self.data[p * k + i].0);
             }
         }
     }
@@ -48,23 +57,24 @@ impl<R: Real> Packed<R> {
     /// Rounds what is packed to 16-bit floats and keeps it in that form too. Products with one row, which wait for
     /// memory, then read half as much; their results are those of the rounded numbers, as with more rows.
     pub fn halve(&mut self) {
-        self.half = self.data.iter().map(|x| half::f16::from_f64(x.to_f64()).to_bits()).collect();
-        for (x, &bits) in self.data.iter_mut().zip(&self.half) {
-            *x = R::from_f64(half::f16::from_bits(bits).to_f64());
+        self.half =
+            self.data.iter().map(|row| HalfRow(row.0.map(|x| half::f16::from_f64(x.to_f64()).to_bits()))).collect();
+        for (row, half) in self.data.iter_mut().zip(&self.half) {
+            row.0 = half.0.map(|bits| R::from_f64(half::f16::from_bits(bits).to_f64()));
         }
     }
 
     fn fit(&mut self, k: usize, n: usize) {
         (self.k, self.n) = (k, n);
         self.half.clear();
-        self.data.resize(n.div_ceil(LANES) * LANES * k, R::ZERO);
+        self.data.resize(n.div_ceil(LANES) * k, Row([R::ZERO; LANES]));
     }
 }
 
 /// A row of a panel, padded with zeros.
-fn copy_row<R: Real>(from: &[R], to: &mut [R]) {
+fn copy_row<R: Real>(from: &[R], to: &mut [R; LANES]) {
     match <[R; LANES]>::try_from(from) {
-        Ok(whole) => to.copy_from_slice(&whole), // of known length: no call
+        Ok(whole) => *to = whole, // of known length: no call
         Err(_) => {
             to[..from.len()].copy_from_slice(from);
             to[from.len()..].fill(R::ZERO);
@@ -139,26 +149,27 @@ impl<R: Real> Target<R> {
 /// One row of a times all panels, at most MOST (4 or 8) at a time: enough sums to hide the latency of the additions.
 #[inline(always)]
 fn one_row<R: Real, L: Lanes<R>, const MOST: usize>(a: Left<R>, b: &Packed<R>, c: &mut [R], to: Target<R>) {
-    let (panels, size) = (b.n.div_ceil(LANES), b.k * LANES);
+    let (panels, size) = (b.n.div_ceil(LANES), b.k);
     let groups = panels.div_ceil(MOST);
     for group in 0..groups {
         let (start, end) = (group * panels / groups, (group + 1) * panels / groups);
         let c = &mut c[start * LANES..b.n.min(end * LANES)];
         if b.half.is_empty() {
-            row_of_panels::<R, R, L, MOST>(a, &b.data[start * size..end * size], size, L::load, c, to);
+            row_of_panels::<R, _, L, MOST>(a, &b.data[start * size..end * size], size, |row| L::load(&row.0), c, to);
         } else {
-            row_of_panels::<R, u16, L, MOST>(a, &b.half[start * size..end * size], size, L::load_half, c, to);
+            let halves = &b.half[start * size..end * size];
+            row_of_panels::<R, _, L, MOST>(a, halves, size, |row| L::load_half(&row.0), c, to);
         }
     }
 }
 
-/// One row of a times a group of panels of `size` numbers, compiled for each number of panels.
+/// One row of a times a group of panels of `size` rows W, compiled for each number of panels.
 #[inline(always)]
 fn row_of_panels<R: Real, W, L: Lanes<R>, const MOST: usize>(
     a: Left<R>,
     panels: &[W],
     size: usize,
-    load: impl Fn(&[W]) -> L,
+    load: impl Fn(&W) -> L,
     c: &mut [R],
     to: Target<R>,
 ) {
@@ -173,12 +184,12 @@ fn row_of_panels<R: Real, W, L: Lanes<R>, const MOST: usize>(
     of_panels!(1 2 3 4 5 6 7 8)
 }
 
-/// One row of a times P panels of numbers that `load` loads.
+/// One row of a times P panels of rows that `load` loads.
 #[inline(always)]
 fn row_panels<R: Real, W, L: Lanes<R>, const P: usize>(
     a: Left<R>,
     panels: &[W],
-    load: impl Fn(&[W]) -> L,
+    load: impl Fn(&W) -> L,
     c: &mut [R],
     to: Target<R>,
 ) {
@@ -187,12 +198,12 @@ fn row_panels<R: Real, W, L: Lanes<R>, const P: usize>(
     let mut sums = [L::splat(R::ZERO); P];
     let size = panels.len() / P;
     let panels: [&[W]; P] = std::array::from_fn(|p| &panels[p * size..][..size]);
-    for i in 0..size / LANES {
+    for i in 0..size {
         let x = L::splat(a.data[i * a.column_stride]);
         for (sum, panel) in sums.iter_mut().zip(panels) {
-            prefetch(panel, (i + AHEAD) * LANES);
-            // SAFETY: i is below the panel's number of rows, of LANES each.
-            let row = unsafe { panel.get_unchecked(i * LANES..(i + 1) * LANES) };
+            prefetch(panel, i + AHEAD);
+            // SAFETY: i is below the panel's number of rows.
+            let row = unsafe { panel.get_unchecked(i) };
             *sum = x.fma(load(row), *sum);
         }
     }
@@ -269,7 +280,7 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     to: Target<R>,
 ) {
     let k = b.k;
-    let panels: [&[R]; P] = std::array::from_fn(|q| &b.data[(p + q) * k * LANES..][..k * LANES]);
+    let panels: [&[Row<R>]; P] = std::array::from_fn(|q| &b.data[(p + q) * k..][..k]);
     assert!(a.data.len() > (M - 1) * a.row_stride + (k - 1) * a.column_stride);
     // One stride is 1 and is compiled in: what is left to compute of the addresses is little.
     let sums = if a.row_stride == 1 {
@@ -291,15 +302,13 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
 /// Sums over i of left(r, i) * row i of every panel.
 #[inline(always)]
 fn sums<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
-    panels: [&[R]; P],
+    panels: [&[Row<R>]; P],
     left: impl Fn(usize, usize) -> R,
 ) -> [[L; P]; M] {
     let mut sums = [[L::splat(R::ZERO); P]; M];
-    let k = panels[0].len() / LANES;
-    for i in 0..k {
-        // SAFETY: i < k, and every panel has k * LANES numbers.
-        let b: [L; P] =
-            std::array::from_fn(|q| L::load(unsafe { panels[q].get_unchecked(i * LANES..(i + 1) * LANES) }));
+    for i in 0..panels[0].len() {
+        // SAFETY: i < k, and every panel has k rows.
+        let b: [L; P] = std::array::from_fn(|q| L::load(&unsafe { panels[q].get_unchecked(i) }.0));
         for (r, sums) in sums.iter_mut().enumerate() {
             let x = L::splat(left(r, i));
             for (sum, b) in sums.iter_mut().zip(b) {
@@ -365,7 +374,8 @@ mod tests {
         whole.pack(k, n, &b, n, 1);
         let mut halved = whole.clone();
         halved.halve();
-        assert!(halved.data.iter().zip(&whole.data).all(|(h, w)| (h - w).abs() <= w.abs() / 2048.0 + 1e-7));
+        let pairs = halved.data.iter().zip(&whole.data).flat_map(|(h, w)| h.0.iter().zip(&w.0));
+        assert!(pairs.into_iter().all(|(h, w)| (h - w).abs() <= w.abs() / 2048.0 + 1e-7));
         for (isa, packed) in Isa::available().into_iter().flat_map(|isa| [(isa, &whole), (isa, &halved)]) {
             let mut whole = vec![0.0; 16 * n];
             gemm(isa, Left::rows(&a, 16, k), packed, &mut whole, n, 1.0, false);
