@@ -39,7 +39,7 @@ struct State {
 
 impl State {
     /// A task of the worker's own share, which is the same in every run with as many tasks: what it worked on before is then
-    /// still in its core's cache. After those, one that is furthest from its owner's mind.
+    /// still in its core's cache. After those, the last one of whoever has most left.
     fn take(&mut self, worker: usize) -> Option<usize> {
         self.left[worker].next().or_else(|| self.left.iter_mut().max_by_key(|left| left.len())?.next_back())
     }
