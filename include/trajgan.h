@@ -382,8 +382,8 @@ typedef struct {
     // Closed loop: 1: as learnt; below 1: likelier steps, likelier times.
     double step_temperature;
     double time_temperature;
-    // 0 or 1: on a GPU the v6 decoder may use TF32 in products of matrices. Features are then off by 2e-5 on average,
-    // 4e-3 at most.
+    // 0 or 1: on a GPU the v6 decoder may use TF32 in products of matrices. Features of a trained model were off by 2e-5
+    // on average, 4e-3 at worst.
     uint32_t allow_tf32;
     // 0.
     uint32_t reserved;

@@ -73,8 +73,8 @@ pub struct tg_sample_options {
     /// Closed loop: 1: as learnt; below 1: likelier steps, likelier times.
     pub step_temperature: f64,
     pub time_temperature: f64,
-    /// 0 or 1: on a GPU the v6 decoder may use TF32 in products of matrices. Features are then off by 2e-5 on average,
-    /// 4e-3 at most.
+    /// 0 or 1: on a GPU the v6 decoder may use TF32 in products of matrices. Features of a trained model were off by 2e-5
+    /// on average, 4e-3 at worst.
     pub allow_tf32: u32,
     /// 0.
     pub reserved: u32,

@@ -4,11 +4,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crate::backend::cpu::thread_count;
+
 /// f(0), f(1), .. f(n-1), in this order. `threads` 0 means as many as the machine has; a thread that cannot be
 /// started is done without.
 pub fn map<T: Send>(n: usize, threads: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let available = || thread::available_parallelism().map_or(1, usize::from);
-    let threads = if threads == 0 { available() } else { threads }.min(n);
+    let threads = thread_count(threads).min(n);
     if threads < 2 {
         return (0..n).map(f).collect();
     }

@@ -47,7 +47,7 @@ pub struct SampleOptions {
     pub step_temperature: f64,
     pub time_temperature: f64,
     /// v6 on a device: products of matrices, which recurrences are not, may round their factors to TF32 (10 bits of mantissa,
-    /// sums in f32). Features are then off by 2e-5 on average, 4e-3 at most. Nothing changes on the CPU or below compute
+    /// sums in f32). Features of a trained model were off by 2e-5 on average, 4e-3 at worst. Nothing changes on the CPU or below compute
     /// capability 8.0.
     pub allow_tf32: bool,
     /// 0: one per core. The result does not depend on it.

@@ -1,11 +1,11 @@
 //! The loop of stage 1.
 
-use super::shards::{Batch, ROWS};
+use super::shards::{Batch, workers};
 use super::stage1::{At, Learner, Stage1};
 use super::{Clock, Done, Losses, OnProgress, Outcome, Stage, TrainOptions};
 #[cfg(feature = "cuda")]
 use crate::backend::Backend;
-use crate::backend::cpu::{Pool, wanted};
+use crate::backend::cpu::Pool;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda;
 use crate::config::{Config, DecoderKind, ScheduleKind};
@@ -123,8 +123,7 @@ impl Model {
             return Ok(Place::Cuda { stage, fetched });
         }
         // More threads than a batch has shards would only take memory: each keeps what a shard needs.
-        let threads = wanted(threads).min(self.config.batch_size.div_ceil(ROWS));
-        Ok(Place::Cpu(Stage1::default(), Pool::new(threads)))
+        Ok(Place::Cpu(Stage1::default(), Pool::new(workers(threads, self.config.batch_size))))
     }
 
     /// What a device has learnt comes back to the host.

@@ -12,7 +12,6 @@ mod gan;
 use std::fmt;
 use std::time::Instant;
 
-use crate::backend::cpu::wanted;
 use crate::config::{Config, DecoderKind};
 use crate::data::{Dataset, Waste};
 use crate::error::{Error, Result, afford};
@@ -168,7 +167,7 @@ impl Model {
             + 2 * c.expander_num_layers * c.expander_hidden_dim;
         let units = layers + 4 * (c.latent_dim + c.summary_dim);
         let arenas = self.parameters() * (shards + 4);
-        let traces = wanted(threads).min(shards) * shards::ROWS * c.max_seq_len * units * 20;
+        let traces = shards::workers(threads, batch) * shards::ROWS * c.max_seq_len * units * 20;
         let images = if c.decoder == DecoderKind::ClosedLoop && c.augment_mirror { 4 } else { 1 };
         let latents = movements * images * 2 * (c.summary_dim + c.max_seq_len * c.feature_dim);
         4 * (arenas + traces + latents + 4 * batch * c.max_seq_len * c.feature_dim)

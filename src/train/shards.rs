@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::backend::cpu::{Isa, Pool, math};
+use crate::backend::cpu::{Isa, Pool, math, thread_count};
 use crate::data::steps::{Classes, INPUTS, Walk};
 use crate::nn::Steps;
 
@@ -88,6 +88,11 @@ impl Batch {
 /// Ranges of rows of a matrix with `rows` rows, `size` to a shard.
 pub fn row_ranges(rows: usize, size: usize) -> Vec<Range<usize>> {
     (0..rows).step_by(size).map(|start| start..rows.min(start + size)).collect()
+}
+
+/// Threads that a batch of so many rows keeps busy, of those that a setting asks for.
+pub fn workers(threads: usize, rows: usize) -> usize {
+    thread_count(threads).min(rows.div_ceil(ROWS))
 }
 
 /// sum[range] = gradients of the shards, added in their order. Returns its Euclidean norm, and that of params[range].

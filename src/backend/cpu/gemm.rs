@@ -374,8 +374,8 @@ mod tests {
         whole.pack(k, n, &b, n, 1);
         let mut halved = whole.clone();
         halved.halve();
-        let pairs = halved.data.iter().zip(&whole.data).flat_map(|(h, w)| h.0.iter().zip(&w.0));
-        assert!(pairs.into_iter().all(|(h, w)| (h - w).abs() <= w.abs() / 2048.0 + 1e-7));
+        let mut pairs = halved.data.iter().zip(&whole.data).flat_map(|(h, w)| h.0.iter().zip(&w.0));
+        assert!(pairs.all(|(h, w)| (h - w).abs() <= w.abs() / 2048.0 + 1e-7));
         for (isa, packed) in Isa::available().into_iter().flat_map(|isa| [(isa, &whole), (isa, &halved)]) {
             let mut whole = vec![0.0; 16 * n];
             gemm(isa, Left::rows(&a, 16, k), packed, &mut whole, n, 1.0, false);

@@ -84,7 +84,7 @@ impl Pool {
     /// threads: 0 for one per core. The caller's thread is one of them. If the system refuses threads,
     /// there are fewer: results are the same.
     pub fn new(threads: usize) -> Pool {
-        let wanted = wanted(threads);
+        let wanted = thread_count(threads);
         let shared = Arc::new(Shared::default());
         let start = |worker| {
             let shared = Arc::clone(&shared);
@@ -139,8 +139,8 @@ impl Pool {
     }
 }
 
-/// 0: one per core.
-pub fn wanted(threads: usize) -> usize {
+/// How many threads a setting asks for. 0: one per core.
+pub fn thread_count(threads: usize) -> usize {
     match threads {
         0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         n => n,

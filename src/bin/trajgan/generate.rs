@@ -50,7 +50,7 @@ pub struct Args {
     /// closed-loop decoder: below 1, the likelier steps and times; 1 as learnt
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
-    /// v6 decoder on a GPU: TF32 in products of matrices, features off by up to 4e-3
+    /// v6 decoder on a GPU: TF32 in products of matrices, features off by some 1e-5
     #[arg(long)]
     allow_tf32: bool,
     /// Scaled features rather than points
