@@ -234,6 +234,9 @@ fn crowd(walker: &Model) -> [f64; 3] {
     quantiles(times)
 }
 
+/// Points of a recorded movement: the median of the Balabit recordings.
+const MEDIAN_POINTS: usize = 27;
+
 fn sampling() -> Value {
     let v6 = sampler(&Config { augment_mirror: false, quality_z: 0.0, ..Config::default() });
     let hundred = |first, threads| SampleOptions { seq_len: T, first, threads, ..SampleOptions::default() };
@@ -242,16 +245,20 @@ fn sampling() -> Value {
     println!("v6: one 100-step movement, ms      p50 {:.3}  p99 {:.3}  max {:.3}", one[0], one[1], one[2]);
     println!("v6: 1024 of them, one thread, ms   {many:.0}");
     let walker = sampler(&Config { quality_z: 0.0, ..Config::closed_loop(Preset::Default) });
-    let mut points = 0;
-    let whole = latency(2000, |i| {
-        let options = PathOptions { first: i, ..PathOptions::default() };
-        points += walker.path([0.0, 0.0], [300.0, 120.0], &options).expect("a path").points.len();
-    });
-    let points_each = points as f64 / 2050.0;
-    println!(
-        "closed-loop: one path ({points_each:.0} points), ms   p50 {:.3}  p99 {:.3}  max {:.3}",
-        whole[0], whole[1], whole[2]
-    );
+    let path = |walker: &Model| {
+        let mut points = 0;
+        let ms = latency(2000, |i| {
+            let options = PathOptions { first: i, ..PathOptions::default() };
+            points += walker.path([0.0, 0.0], [300.0, 120.0], &options).expect("a path").points.len();
+        });
+        let points = points as f64 / 2050.0;
+        println!("closed-loop: one path ({points:.0} points), ms   p50 {:.3}  p99 {:.3}  max {:.3}", ms[0], ms[1], ms[2]);
+        (ms, points)
+    };
+    let (whole, points_each) = path(&walker);
+    // Untrained, they go on for as long as they may.
+    let short = Config { quality_z: 0.0, max_seq_len: MEDIAN_POINTS, ..Config::closed_loop(Preset::Default) };
+    let (median_length, _) = path(&sampler(&short));
     let crowd = crowd(&walker);
     println!(
         "closed-loop: the same, 8 threads on one model, ms   p50 {:.3}  p99 {:.3}  max {:.3}",
@@ -269,7 +276,7 @@ fn sampling() -> Value {
     println!("closed-loop: one point of a stream, us   p50 {:.1}  p99 {:.1}", step[0] * 1e3, step[1] * 1e3);
     json!({
         "generate_1_ms": one, "generate_1024_ms": many,
-        "path_ms": whole, "path_8_threads_ms": crowd, "path_points": points_each, "stream_point_ms": step,
+        "path_ms": whole, "path_of_median_length_ms": median_length, "path_8_threads_ms": crowd, "path_points": points_each, "stream_point_ms": step,
     })
 }
 

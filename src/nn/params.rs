@@ -215,8 +215,8 @@ impl<R: Real> Weights<R> {
         pool.for_each(&mut packs, |_, _, pack| pack.fill(&self.params));
     }
 
-    /// Rounds the matrices in a range of the arena to 16-bit floats, in the products y = x w^T alone: `params` stay. For
-    /// sampling, where one row at a time waits for its weights; see [`Packed::halve`].
+    /// Rounds the matrices in a range of the arena to 16 bits a weight, in the products y = x w^T alone: `params` stay. For
+    /// sampling, where one row at a time has little to do for every weight; see [`Packed::halve`].
     pub fn halve(&mut self, range: std::ops::Range<usize>) {
         self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).for_each(|p| p.forward.halve());
     }

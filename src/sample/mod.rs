@@ -81,7 +81,7 @@ impl SampleOptions {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     /// The model's, where they are not just those that it trains: with the generator's average in place of its
-    /// weights, and a walker's matrices as 16-bit floats.
+    /// weights, and a walker's matrices in 16 bits a weight.
     weights: Option<Weights<f32>>,
     /// Evaluation-mode norms.
     encoder: Normed<f32>,

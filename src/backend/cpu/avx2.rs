@@ -1,7 +1,7 @@
 //! Sixteen floats in two AVX2 registers.
 //!
-//! SAFETY of every intrinsic here: `Lanes` methods of `Pair` run only inside functions compiled for avx2,
-//! fma and f16c, which `vectorised!` enters only where `Isa` has found them all. Loads and stores check their bounds.
+//! SAFETY of every intrinsic here: `Lanes` methods of `Pair` run only inside functions compiled for avx2
+//! and fma, which `vectorised!` enters only where `Isa` has found both. Loads and stores check their bounds.
 
 use std::arch::x86_64::*;
 
@@ -31,12 +31,15 @@ impl Lanes<f32> for Pair {
         unsafe { Pair(_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
     }
     #[inline(always)]
-    fn load_half(from: &[u16]) -> Self {
+    fn load_two(from: &[u32]) -> [Self; 2] {
         let from = &from[..LANES];
-        // SAFETY: 16 halves are there, and f16c was found beside avx2.
+        // SAFETY: 16 words are there.
         unsafe {
-            let at = from.as_ptr().cast::<__m128i>();
-            Pair(_mm256_cvtph_ps(_mm_loadu_si128(at)), _mm256_cvtph_ps(_mm_loadu_si128(at.add(1))))
+            let at = from.as_ptr().cast::<__m256i>();
+            let words = [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))];
+            let [a, b] = words.map(|w| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(w)));
+            let [c, d] = words.map(|w| _mm256_castsi256_ps(w));
+            [Pair(a, b), Pair(c, d)]
         }
     }
     #[inline(always)]

@@ -40,10 +40,13 @@ impl Lanes<f32> for Whole {
         unsafe { Whole(_mm512_loadu_ps(from.as_ptr())) }
     }
     #[inline(always)]
-    fn load_half(from: &[u16]) -> Self {
+    fn load_two(from: &[u32]) -> [Self; 2] {
         let from = &from[..LANES];
-        // SAFETY: 16 halves are there.
-        unsafe { Whole(_mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast()))) }
+        // SAFETY: 16 words are there.
+        unsafe {
+            let words = _mm512_loadu_si512(from.as_ptr().cast());
+            [_mm512_slli_epi32::<16>(words), words].map(|w| Whole(_mm512_castsi512_ps(w)))
+        }
     }
     #[inline(always)]
     fn store(self, to: &mut [f32]) {

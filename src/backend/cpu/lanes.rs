@@ -34,7 +34,7 @@ impl Isa {
     pub fn available() -> Vec<Isa> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
                 all.push(Isa(Kind::Avx512));
             }
@@ -146,8 +146,8 @@ pub trait Lanes<R: Real>: Copy {
     fn splat(x: R) -> Self;
     /// The first LANES numbers of a slice that has as many.
     fn load(from: &[R]) -> Self;
-    /// The same of 16-bit floats.
-    fn load_half(from: &[u16]) -> Self;
+    /// What `gemm::two_weights` made of the first LANES pairs: all first ones, all second ones.
+    fn load_two(from: &[u32]) -> [Self; 2];
     fn store(self, to: &mut [R]);
     fn add(self, b: Self) -> Self;
     fn sub(self, b: Self) -> Self;
@@ -292,8 +292,8 @@ macro_rules! plain_lanes {
                 std::array::from_fn(|i| from[i])
             }
             #[inline(always)]
-            fn load_half(from: &[u16]) -> Self {
-                std::array::from_fn(|i| half::f16::from_bits(from[i]).into())
+            fn load_two(from: &[u32]) -> [Self; 2] {
+                std::array::from_fn(|r| std::array::from_fn(|i| super::gemm::weights_of(from[i])[r].into()))
             }
             #[inline(always)]
             fn store(self, to: &mut [$real]) {

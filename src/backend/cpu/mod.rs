@@ -25,13 +25,13 @@ macro_rules! vectorised {
             fn body<$R: $crate::backend::cpu::Real, $L: $crate::backend::cpu::lanes::Lanes<$R>>($($arg: $ty),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma,f16c")]
+            #[target_feature(enable = "avx2,fma")]
             fn avx2<$R: $crate::backend::cpu::Real>($($arg: $ty),*) $(-> $out)? {
                 body::<$R, $R::Avx2>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512dq")]
+            #[target_feature(enable = "avx2,fma,avx512f,avx512dq")]
             fn avx512<$R: $crate::backend::cpu::Real>($($arg: $ty),*) $(-> $out)? {
                 body::<$R, $R::Avx512>($($arg),*)
             }

@@ -8,6 +8,7 @@ use super::launch::ADD;
 use super::launch_steps::{Numbers, Walk, WalkSizes};
 use super::layers::{Arenas, Pass, row, tensor};
 use super::session::{Plan, Rows, Session, Span};
+use crate::backend::cpu::gemm::{two_weights, weights_of};
 use crate::data::StepCodec;
 use crate::data::steps::Event;
 use crate::error::{Error, Result};
@@ -173,7 +174,7 @@ impl<'a> Walks<'a> {
     }
 }
 
-/// The walker's products are those of sampling on the CPU: with weights as 16-bit floats (Weights::halve).
+/// The walker's products are those of sampling on the CPU: with weights rounded as there (Weights::halve).
 fn rounded(walker: &Walker, params: &[f32]) -> Vec<f32> {
     let mut params = params.to_vec();
     let layers = walker.lstm.layers.iter().flat_map(|l| [Some(l.input), l.constant, Some(l.recurrent)]).flatten();
@@ -181,7 +182,10 @@ fn rounded(walker: &Walker, params: &[f32]) -> Vec<f32> {
     for m in layers.chain(heads) {
         for o in 0..m.outputs {
             let row = &mut params[m.offset + o * m.stride..][..m.inputs];
-            row.iter_mut().for_each(|w| *w = half::f16::from_f32(*w).to_f32());
+            for two in row.chunks_mut(2) {
+                let word = two_weights(two[0], two.get(1).copied().unwrap_or_default());
+                two.copy_from_slice(&weights_of(word)[..two.len()]);
+            }
         }
     }
     params
