@@ -3,9 +3,10 @@
 //!     make bench                                                  # a table, and JSON on the last line
 //!     TRAJGAN_PEER=path/to/pytorch_peer.py make bench             # with the peer, where Python can import torch
 //!     TRAJGAN_ISA=avx2 make bench                                 # products and training with another instruction set
-//!     cargo bench --bench rates -- 'stage 2' sampling             # these parts only: products, stage 1, stage 2, sampling
+//!     cargo bench --bench rates -- 'stage 2' sampling             # these parts only: products, stage 1, stage 2, lengths, sampling
 //!
-//! Full-length synthetic batches, B = 64, T = 100, preset default: what the peer measures.
+//! Full-length synthetic batches, B = 64, T = 100, preset default: what the peer measures; `lengths` is stage 1 on the
+//! recordings of ../shared/data/balabit/processed, where they are there.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -15,7 +16,7 @@ use trajgan::backend::cpu::gemm::Left;
 use trajgan::backend::cpu::{Isa, Packed, Pool, gemm};
 use trajgan::config::{Config, Preset};
 use trajgan::data::steps::{INPUTS, Walk};
-use trajgan::data::{Dataset, Movement, Point};
+use trajgan::data::{Dataset, Movement, Point, ReadOptions};
 use trajgan::model::Networks;
 use trajgan::nn::Weights;
 use trajgan::nn::optim::Moments;
@@ -69,7 +70,7 @@ fn fma_peak() -> f64 {
     let calls = 2000;
     let seconds = median(1.0, || {
         for _ in 0..calls {
-            gemm(isa(), Left::rows(&a, m, k), &packed, black_box(&mut c), n, 1.0, false);
+            gemm(isa(), Left::rows(&a, m, k), packed.whole(), black_box(&mut c), n, 1.0, false);
         }
     });
     calls as f64 * 2.0 * (m * k * n) as f64 / seconds / 1e9
@@ -92,7 +93,7 @@ fn products(peak: f64) -> Value {
         let calls = 1 + 20_000_000 / (m * k * n);
         let seconds = median(0.5, || {
             for _ in 0..calls {
-                gemm(isa(), Left::rows(&a, m, k), &packed, black_box(&mut c), n, 1.0, false);
+                gemm(isa(), Left::rows(&a, m, k), packed.whole(), black_box(&mut c), n, 1.0, false);
             }
         });
         show(format!("product {m} x {k} x {n}"), 2.0 * (m * k * n) as f64, seconds / calls as f64);
@@ -281,11 +282,51 @@ fn sampling() -> Value {
 }
 
 /// The peer's numbers with one thread, if it can run.
-fn peer() -> Option<Value> {
+/// Standard output of the peer, on one thread.
+fn ask_peer(args: &[&str]) -> Option<Vec<u8>> {
     let script = std::env::var_os("TRAJGAN_PEER")?;
     let python = std::env::var("TRAJGAN_PYTHON").unwrap_or_else(|_| "python3".into());
-    let output = std::process::Command::new(python).arg(script).args(["rates", "--threads", "1"]).output().ok()?;
-    serde_json::from_slice(&output.stdout).ok()
+    let output = std::process::Command::new(python).arg(script).args(args).args(["--threads", "1"]).output().ok()?;
+    output.status.success().then_some(output.stdout)
+}
+
+fn peer() -> Option<Value> {
+    serde_json::from_slice(&ask_peer(&["rates"])?).ok()
+}
+
+/// Iterations per second of stage 1 on recorded movements of 8 to 128 points, one thread, beside the peer, which draws
+/// batches of like lengths as we do. Null without the recordings.
+fn recorded_lengths() -> Value {
+    const ITERATIONS: u64 = 300;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/balabit/processed");
+    if !folder.is_dir() {
+        println!("stage 1, recorded lengths: skipped, {} is not there", folder.display());
+        return Value::Null;
+    }
+    let (data, _) = Dataset::open(&folder, &ReadOptions::default()).expect("recordings");
+    let config = Config { stage1_iterations: ITERATIONS, ..Config::default() };
+    let mut model = Model::new(config.clone(), Device::Cpu).expect("a model");
+    let (mut start, mut last) = (None, Instant::now());
+    let mut watch = |_: &Model, _: &trajgan::Progress| {
+        last = Instant::now();
+        start.get_or_insert(last);
+        Control::Continue
+    };
+    let options = TrainOptions { config, threads: 1, seed: 42 };
+    model.train(&data, Stage::Autoencoder, &options, &mut watch).expect("trained");
+    let seconds = last.duration_since(start.expect("an iteration")).as_secs_f64();
+    let ours = (ITERATIONS - 1) as f64 / seconds;
+    println!("stage 1, recorded lengths, it/s   one thread {ours:.2}");
+    let out = std::env::temp_dir().join("trajgan-peer");
+    let (folder, out, count) = (folder.to_string_lossy(), out.to_string_lossy(), ITERATIONS.to_string());
+    let printed = ask_peer(&["train", "--data", &folder, "--out", &out, "--stage1", &count, "--stage2", "1"]);
+    let printed = printed.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let line = printed.lines().rfind(|line| line.starts_with("[Stage 1]")).and_then(|line| line.split(' ').rev().nth(1));
+    let theirs: Option<f64> = line.and_then(|rate| rate.parse().ok());
+    if let Some(theirs) = theirs {
+        println!("  PyTorch {theirs:.2}: {:.2}x", ours / theirs);
+    }
+    json!({ "it_per_s": ours, "peer_it_per_s": theirs })
 }
 
 fn main() {
@@ -305,6 +346,9 @@ fn main() {
             two / one
         );
         report[name] = json!({ "it_per_s": one, "percent_of_peak": share, "two_threads_it_per_s": two });
+    }
+    if wanted("lengths") {
+        report["lengths"] = recorded_lengths();
     }
     if wanted("sampling") {
         report["sampling"] = sampling();

@@ -105,7 +105,7 @@ fn critic(case: &mut Case) {
     case.check_output("out/out", &trace.score.clone());
     let mut grads = vec![0.0; networks.layout.len()];
     let cotangent = case.get("in/cotangent").to_vec();
-    networks.critic.backward(&w, &norms, &condition, &cotangent, &mut trace, Some(&mut grads));
+    networks.critic.backward(&w, &norms, (&condition, &cotangent), &mut trace, true, Some(&mut grads));
     let mut dcondition = vec![0.0; condition.len()];
     trace.dconditions().for_each(|d| dcondition.iter_mut().zip(d).for_each(|(sum, d)| *sum += d));
     case.check_gradients(&networks, &grads, &[("z", &trace.dz), ("condition", &dcondition)]);

@@ -13,7 +13,7 @@ use crate::backend::cpu::{Real, math};
 use crate::config::{Config, CriticKind};
 use crate::nn::linear::{leaky_relu, leaky_relu_backward};
 use crate::nn::norm::NormTrace;
-use crate::nn::params::To;
+use crate::nn::params::{COLUMNS, To};
 use crate::nn::spectral::Normed;
 use crate::nn::{LayerNorm, Layout, Linear, Weights, fit};
 
@@ -39,10 +39,29 @@ pub(crate) struct Scale {
 pub struct CriticTrace<R> {
     /// (M): mean over the scales.
     pub score: Vec<R>,
-    /// (M,S): gradient of z.
+    /// (M,S): gradient of z, where it was wanted.
     pub dz: Vec<R>,
     scales: Vec<ScaleTrace<R>>,
-    scratch: Vec<R>,
+    flow: Flow<R>,
+}
+
+/// Buffers of a reverse sweep.
+#[derive(Clone, Debug, Default)]
+struct Flow<R> {
+    /// Gradients of a layer's result and of its input, with those of their tangents behind them.
+    dx: [Vec<R>; 2],
+    /// Of the embedding.
+    de: Vec<R>,
+    /// What is not wanted.
+    rest: Vec<R>,
+    weight: Vec<R>,
+}
+
+/// Which gradients of a scale's input a reverse sweep is to give.
+#[derive(Clone, Copy)]
+struct Wanted {
+    z: bool,
+    e: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -142,28 +161,32 @@ impl Critic {
         }
     }
 
-    /// dscore (M) -> trace.dz (M,S); gradients of the parameters where wanted.
+    /// dscore (M) -> trace.dz (M,S) where `dz`, and gradients of the parameters where there are `grads`.
     pub fn backward<R: Real>(
         &self,
         w: &Weights<R>,
         norms: &[Normed<R>],
-        condition: &[R],
-        dscore: &[R],
+        (condition, dscore): (&[R], &[R]),
         trace: &mut CriticTrace<R>,
+        dz: bool,
         mut grads: Option<&mut [R]>,
     ) {
         let dscore: Vec<R> = dscore.iter().map(|&d| d * self.share()).collect();
-        let CriticTrace { scales, scratch, .. } = trace;
+        let CriticTrace { scales, flow, .. } = trace;
         for i in (0..self.scales.len()).rev() {
             let (here, below) = scales[i..].split_at_mut(1);
             let here = &mut here[0];
-            self.scales[i].backward(w, norms, condition, &dscore, here, scratch, grads.as_deref_mut());
+            // What is below the first z are the downscalers' parameters.
+            let wanted = Wanted { z: dz || (i > 0 && grads.is_some()), e: grads.is_some() };
+            self.scales[i].backward(w, norms, (condition, &dscore), here, wanted, flow, grads.as_deref_mut());
             if let (Some(down), Some(below)) = (self.downscalers.get(i), below.first_mut()) {
                 leaky_relu_backward(w.isa, &below.z, &mut below.dz);
                 if let Some(grads) = grads.as_deref_mut() {
                     down.gradient(w.isa, &below.dz, &here.z, grads);
                 }
-                down.weight.backward(w, &below.dz, &mut here.dz, R::ONE, To::Add);
+                if wanted.z {
+                    down.weight.backward(w, &below.dz, &mut here.dz, R::ONE, To::Add);
+                }
             }
         }
         trace.dz.clone_from(&trace.scales[0].dz);
@@ -194,18 +217,21 @@ impl Critic {
         trace: &mut CriticTrace<R>,
         grads: &mut [R],
     ) {
-        let CriticTrace { scales, scratch, .. } = trace;
+        let CriticTrace { scales, flow, .. } = trace;
         for i in (0..self.scales.len()).rev() {
             let (here, below) = scales[i..].split_at_mut(1);
             let here = &mut here[0];
-            self.scales[i].tangent_backward(w, norms, condition, self.share(), here, scratch, grads);
+            let dz = i > 0;
+            self.scales[i].tangent_backward(w, norms, (condition, self.share()), here, dz, flow, grads);
             if let (Some(down), Some(below)) = (self.downscalers.get(i), below.first_mut()) {
                 leaky_relu_backward(w.isa, &below.z, &mut below.dz);
                 leaky_relu_backward(w.isa, &below.z, &mut below.dtz);
                 down.gradient(w.isa, &below.dz, &here.z, grads);
                 down.weight.gradient(w.isa, &below.dtz, &here.tz, grads);
-                down.weight.backward(w, &below.dz, &mut here.dz, R::ONE, To::Add);
-                down.weight.backward(w, &below.dtz, &mut here.dtz, R::ONE, To::Add);
+                if dz {
+                    down.weight.backward(w, &below.dz, &mut here.dz, R::ONE, To::Add);
+                    down.weight.backward(w, &below.dtz, &mut here.dtz, R::ONE, To::Add);
+                }
             }
         }
     }
@@ -269,45 +295,61 @@ impl Scale {
         &self,
         w: &Weights<R>,
         norms: &[Normed<R>],
-        condition: &[R],
-        dscore: &[R],
+        (condition, dscore): (&[R], &[R]),
         trace: &mut ScaleTrace<R>,
-        scratch: &mut Vec<R>,
+        wanted: Wanted,
+        flow: &mut Flow<R>,
         mut grads: Option<&mut [R]>,
     ) {
+        let Flow { dx: [dx, below], de, rest, weight, .. } = flow;
         let last = &trace.x[self.layers.len()];
         if let Some(grads) = grads.as_deref_mut() {
-            self.output.gradient(w, norms, (dscore, last), None, scratch, grads);
+            self.output.gradient(w, norms, dscore, (last, None), weight, grads);
         }
-        let mut dx = vec![R::ZERO; last.len()];
-        self.output.backward(w, norms, dscore, &mut dx);
-        let mut de = vec![R::ZERO; trace.embed.e.len()];
+        self.output.backward(w, norms, dscore, fit(dx, last.len()));
         if self.projection {
-            add_scaled_rows(dscore, &trace.embed.e, &mut dx);
-            add_scaled_rows(dscore, last, &mut de);
+            add_scaled_rows(dscore, &trace.embed.e, dx);
+            fit(de, last.len()).fill(R::ZERO);
+            add_scaled_rows(dscore, last, de);
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate().rev() {
-            leaky_relu_backward(w.isa, &trace.x[i + 1], &mut dx);
-            norm.backward(w, &mut dx, &trace.norms[i], grads.as_deref_mut());
+            leaky_relu_backward(w.isa, &trace.x[i + 1], dx);
+            norm.backward(w, dx, &trace.norms[i], grads.as_deref_mut());
             if let Some(grads) = grads.as_deref_mut() {
-                dense.gradient(w, norms, (&dx, &trace.x[i]), None, scratch, grads);
+                dense.gradient(w, norms, dx, (&trace.x[i], None), weight, grads);
             }
-            let mut below = vec![R::ZERO; trace.x[i].len()];
-            dense.backward(w, norms, &dx, &mut below);
-            dx = below;
+            if i > 0 {
+                dense.backward(w, norms, dx, fit(below, trace.x[i].len()));
+                std::mem::swap(dx, below);
+            }
         }
-        self.split_input(dx, &mut trace.dz, Some(&mut de));
+        self.input_backward(w, norms, wanted, dx, below, (&mut trace.dz, de, rest));
         if let Some(grads) = grads {
-            self.embed.backward(w, condition, &mut de, &mut trace.embed, grads);
+            self.embed.backward(w, condition, de, &mut trace.embed, grads);
         }
     }
 
-    /// dx (M,·) of the first layer -> dz, and de where the layer saw the embedding and it is wanted.
-    fn split_input<R: Real>(&self, dx: Vec<R>, dz: &mut Vec<R>, de: Option<&mut Vec<R>>) {
-        if self.projection {
-            *dz = dx;
-        } else {
-            split(&dx, self.summary, self.embed.outputs(), dz, de.unwrap_or(&mut Vec::new()));
+    /// dy (M,O) of the first layer -> dz, and de where the layer saw the embedding, as far as they are wanted.
+    fn input_backward<R: Real>(
+        &self,
+        w: &Weights<R>,
+        norms: &[Normed<R>],
+        wanted: Wanted,
+        dy: &[R],
+        dx: &mut Vec<R>,
+        (dz, de, rest): (&mut Vec<R>, &mut Vec<R>, &mut Vec<R>),
+    ) {
+        let (first, _) = &self.layers[0];
+        let rows = dy.len() / first.outputs();
+        let e = if wanted.e && !self.projection { self.embed.outputs() } else { 0 };
+        let start = if wanted.z { 0 } else { self.summary / COLUMNS * COLUMNS };
+        dz.clear();
+        if e > 0 {
+            let dx = fit(dx, rows * (self.summary + e - start));
+            first.backward_columns(w, norms, dy, start..self.summary + e, dx);
+            split(dx, self.summary - start, e, if wanted.z { dz } else { rest }, de);
+        } else if wanted.z {
+            first.backward_columns(w, norms, dy, 0..self.summary, fit(dz, rows * self.summary));
         }
     }
 
@@ -335,43 +377,48 @@ impl Scale {
     }
 
     /// The reverse of forward and tangent together, for a gradient of `dts` at every row's tangent score
-    /// and none at the score itself.
+    /// and none at the score itself; trace.dz and trace.dtz where `dz`.
     fn tangent_backward<R: Real>(
         &self,
         w: &Weights<R>,
         norms: &[Normed<R>],
-        condition: &[R],
-        dts: R,
+        (condition, dts): (&[R], R),
         trace: &mut ScaleTrace<R>,
-        scratch: &mut Vec<R>,
+        dz: bool,
+        flow: &mut Flow<R>,
         grads: &mut [R],
     ) {
+        let Flow { dx: [dx, below], de, rest, weight } = flow;
         let layers = self.layers.len();
         let rows = trace.z.len() / self.summary;
-        let (dts, no_score) = (vec![dts; rows], vec![R::ZERO; rows]);
         let (x, tx) = (&trace.x[layers], &trace.tx[layers]);
-        self.output.gradient(w, norms, (&no_score, x), Some((&dts, tx)), scratch, grads);
-        let (mut dx, mut dtx) = (vec![R::ZERO; x.len()], vec![R::ZERO; x.len()]);
-        self.output.backward(w, norms, &dts, &mut dtx);
-        let mut de = vec![R::ZERO; trace.embed.e.len()];
+        let mut dscore = vec![R::ZERO; 2 * rows];
+        dscore[rows..].fill(dts);
+        let dts = &dscore[rows..];
+        self.output.gradient(w, norms, &dscore, (x, Some(tx)), weight, grads);
+        self.output.backward(w, norms, &dscore, fit(dx, 2 * x.len()));
         if self.projection {
-            add_scaled_rows(&dts, &trace.embed.e, &mut dtx);
-            add_scaled_rows(&dts, tx, &mut de);
+            add_scaled_rows(dts, &trace.embed.e, &mut dx[x.len()..]);
+            fit(de, x.len()).fill(R::ZERO);
+            add_scaled_rows(dts, tx, de);
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate().rev() {
-            leaky_relu_backward(w.isa, &trace.x[i + 1], &mut dx);
-            leaky_relu_backward(w.isa, &trace.x[i + 1], &mut dtx);
-            let (memo, change) = (&trace.norms[i], &trace.change[i]);
-            norm.tangent_backward(w, &mut dx, &mut dtx, &trace.ty[i], memo, change, grads);
-            dense.gradient(w, norms, (&dx, &trace.x[i]), Some((&dtx, &trace.tx[i])), scratch, grads);
-            let (mut below, mut below_t) = (vec![R::ZERO; trace.x[i].len()], vec![R::ZERO; trace.x[i].len()]);
-            dense.backward(w, norms, &dx, &mut below);
-            dense.backward(w, norms, &dtx, &mut below_t);
-            (dx, dtx) = (below, below_t);
+            let y = &trace.x[i + 1];
+            let (d, dt) = dx.split_at_mut(y.len());
+            leaky_relu_backward(w.isa, y, d);
+            leaky_relu_backward(w.isa, y, dt);
+            norm.tangent_backward(w, d, dt, &trace.ty[i], &trace.norms[i], &trace.change[i], grads);
+            dense.gradient(w, norms, dx, (&trace.x[i], Some(&trace.tx[i])), weight, grads);
+            if i > 0 {
+                dense.backward(w, norms, dx, fit(below, 2 * trace.x[i].len()));
+                std::mem::swap(dx, below);
+            }
         }
-        self.split_input(dx, &mut trace.dz, Some(&mut de));
-        self.split_input(dtx, &mut trace.dtz, None);
-        self.embed.backward(w, condition, &mut de, &mut trace.embed, grads);
+        let (d, dt) = dx.split_at(trace.x[1].len());
+        self.input_backward(w, norms, Wanted { z: dz, e: true }, d, below, (&mut trace.dz, de, rest));
+        // The condition does not move.
+        self.input_backward(w, norms, Wanted { z: dz, e: false }, dt, below, (&mut trace.dtz, &mut Vec::new(), rest));
+        self.embed.backward(w, condition, de, &mut trace.embed, grads);
     }
 }
 

@@ -1,5 +1,7 @@
 //! A linear layer with or without spectral norm, as critics have them.
 
+use std::ops::Range;
+
 use crate::backend::cpu::{Real, math};
 #[cfg(feature = "cuda")]
 use crate::nn::params::Vector;
@@ -85,37 +87,48 @@ impl Dense {
 
     /// dy (M,O) -> dx (M,I) written
     pub fn backward<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], dy: &[R], dx: &mut [R]) {
+        self.backward_columns(w, norms, dy, 0..self.weight().inputs, dx);
+    }
+
+    /// As [`Matrix::backward_columns`].
+    pub fn backward_columns<R: Real>(
+        &self,
+        w: &Weights<R>,
+        norms: &[Normed<R>],
+        dy: &[R],
+        inputs: Range<usize>,
+        dx: &mut [R],
+    ) {
         match self {
-            Dense::Plain(linear) => linear.backward(w, dy, dx),
-            Dense::Spectral(linear, place) => linear.backward(w, &norms[*place], dy, dx),
+            Dense::Plain(linear) => linear.weight.backward_columns(w, dy, inputs, dx, R::ONE, To::Write),
+            Dense::Spectral(linear, place) => linear.backward_columns(w, &norms[*place], dy, inputs, dx),
         }
     }
 
-    /// Gradients from y = f(x) and, after a tangent sweep, from ty = f'(tx) as well. scratch: any.
+    /// Gradients from y = f(x) and, after a tangent sweep, from ty = f'(tx) as well: dy (M,O), with dty (M,O) behind it
+    /// where there is tx. scratch: any.
     pub fn gradient<R: Real>(
         &self,
         w: &Weights<R>,
         norms: &[Normed<R>],
-        (dy, x): (&[R], &[R]),
-        tangent: Option<(&[R], &[R])>,
+        dy: &[R],
+        (x, tx): (&[R], Option<&[R]>),
         scratch: &mut Vec<R>,
         grads: &mut [R],
     ) {
-        match self {
+        let Matrix { inputs, outputs, .. } = *self.weight();
+        let rows = x.chunks_exact(inputs).chain(tx.unwrap_or_default().chunks_exact(inputs));
+        let bias = match self {
             Dense::Plain(linear) => {
-                linear.gradient(w.isa, dy, x, grads);
-                if let Some((dty, tx)) = tangent {
-                    linear.weight.gradient(w.isa, dty, tx, grads);
-                }
+                linear.weight.gradient_of_rows(w.isa, dy, rows, grads);
+                linear.bias
             }
             Dense::Spectral(linear, place) => {
-                linear.outer(w.isa, dy, x, scratch, To::Write);
-                if let Some((dty, tx)) = tangent {
-                    linear.outer(w.isa, dty, tx, scratch, To::Add);
-                }
+                linear.outer(w.isa, dy, rows, scratch);
                 linear.finish(&w.params, &norms[*place], scratch, grads);
-                math::add_columns(w.isa, dy, linear.bias.of_mut(grads));
+                linear.bias
             }
-        }
+        };
+        math::add_columns(w.isa, &dy[..x.len() / inputs * outputs], bias.of_mut(grads));
     }
 }

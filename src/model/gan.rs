@@ -79,7 +79,7 @@ impl Networks {
             self.critic.forward(w, norms, z, condition, critic);
             *mean = critic.score.iter().map(|s| s.to_f64()).sum::<f64>() * share;
             fit(dscore, alpha.len()).fill(R::from_f64(slope));
-            self.critic.backward(w, norms, condition, dscore, critic, Some(grads));
+            self.critic.backward(w, norms, (condition, dscore), critic, false, Some(grads));
         }
 
         let width = z_real.len() / alpha.len();
@@ -91,7 +91,7 @@ impl Networks {
         }
         self.critic.forward(w, &norms[2], z_hat, condition, critic);
         dscore.fill(R::ONE);
-        self.critic.backward(w, &norms[2], condition, dscore, critic, None);
+        self.critic.backward(w, &norms[2], (condition, dscore), critic, true, None);
         // v = 2 lambda (|g| - 1) g / |g| / B, where g = dscore / dz at the interpolate
         for (g, v) in critic.dz.chunks_exact(width).zip(z_hat.chunks_exact_mut(width)) {
             let norm = g.iter().map(|g| g.to_f64() * g.to_f64()).sum::<f64>().sqrt();
@@ -132,7 +132,7 @@ impl Networks {
     ) {
         let GanTrace { generator, critic, dscore, .. } = trace;
         fit(dscore, critic.score.len()).fill(R::from_f64(-1.0 / batch as f64));
-        self.critic.backward(w, norms, condition, dscore, critic, None);
+        self.critic.backward(w, norms, (condition, dscore), critic, true, None);
         if let Some(matching) = matching {
             let width = matching.offset.len();
             for (dz, z) in critic.dz.chunks_exact_mut(width).zip(generator.z.chunks_exact(width)) {

@@ -1,6 +1,9 @@
 //! Parameters, gradients and moments live in flat arenas that one name table describes.
 
+use std::ops::Range;
+
 use crate::backend::cpu::gemm::{Left, Packed, gemm};
+pub use crate::backend::cpu::lanes::LANES as COLUMNS;
 use crate::backend::cpu::{Isa, Pool, Real};
 use crate::rng::{Rng, Stream};
 
@@ -44,7 +47,7 @@ impl Entry {
         self.len() == 0
     }
 
-    pub fn range(&self) -> std::ops::Range<usize> {
+    pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.len()
     }
 }
@@ -205,19 +208,19 @@ impl<R: Real> Weights<R> {
     }
 
     /// Packs the matrices in a range of the arena, after a change there.
-    pub fn pack(&mut self, range: std::ops::Range<usize>) {
+    pub fn pack(&mut self, range: Range<usize>) {
         self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).for_each(|p| p.fill(&self.params));
     }
 
     /// The same on several threads.
-    pub fn pack_with(&mut self, pool: &mut Pool, range: std::ops::Range<usize>) {
+    pub fn pack_with(&mut self, pool: &mut Pool, range: Range<usize>) {
         let mut packs: Vec<_> = self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).collect();
         pool.for_each(&mut packs, |_, _, pack| pack.fill(&self.params));
     }
 
     /// Rounds the matrices in a range of the arena to 16 bits a weight, in the products y = x w^T alone: `params` stay. For
     /// sampling, where one row at a time has little to do for every weight; see [`Packed::halve`].
-    pub fn halve(&mut self, range: std::ops::Range<usize>) {
+    pub fn halve(&mut self, range: Range<usize>) {
         self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).for_each(|p| p.forward.halve());
     }
 }
@@ -233,13 +236,27 @@ impl Matrix {
     /// x (M,I) -> y (M,O) = alpha x w^T
     pub fn forward<R: Real>(&self, w: &Weights<R>, x: &[R], y: &mut [R], alpha: R, to: To) {
         let left = Left::rows(x, x.len() / self.inputs, self.inputs);
-        gemm(w.isa, left, &w.packs[self.index].forward, y, self.outputs, alpha, to == To::Add);
+        gemm(w.isa, left, w.packs[self.index].forward.whole(), y, self.outputs, alpha, to == To::Add);
     }
 
     /// dy (M,O) -> dx (M,I) = alpha dy w
     pub fn backward<R: Real>(&self, w: &Weights<R>, dy: &[R], dx: &mut [R], alpha: R, to: To) {
+        self.backward_columns(w, dy, 0..self.inputs, dx, alpha, to);
+    }
+
+    /// The same for some of the inputs: dx (M, as many). They begin at a multiple of [`COLUMNS`].
+    pub fn backward_columns<R: Real>(
+        &self,
+        w: &Weights<R>,
+        dy: &[R],
+        inputs: Range<usize>,
+        dx: &mut [R],
+        alpha: R,
+        to: To,
+    ) {
         let left = Left::rows(dy, dy.len() / self.outputs, self.outputs);
-        gemm(w.isa, left, &w.packs[self.index].backward, dx, self.inputs, alpha, to == To::Add);
+        let width = inputs.len();
+        gemm(w.isa, left, w.packs[self.index].backward.columns(inputs), dx, width, alpha, to == To::Add);
     }
 
     /// dy (M,O), x (M,I) -> dw (O,I) += dy^T x, in an arena of gradients.
@@ -268,6 +285,6 @@ pub fn outer_product<'x, R: Real>(
     let (mut x, mut packed) = (x, Packed::default());
     for dy in dy.chunks(BLOCK * outputs) {
         packed.pack_rows(dy.len() / outputs, inputs, &mut x);
-        gemm(isa, Left::transposed(dy, outputs), &packed, dw, stride, R::ONE, true);
+        gemm(isa, Left::transposed(dy, outputs), packed.whole(), dw, stride, R::ONE, true);
     }
 }

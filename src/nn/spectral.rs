@@ -4,6 +4,8 @@
 //! `spectral_norm`: one power iteration per call in training mode, before the weight is used; sigma =
 //! u^T w v is differentiated with u and v held constant.
 
+use std::ops::Range;
+
 use super::fit;
 use super::params::{Initial, Layout, Matrix, To, Vector, Weights, outer_product};
 use crate::backend::cpu::{Isa, Real, math};
@@ -86,17 +88,27 @@ impl SpectralLinear {
 
     /// dy (M,O) -> dx (M,I) written
     pub fn backward<R: Real>(&self, w: &Weights<R>, normed: &Normed<R>, dy: &[R], dx: &mut [R]) {
-        self.weight.backward(w, dy, dx, R::ONE / normed.sigma, To::Write);
+        self.backward_columns(w, normed, dy, 0..self.weight.inputs, dx);
     }
 
-    /// dy (M,O), x (M,I) -> dw += dy^T x, where w is the divided weight. See [`SpectralLinear::finish`].
-    pub fn outer<R: Real>(&self, isa: Isa, dy: &[R], x: &[R], dw: &mut Vec<R>, to: To) {
+    /// As [`Matrix::backward_columns`].
+    pub fn backward_columns<R: Real>(
+        &self,
+        w: &Weights<R>,
+        normed: &Normed<R>,
+        dy: &[R],
+        inputs: Range<usize>,
+        dx: &mut [R],
+    ) {
+        self.weight.backward_columns(w, dy, inputs, dx, R::ONE / normed.sigma, To::Write);
+    }
+
+    /// dy (M,O), M rows x (I) -> dw = dy^T x, where w is the divided weight. See [`SpectralLinear::finish`].
+    pub fn outer<'x, R: Real>(&self, isa: Isa, dy: &[R], x: impl Iterator<Item = &'x [R]>, dw: &mut Vec<R>) {
         let (outputs, inputs) = (self.weight.outputs, self.weight.inputs);
         let dw = fit(dw, outputs * inputs);
-        if to == To::Write {
-            dw.fill(R::ZERO);
-        }
-        outer_product(isa, dy, outputs, x.chunks_exact(inputs), inputs, dw, inputs);
+        dw.fill(R::ZERO);
+        outer_product(isa, dy, outputs, x, inputs, dw, inputs);
     }
 
     /// Gradient of the divided weight, dw (O,I) -> of the weight itself: dw / sigma - <dw, w> / sigma^2 u v^T
@@ -126,7 +138,7 @@ impl SpectralLinear {
         scratch: &mut Vec<R>,
         grads: &mut [R],
     ) {
-        self.outer(w.isa, dy, x, scratch, To::Write);
+        self.outer(w.isa, dy, x.chunks_exact(self.weight.inputs), scratch);
         self.finish(&w.params, normed, scratch, grads);
         math::add_columns(w.isa, dy, self.bias.of_mut(grads));
     }

@@ -161,7 +161,7 @@ fn critic_scores() {
                 let new = CriticTrace::default;
                 let (mut trace, mut grads) = (new(), vec![0.0; networks.layout.len()]);
                 let (_, norms) = run(&w, &z, &condition, &mut trace);
-                networks.critic.backward(&w, &norms, &condition, &cotangent, &mut trace, Some(&mut grads));
+                networks.critic.backward(&w, &norms, (&condition, &cotangent), &mut trace, true, Some(&mut grads));
                 let mut dcondition = vec![0.0; condition.len()];
                 trace.dconditions().for_each(|d| dcondition.iter_mut().zip(d).for_each(|(sum, d)| *sum += d));
                 let case = format!("{case}, {}", isa.name());

@@ -3,6 +3,8 @@
 //! An element of the result is one chain of multiply-adds over k, in order, whatever the number of rows
 //! and wherever its row stands in a tile. So a row's result does not depend on its neighbours.
 
+use std::ops::Range;
+
 use super::lanes::{LANES, Lanes, Real};
 use super::vectorised;
 
@@ -20,6 +22,15 @@ pub struct Packed<R> {
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Row<R>([R; LANES]);
+
+/// Neighbouring columns of a packed matrix.
+#[derive(Clone, Copy)]
+pub struct Panels<'a, R> {
+    k: usize,
+    n: usize,
+    rows: &'a [Row<R>],
+    half: &'a [TwoRows],
+}
 
 /// Two rows of a panel, a word a column: see [`two_weights`]. The last row of an odd number is alone, beside zeros.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +79,23 @@ impl<R: Real> Packed<R> {
                 }
                 self.half.push(TwoRows(words));
             }
+        }
+    }
+
+    pub fn whole(&self) -> Panels<'_, R> {
+        self.columns(0..self.n)
+    }
+
+    /// columns: from a multiple of [`LANES`] on.
+    pub fn columns(&self, columns: Range<usize>) -> Panels<'_, R> {
+        assert!(columns.start.is_multiple_of(LANES) && columns.end <= self.n, "{columns:?} of {}", self.n);
+        let (first, end) = (columns.start / LANES, columns.end.div_ceil(LANES));
+        let size = if self.half.is_empty() { 0 } else { self.k.div_ceil(2) };
+        Panels {
+            k: self.k,
+            n: columns.len(),
+            rows: &self.data[first * self.k..end * self.k],
+            half: &self.half[first * size..end * size],
         }
     }
 
@@ -127,7 +155,7 @@ impl<'a, R> Left<'a, R> {
 
 vectorised! {
     /// a (m,k) b (k,n) -> c (m,n), row stride `c_stride`: c = alpha a b, or c += alpha a b.
-    pub fn gemm<R, L>(a: Left<R>, b: &Packed<R>, c: &mut [R], c_stride: usize, alpha: R, add: bool) {
+    pub fn gemm<R, L>(a: Left<R>, b: Panels<R>, c: &mut [R], c_stride: usize, alpha: R, add: bool) {
         let (m, k, n) = (a.rows, b.k, b.n);
         if m == 0 {
             return;
@@ -170,14 +198,14 @@ impl<R: Real> Target<R> {
 
 /// One row of a times all panels, at most MOST (4 or 8) at a time: enough sums to hide the latency of the additions.
 #[inline(always)]
-fn one_row<R: Real, L: Lanes<R>, const MOST: usize>(a: Left<R>, b: &Packed<R>, c: &mut [R], to: Target<R>) {
+fn one_row<R: Real, L: Lanes<R>, const MOST: usize>(a: Left<R>, b: Panels<R>, c: &mut [R], to: Target<R>) {
     let panels = b.n.div_ceil(LANES);
     let groups = panels.div_ceil(MOST);
     for group in 0..groups {
         let (start, end) = (group * panels / groups, (group + 1) * panels / groups);
         let c = &mut c[start * LANES..b.n.min(end * LANES)];
         if b.half.is_empty() {
-            let rows = &b.data[start * b.k..end * b.k];
+            let rows = &b.rows[start * b.k..end * b.k];
             row_of_panels::<R, _, L, MOST, 1>(a, rows, b.k, |row| [L::load(&row.0)], c, to);
         } else {
             let size = b.k.div_ceil(2);
@@ -258,7 +286,7 @@ fn prefetch<T>(from: &[T], at: usize) {
 #[inline(always)]
 fn tiles<R: Real, L: Lanes<R>, const TILE: usize, const P: usize>(
     a: Left<R>,
-    b: &Packed<R>,
+    b: Panels<R>,
     c: &mut [R],
     to: Target<R>,
 ) {
@@ -283,7 +311,7 @@ fn tiles<R: Real, L: Lanes<R>, const TILE: usize, const P: usize>(
 #[inline(always)]
 fn tile_rows<R: Real, L: Lanes<R>, const TILE: usize, const P: usize>(
     a: Left<R>,
-    b: &Packed<R>,
+    b: Panels<R>,
     p: usize,
     c: &mut [R],
     to: Target<R>,
@@ -303,13 +331,13 @@ fn tile_rows<R: Real, L: Lanes<R>, const TILE: usize, const P: usize>(
 #[inline(always)]
 fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     a: Left<R>,
-    b: &Packed<R>,
+    b: Panels<R>,
     p: usize,
     c: &mut [R],
     to: Target<R>,
 ) {
     let k = b.k;
-    let panels: [&[Row<R>]; P] = std::array::from_fn(|q| &b.data[(p + q) * k..][..k]);
+    let panels: [&[Row<R>]; P] = std::array::from_fn(|q| &b.rows[(p + q) * k..][..k]);
     assert!(a.data.len() > (M - 1) * a.row_stride + (k - 1) * a.column_stride);
     // One stride is 1 and is compiled in: what is left to compute of the addresses is little.
     let sums = if a.row_stride == 1 {
@@ -370,7 +398,7 @@ mod tests {
         for isa in Isa::available() {
             for add in [false, true] {
                 let mut c = c0.clone();
-                gemm(isa, left, &packed, &mut c, n, R::from_f64(0.5), add);
+                gemm(isa, left, packed.whole(), &mut c, n, R::from_f64(0.5), add);
                 for i in 0..m {
                     for j in 0..n {
                         let at = |l: usize| a[i * left.row_stride + l * left.column_stride].to_f64();
@@ -426,11 +454,14 @@ mod tests {
         assert!(pairs.all(|(h, w)| (h - w).abs() <= w.abs() / 256.0));
         for (isa, packed) in Isa::available().into_iter().flat_map(|isa| [(isa, &whole), (isa, &halved)]) {
             let mut whole = vec![0.0; 16 * n];
-            gemm(isa, Left::rows(&a, 16, k), packed, &mut whole, n, 1.0, false);
+            gemm(isa, Left::rows(&a, 16, k), packed.whole(), &mut whole, n, 1.0, false);
             for i in 0..16 {
                 let mut one = vec![0.0; n];
-                gemm(isa, Left::rows(&a[i * k..(i + 1) * k], 1, k), packed, &mut one, n, 1.0, false);
+                gemm(isa, Left::rows(&a[i * k..(i + 1) * k], 1, k), packed.whole(), &mut one, n, 1.0, false);
                 assert_eq!(one, whole[i * n..(i + 1) * n]);
+                let mut some = [0.0; 50];
+                gemm(isa, Left::rows(&a[i * k..(i + 1) * k], 1, k), packed.columns(32..82), &mut some, 50, 1.0, false);
+                assert_eq!(some, one[32..82]);
             }
         }
     }
