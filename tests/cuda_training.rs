@@ -169,3 +169,42 @@ fn child() {
 fn too_little_device_memory() {
     cuda_support::run_with_little_memory();
 }
+
+/// Not a test of its own: what the next one runs, with a device that fails for good in the stage that LOSE_IN names.
+#[test]
+fn losing_child() {
+    let Ok(stage) = std::env::var("LOSE_IN") else { return };
+    if !cuda_support::load() {
+        return;
+    }
+    let stage = if stage == "gan" { Stage::Gan } else { Stage::Autoencoder };
+    let (data, config, folder) = (dataset(60, 3), tiny(), tempfile::tempdir().unwrap());
+    let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+    let options = options(&config, 1);
+    if stage == Stage::Gan {
+        model.train(&data, Stage::Autoencoder, &options, &mut |_, _| Control::Continue).unwrap();
+    }
+    train_until(&mut model, &data, stage, &options, 2);
+    let good = contents(&model);
+    let mut fail = |_: &Model, _: &trajgan::Progress| {
+        // SAFETY: the only test of this process, on its only thread but the harness's, which waits.
+        unsafe { std::env::set_var("EMU_FAIL", "20") };
+        Control::Continue
+    };
+    let error = model.train(&data, stage, &options, &mut fail).unwrap_err();
+    assert!(matches!(&error, Error::Device { device: 0, reason } if reason.contains("LAUNCH_FAILED")), "{error}");
+    assert_eq!(good, contents(&model), "what was there when weights last came back");
+    // What the device does not do, the CPU does.
+    let path = folder.path().join("saved.safetensors");
+    model.save(&path).unwrap();
+    let mut model = Model::load(&path, Device::Cpu).unwrap();
+    train_until(&mut model, &data, stage, &options, 5);
+    println!("usable");
+}
+
+#[test]
+fn a_device_that_fails_takes_nothing_along() {
+    for stage in ["autoencoder", "gan"] {
+        cuda_support::run_child("losing_child", "LOSE_IN", stage);
+    }
+}

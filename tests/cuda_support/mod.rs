@@ -45,11 +45,16 @@ pub fn library() -> Option<PathBuf> {
 
 /// Runs the test `child` of this program in a process whose device has 10,000 bytes. It must succeed and print "usable".
 pub fn run_with_little_memory() {
+    run_child("child", "EMU_MEMORY", "10000");
+}
+
+/// Runs a test of this program in a process with a variable. It must succeed and print "usable".
+pub fn run_child(test: &str, variable: &str, value: &str) {
     if library().is_none() {
         return;
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env("EMU_MEMORY", "10000");
+    child.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(variable, value);
     let output = child.output().unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success() && text.contains("usable"), "{text}");

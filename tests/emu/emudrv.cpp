@@ -9,6 +9,7 @@
 //     EMU_VERSION   version of the driver (12010)
 //     EMU_MAJOR     first number of the compute capability (9)
 //     EMU_ORDER     0, 1, 2: threads run forward, in reverse, at random
+//     EMU_FAIL      the device fails at so many more kernels, for good: CUDA_ERROR_LAUNCH_FAILED
 //     EMU_TRACE     a file that gets the name of every kernel as it runs
 #include <cstdlib>
 #include <map>
@@ -27,6 +28,7 @@ enum Code {
     INVALID_DEVICE = 101,
     INVALID_IMAGE = 200,
     NOT_FOUND = 500,
+    LAUNCH_FAILED = 719,
     TOO_LARGE = 720,
     CAPTURE_UNSUPPORTED = 900,
 };
@@ -89,12 +91,16 @@ std::map<std::string, Kernel>& kernels() {
 }
 #undef K
 
+// Kernels that have run since EMU_FAIL was there.
+size_t runs = 0;
+bool failed() { return runs > setting("EMU_FAIL", SIZE_MAX); }
+
 int run(Stream* stream, Operation operation) {
     if (stream && stream->capturing)
         stream->graph.operations.push_back(std::move(operation));
-    else
+    else if (!failed())
         operation();
-    return SUCCESS;
+    return failed() ? LAUNCH_FAILED : SUCCESS;
 }
 
 void trace(const char* name) {
@@ -113,6 +119,8 @@ int start(Kernel* kernel, dim3 grid, dim3 block, unsigned shared, Stream* stream
     if (!kernel || !fits || static_cast<int>(shared) > kernel->max_shared) return INVALID_VALUE;
     const Operation body = kernel->bind(arguments);
     return run(stream, [=] {
+        runs += getenv("EMU_FAIL") != nullptr;
+        if (failed()) return;
         trace(kernel->name);
         emu::order = setting("EMU_ORDER", emu::FORWARD);
         if (together > 1)
@@ -149,7 +157,10 @@ int cuCtxSynchronize() { return SUCCESS; }
 
 int cuStreamCreate(Stream** stream, unsigned) { return *stream = new Stream, SUCCESS; }
 int cuStreamDestroy_v2(Stream* stream) { return delete stream, SUCCESS; }
-int cuStreamSynchronize(Stream* stream) { return stream && stream->capturing ? CAPTURE_UNSUPPORTED : SUCCESS; }
+int cuStreamSynchronize(Stream* stream) {
+    if (stream && stream->capturing) return CAPTURE_UNSUPPORTED;
+    return failed() ? LAUNCH_FAILED : SUCCESS;
+}
 int cuStreamQuery(Stream* stream) { return cuStreamSynchronize(stream); }
 int cuStreamWaitEvent(Stream*, void*, unsigned) { return SUCCESS; }
 int cuStreamBeginCapture_v2(Stream* stream, int) {
@@ -172,7 +183,7 @@ int cuGraphInstantiateWithFlags(Graph** instance, Graph* graph, unsigned long lo
 int cuGraphUpload(Graph*, Stream*) { return SUCCESS; }
 int cuGraphLaunch(Graph* graph, Stream* stream) {
     for (const Operation& operation : graph->operations) run(stream, operation);
-    return SUCCESS;
+    return failed() ? LAUNCH_FAILED : SUCCESS;
 }
 int cuGraphExecDestroy(Graph* graph) { return delete graph, SUCCESS; }
 int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
