@@ -6,14 +6,18 @@
 //! project), draws as many movements as the test split has, to the same targets, and judges them with the library's own
 //! evaluation. key=value are settings of `Config`, plus limit=N (training movements), eval=quick|full, out=FILE,
 //! split=N and seed=N (of the split and of training), threads=N, model=FILE (judges that one), stage1=FILE (trains its
-//! second stage only), step_temperature=T.
+//! second stage only), step_temperature=T. Studies beside that:
+//! - study=splits: real movements of the training sessions in the place of generated ones, for six splits;
+//! - study=decoder: with model=FILE, walks from the summaries of half of the training movements, judged against the other.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use trajgan::config::{Config, Preset};
-use trajgan::data::{Dataset, Movement, ReadOptions};
+use trajgan::data::steps::condition;
+use trajgan::data::{Dataset, Movement, ReadOptions, Split};
 use trajgan::eval::{EvalOptions, Inputs, evaluate};
+use trajgan::rng::{Rng, Stream};
 use trajgan::{Control, Device, Model, SampleOptions, Stage, TrainOptions};
 
 struct Arguments {
@@ -27,6 +31,7 @@ struct Arguments {
     seed: u64,
     step_temperature: f64,
     threads: usize,
+    study: String,
 }
 
 fn arguments() -> Arguments {
@@ -42,6 +47,7 @@ fn arguments() -> Arguments {
         seed: 1,
         step_temperature: 1.0,
         threads: 0,
+        study: String::new(),
     };
     for argument in std::env::args().skip(1).filter(|a| a != "--bench") {
         match argument.split_once('=') {
@@ -53,6 +59,7 @@ fn arguments() -> Arguments {
             Some(("split", n)) => a.config.seed = n.parse().expect("split=N"),
             Some(("seed", n)) => a.seed = n.parse().expect("seed=N"),
             Some(("threads", n)) => a.threads = n.parse().expect("threads=N"),
+            Some(("study", what)) => a.study = what.into(),
             Some(("step_temperature", t)) => a.step_temperature = t.parse().expect("step_temperature=T"),
             Some((key, value)) => {
                 let mut json = serde_json::to_value(&a.config).expect("a config is JSON");
@@ -72,11 +79,10 @@ fn main() {
         return;
     }
     let (data, _) = Dataset::open(&a.data, &ReadOptions::default()).expect("recordings");
-    let prepared = data.prepare(&a.config, None).expect("prepared");
-    let of = |split: &trajgan::data::Split| -> Vec<Movement> {
-        (0..split.len()).filter_map(|i| split.movement(i).cloned()).collect()
-    };
-    let (train, test) = (of(&prepared.train), of(&prepared.test));
+    if a.study == "splits" {
+        return splits(&a, &data);
+    }
+    let (train, test) = split(&a.config, &data);
     println!("{} training movements, {} test movements", train.len(), test.len());
 
     let start = Instant::now();
@@ -114,25 +120,107 @@ fn main() {
         model.save(out).expect("saved");
     }
 
-    let targets: Vec<[i32; 2]> = test.iter().map(|m| m.target().map(|x| x as i32)).collect();
-    let options =
-        SampleOptions { seed: 7, threads: a.threads, step_temperature: a.step_temperature, ..SampleOptions::default() };
+    if a.study == "decoder" {
+        return decoder(&a, &model, &train);
+    }
+    let (targets, options) = (targets(&test), sampling(&a));
+    random_targets(&model, &options);
     let generated = model.walk(&targets, &options).expect("walks");
     let z = model.encode(&test, a.threads).expect("encoded");
     let reconstructed = model.walk_summaries(z.view(), &targets, &options).expect("walks");
     let missed = targets.iter().zip(&generated).filter(|(t, m)| m.target().map(|x| x as i32) != **t).count();
     println!("trained {seconds:.0} s; {missed} of {} walks missed their target", targets.len());
-    // The training sessions themselves, every n-th movement: what a perfect model of them would score.
-    let every = train.len() as f64 / test.len().min(train.len()) as f64;
-    let real: Vec<Movement> =
-        (0..test.len().min(train.len())).map(|i| train[(i as f64 * every) as usize].clone()).collect();
+    // The training sessions themselves: what a perfect model of them would score.
+    let real = every_nth(&train, test.len());
     let rows = [("generated", &generated), ("from the encoder", &reconstructed), ("the training split", &real)];
-    for (name, walks) in rows {
-        let inputs = Inputs { train: &train, held_out: &test, generated: walks, ..Inputs::default() };
-        let options = EvalOptions { seed: 1, threads: a.threads, quick: a.quick };
-        let start = Instant::now();
-        let report = evaluate(&inputs, &options).expect("evaluated");
-        println!("---- {name} (evaluated in {:.0} s)", start.elapsed().as_secs_f64());
-        println!("{}", report.to_text());
+    rows.into_iter().for_each(|(name, walks)| judge(&a, name, &train, &test, walks));
+}
+
+/// Training and test movements.
+fn split(config: &Config, data: &Dataset) -> (Vec<Movement>, Vec<Movement>) {
+    let prepared = data.prepare(config, None).expect("prepared");
+    let of = |split: &Split| -> Vec<Movement> { (0..split.len()).filter_map(|i| split.movement(i).cloned()).collect() };
+    (of(&prepared.train), of(&prepared.test))
+}
+
+fn targets(movements: &[Movement]) -> Vec<[i32; 2]> {
+    movements.iter().map(|m| m.target().map(|x| x as i32)).collect()
+}
+
+fn sampling(a: &Arguments) -> SampleOptions {
+    SampleOptions { seed: 7, threads: a.threads, step_temperature: a.step_temperature, ..SampleOptions::default() }
+}
+
+/// At most so many movements, every n-th.
+fn every_nth(movements: &[Movement], most: usize) -> Vec<Movement> {
+    let count = most.min(movements.len());
+    let every = movements.len() as f64 / count as f64;
+    (0..count).map(|i| movements[(i as f64 * every) as usize].clone()).collect()
+}
+
+fn judge(a: &Arguments, name: &str, train: &[Movement], held_out: &[Movement], walks: &[Movement]) {
+    let inputs = Inputs { train, held_out, generated: walks, ..Inputs::default() };
+    let options = EvalOptions { seed: 1, threads: a.threads, quick: a.quick };
+    let start = Instant::now();
+    let report = evaluate(&inputs, &options).expect("evaluated");
+    println!("---- {name} (evaluated in {:.0} s)", start.elapsed().as_secs_f64());
+    println!("{}", report.to_text());
+}
+
+/// 10,000 targets of any angle, 3 to 1500 px away.
+fn random_targets(model: &Model, options: &SampleOptions) {
+    let mut rng = Rng::new(9, Stream::Evaluation, 0);
+    let mut target = || {
+        let (distance, angle) = (3.0 * 500f64.powf(rng.unit()), rng.range(0.0, std::f64::consts::TAU));
+        [(distance * angle.cos()).round() as i32, (distance * angle.sin()).round() as i32]
+    };
+    let wanted: Vec<[i32; 2]> = (0..10_000).map(|_| target()).collect();
+    let walks = model.walk(&wanted, options).expect("walks");
+    let missed = targets(&walks).iter().zip(&wanted).filter(|(got, wanted)| got != wanted).count();
+    let most = model.config().max_seq_len;
+    let full = walks.iter().filter(|w| w.points.len() >= most).count();
+    println!("{missed} of 10000 random targets missed; {full} used all {most} points, where the last step goes there by rule");
+}
+
+/// How much do the training sessions themselves differ from the test sessions? As they come, and matched.
+fn splits(a: &Arguments, data: &Dataset) {
+    for seed in 0..6 {
+        let (train, test) = split(&Config { seed, ..a.config.clone() }, data);
+        let name = |what: &str| format!("split {seed}: {what}, {} training and {} test movements", train.len(), test.len());
+        judge(a, &name("the training split"), &train, &test, &every_nth(&train, test.len()));
+        judge(a, &name("the training split, matched"), &train, &test, &matched(&train, &test));
     }
+}
+
+/// For every movement of `to` that of `from` with the nearest distance and direction, each used once, mirrored if need be.
+fn matched(from: &[Movement], to: &[Movement]) -> Vec<Movement> {
+    let at = |m: &Movement| condition(m.target());
+    let conditions: Vec<[f32; 3]> = from.iter().map(at).collect();
+    let mut used = vec![false; from.len()];
+    let nearest = |m: &Movement| {
+        let [distance, x, y] = at(m);
+        // A condition's distance is a logarithm over 3.5.
+        let apart = |c: &[f32; 3]| {
+            (3.5 * (c[0] - distance)).powi(2) + (c[1].abs() - x.abs()).powi(2) + (c[2].abs() - y.abs()).powi(2)
+        };
+        let free = (0..from.len()).filter(|&i| !used[i]);
+        let best = free.min_by(|&i, &j| apart(&conditions[i]).total_cmp(&apart(&conditions[j])))?;
+        used[best] = true;
+        let other = |axis: usize| (from[best].target()[axis] < 0.0) != (m.target()[axis] < 0.0);
+        Some(from[best].mirrored(other(0), other(1)))
+    };
+    to.iter().map_while(nearest).collect()
+}
+
+/// What is the decoder's part? Half of the training movements, matched to the other half; then walks from their summaries, to
+/// their own targets and to those of the movements that they were matched to.
+fn decoder(a: &Arguments, model: &Model, train: &[Movement]) {
+    let half = |first: usize| -> Vec<Movement> { train.iter().skip(first).step_by(2).cloned().collect() };
+    let (even, odd) = (half(0), half(1));
+    let matched = matched(&odd, &even);
+    let z = model.encode(&matched, a.threads).expect("encoded");
+    let walk = |to: &[Movement]| model.walk_summaries(z.view(), &targets(to), &sampling(a)).expect("walks");
+    judge(a, "recorded", &odd, &even, &matched);
+    judge(a, "decoded, to their own targets", &odd, &even, &walk(&matched));
+    judge(a, "decoded, to the others' targets", &odd, &even, &walk(&even[..matched.len()]));
 }

@@ -3,7 +3,8 @@
 //!     make bench                                                  # a table, and JSON on the last line
 //!     TRAJGAN_PEER=path/to/pytorch_peer.py make bench             # with the peer, where Python can import torch
 //!     TRAJGAN_ISA=avx2 make bench                                 # products and training with another instruction set
-//!     cargo bench --bench rates -- 'stage 2' sampling             # these parts only: products, stage 1, stage 2, lengths, sampling
+//!     cargo bench --bench rates -- 'stage 2' sampling             # these parts only: products, kernels, stage 1,
+//!                                                                 # stage 2, lengths, sampling
 //!
 //! Full-length synthetic batches, B = 64, T = 100, preset default: what the peer measures; `lengths` is stage 1 on the
 //! recordings of ../shared/data/balabit/processed, where they are there.
@@ -13,6 +14,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use trajgan::backend::cpu::gemm::Left;
+use trajgan::backend::cpu::math::{self, AdamStep};
 use trajgan::backend::cpu::{Isa, Packed, Pool, gemm};
 use trajgan::config::{Config, Preset};
 use trajgan::data::steps::{INPUTS, Walk};
@@ -105,6 +107,79 @@ fn products(peak: f64) -> Value {
         });
         show(format!("gradient {rows} x {outputs} x {inputs}"), 2.0 * (rows * outputs * inputs) as f64, seconds);
     }
+    report
+}
+
+/// What is no product, at the sizes of training: nanoseconds a number, beside what its arithmetic or its bytes alone
+/// should take. Vector operations are counted by hand, each as long as a multiply-add at its peak, a division or root of
+/// sixteen numbers as 20 (a core with AVX-512 begins one every ten cycles); bytes are those of the arrays, read and
+/// written, at the rate of a copy of as many.
+fn kernels(peak: f64) -> Value {
+    const EXP: f64 = 17.0;
+    const DIVISION: f64 = 20.0;
+    const SIGMOID: f64 = EXP + 2.0 + DIVISION;
+    const TANH: f64 = EXP + 16.0 + DIVISION;
+    let isa = isa();
+    let mut report = json!({});
+    let mut show = |name: &str, count: usize, operations: f64, bytes: f64, run: &mut dyn FnMut()| {
+        let calls = 1 + 2_000_000 / count;
+        let seconds = median(0.3, || (0..calls).for_each(|_| run())) / (calls * count) as f64;
+        let floats = (bytes * count as f64 / 8.0) as usize;
+        let (from, mut to) = (numbers(floats, 1), vec![0.0; floats]);
+        let copies = 1 + 2_000_000 / floats;
+        let copy = median(0.2, || (0..copies).for_each(|_| black_box(&mut to).copy_from_slice(black_box(&from))));
+        let (by_arithmetic, by_bytes) = (operations / (peak / 2.0), copy * 1e9 / (copies * count) as f64);
+        let (ns, expected) = (seconds * 1e9, by_arithmetic.max(by_bytes));
+        let what = if by_arithmetic > by_bytes { "arithmetic" } else { "bytes" };
+        println!("{name}: {ns:.3} ns a number, {:.0} % of what is expected: {expected:.3}, by its {what}", ns / expected * 100.0);
+        report[name] = json!({ "ns": ns, "arithmetic_ns": by_arithmetic, "bytes_ns": by_bytes });
+    };
+    let (rows, hidden) = (16, 64);
+    let n = rows * hidden;
+    let (mut gates, c0, mut c, mut h, dh) =
+        (numbers(4 * n, 1), numbers(n, 2), vec![0.0; n], vec![0.0; n], numbers(n, 3));
+    show("LSTM cell 16 x 64", n, 3.0 * SIGMOID + 2.0 * TANH + 3.0, 44.0, &mut || {
+        math::lstm_cell(isa, &mut gates, &c0, &mut c, &mut h, hidden);
+    });
+    let (before, mut dc) = (gates.clone(), numbers(n, 4));
+    show("LSTM cell, reverse", n, TANH + 22.0, 52.0, &mut || {
+        gates.copy_from_slice(&before); // what it replaces, so that numbers stay ordinary
+        math::lstm_cell_backward(isa, &mut gates, &c0, &c, &dh, &mut dc, hidden);
+    });
+    let (rows, width) = (32, 256);
+    let n = rows * width;
+    let (mut x, mut normal, mut inverse) = (numbers(n, 5), vec![0.0; n], vec![0.0; rows]);
+    let (gain, bias) = (vec![1.0; width], vec![0.0; width]);
+    show("layer norm 32 x 256", n, 5.0, 12.0, &mut || {
+        math::layer_norm(isa, &mut x, &mut normal, &mut inverse, &gain, &bias, 1e-5);
+    });
+    show("layer norm, reverse", n, 5.0, 12.0, &mut || math::centre(isa, &mut x, &normal, &inverse));
+    show("leaky rectifier, reverse", n, 2.0, 12.0, &mut || math::leaky_relu_backward(isa, &normal, &mut x, 1.0));
+    let mut mask = vec![0.0; n];
+    // Ten rounds of Philox for four numbers: two multiplications of 32 bits (four operations each way), two xors, a key.
+    show("dropout", n, 10.0 * 12.0 / 4.0 + 3.0, 12.0, &mut || {
+        math::dropout(isa, [1, 2], 0, [3, 4, 5], 1 << 30, 1.0, &mut x, &mut mask);
+    });
+    let n = 200_000;
+    let (mut w, g, mut m, mut v) = (numbers(n, 6), numbers(n, 7), vec![0.0; n], vec![0.0; n]);
+    let step = AdamStep {
+        scale: 1.0,
+        decay: 0.0,
+        shrink: 1.0,
+        beta1: 0.9,
+        beta2: 0.999,
+        rate: 1e-6,
+        v_scale: 1.0,
+        epsilon: 1e-8,
+        adaptive: true,
+    };
+    show("Adam, 200,000 weights", n, 12.0 + 2.0 * DIVISION, 28.0, &mut || {
+        math::adam(isa, &mut w, &g, &mut m, &mut v, step);
+    });
+    show("sum of squares, 200,000", n, 4.0, 4.0, &mut || _ = black_box(math::sum_of_squares(isa, &g)));
+    let mut packed = Packed::default();
+    show("packing 256 x 512", 256 * 512, 0.0, 8.0, &mut || packed.pack(256, 512, &g, 512, 1));
+    show("packing its transpose", 256 * 512, 0.0, 8.0, &mut || packed.pack(256, 512, &g, 1, 256));
     report
 }
 
@@ -335,6 +410,9 @@ fn main() {
     let mut report = json!({ "fma_peak_gflops": peak });
     if wanted("products") {
         report["products_gflops"] = products(peak);
+    }
+    if wanted("kernels") {
+        report["kernels"] = kernels(peak);
     }
     let rates: [Part; 3] =
         [("stage 1", stage1_rate), ("stage 1, closed loop", closed_loop_rate), ("stage 2", stage2_rate)];

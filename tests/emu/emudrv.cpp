@@ -215,7 +215,7 @@ int cuMemAlloc_v2(void** pointer, size_t bytes) {
     if (bytes > setting("EMU_MEMORY", size_t(1) << 33) - std::min(allocated, setting("EMU_MEMORY", size_t(1) << 33))) return OUT_OF_MEMORY;
     *pointer = aligned_alloc(256, (bytes + 255) / 256 * 256);
     if (!*pointer) return OUT_OF_MEMORY;
-    memset(*pointer, 0xA5, bytes);  // garbage, as on the device
+    memset(*pointer, 0xFF, bytes);  // garbage, as on the device: floats that are none
     allocations[*pointer] = bytes;
     allocated += bytes;
     return SUCCESS;

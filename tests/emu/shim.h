@@ -191,7 +191,7 @@ inline void run_block(dim3 index, dim3 grid, dim3 size, size_t shared, const std
     // Exactly as large as asked for, so that AddressSanitizer knows its end; garbage, as on the device.
     const size_t bytes = (shared + 15) / 16 * 16;
     char* const room = static_cast<char*>(aligned_alloc(16, bytes ? bytes : 16));
-    memset(room, 0xA5, bytes ? bytes : 16);
+    memset(room, 0xFF, bytes ? bytes : 16);  // floats that are none: what is read too early spreads
     Block b;
     b.fibers.resize(n);
     b.warps.resize((n + 31) / 32);
