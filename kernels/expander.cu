@@ -197,7 +197,7 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
             if (layer == 0)
 #pragma unroll 1
                 for (int i = threadIdx.x; i < R * L; i += blockDim.x) feed[i] = whole(below, i, R * L);
-            __syncthreads();
+            // No barrier: dh, dc and feed are next seen by the threads that wrote them, or behind another barrier.
         }
     }
 #pragma unroll 1

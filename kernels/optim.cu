@@ -39,9 +39,8 @@ extern "C" __global__ void __launch_bounds__(256) adam_step(float* w, float* m, 
     w_sum = sqrt(tg_block_sum(w_sum));
     const double factor = fmin(1.0, (double)settings[10] / (g_sum + 1e-6));
     const bool bad = !(g_sum * factor <= LARGEST && w_sum <= LARGEST);
-    const bool first = tg_index() == 0, stop = bad || *failed;
-    __syncthreads();  // block 0 has read what its first thread may now write
-    if (first) {
+    const bool stop = bad || *failed;  // where a thread writes it, all of them are bad, and none reads it
+    if (tg_index() == 0) {
         *norm = g_sum;
         if (bad) *failed = 1;
     }

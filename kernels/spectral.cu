@@ -41,8 +41,7 @@ extern "C" __global__ void __launch_bounds__(256) spectral_normalise(float* norm
             for (int o = 0; o < outputs; ++o) sum += su[o] * (double)w[(size_t)o * stride + i];
             sv[i] = sum;
         }
-        __syncthreads();
-        unit(sv, inputs);
+        unit(sv, inputs);  // whose threads take what they have written
         times(su, w, sv, inputs, outputs, stride);
         unit(su, outputs);
     }

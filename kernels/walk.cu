@@ -169,7 +169,7 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
     float* const logits = active + ROWS * H;                            // (ROWS,most_classes)
     __shared__ Place places[ROWS];
     __shared__ double dice[ROWS][8];
-    __shared__ int drawn[ROWS][3], walking;
+    __shared__ int drawn[ROWS][3];
 
 #pragma unroll 1
     for (int i = threadIdx.x; i < 2 * layers * ROWS * H; i += blockDim.x) h[i] = 0.0f;  // h and c
@@ -177,19 +177,16 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
         const int row = first + threadIdx.x;
         start(places[threadIdx.x], row < rows ? targets + 2 * row : nullptr);
     }
-    __syncthreads();
     for (;;) {
         if (threadIdx.x < ROWS) {
             const Place& place = places[threadIdx.x];
             inputs_of(x + threadIdx.x * INPUTS, place);
             throw_dice(dice[threadIdx.x], clock, tg_step(clock) + first + threadIdx.x, place.index);
         }
-        if (threadIdx.x == 0) {
-            walking = 0;
-            for (int r = 0; r < ROWS; ++r) walking += !places[r].done;
-        }
         __syncthreads();
-        if (walking == 0) return;
+        bool walking = false;
+        for (int r = 0; r < ROWS; ++r) walking |= !places[r].done;
+        if (!walking) return;
 
         const float *w = stack_t, *below = x;
 #pragma unroll 1
@@ -221,14 +218,13 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
             const bool still = k == 1 && !repeats && drawn[warp][0] == zero_class;
             const int mine = choose(logits + warp * classes, weights + warp * most_classes, classes, still ? zero_class : -1,
                                     k < 2 ? step_temperature : time_temperature, dice[warp][1 + k], lane);
-            __syncwarp();
             if (lane == 0) drawn[warp][k] = mine;
             __syncthreads();
             if (k == 2) break;
             const float* const table = k == 0 ? embed_x : embed_y;
 #pragma unroll 1
             for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) trunk[i] += table[(size_t)drawn[i / H][k] * H + i % H];
-            __syncthreads();
+            // No barrier: active is next made by the threads that wrote trunk.
         }
         Place& place = places[warp];
         if (lane == 0 && !place.done) {

@@ -131,8 +131,8 @@ emu_switch:
     abort();
 }
 
-// Goes on with the next thread that can, from one that waits or is done.
-inline void yield() {
+// Goes on with the next thread that can, from one that waits or is done. at_barrier: not from one that looks again and again.
+inline void yield(bool at_barrier = false) {
     Block* const b = block;
     Fiber* const from = b->current;
     const unsigned n = b->fibers.size();
@@ -141,6 +141,8 @@ inline void yield() {
         return;
     }
     unsigned start = from->index;
+    // A warp goes on for as long as it can: it may be far ahead of another.
+    if (order == FORWARD && at_barrier) start = from->warp * 32 + n - 1;
     if (order == RANDOM) {
         b->random = b->random * 6364136223846793005u + 1442695040888963407u;
         start = (b->random >> 33) % n;
@@ -164,7 +166,7 @@ inline void meet(Barrier& barrier, unsigned needed) {
         barrier.arrived = 0;
         ++barrier.generation;
     }
-    yield();
+    yield(true);
 }
 
 // Where every fiber begins.
