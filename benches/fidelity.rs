@@ -179,14 +179,17 @@ fn random_targets(model: &Model, options: &SampleOptions) {
     let missed = targets(&walks).iter().zip(&wanted).filter(|(got, wanted)| got != wanted).count();
     let most = model.config().max_seq_len;
     let full = walks.iter().filter(|w| w.points.len() >= most).count();
-    println!("{missed} of 10000 random targets missed; {full} used all {most} points, where the last step goes there by rule");
+    println!(
+        "{missed} of 10000 random targets missed; {full} used all {most} points, where the last step goes there by rule"
+    );
 }
 
 /// How much do the training sessions themselves differ from the test sessions? As they come, and matched.
 fn splits(a: &Arguments, data: &Dataset) {
     for seed in 0..6 {
         let (train, test) = split(&Config { seed, ..a.config.clone() }, data);
-        let name = |what: &str| format!("split {seed}: {what}, {} training and {} test movements", train.len(), test.len());
+        let name =
+            |what: &str| format!("split {seed}: {what}, {} training and {} test movements", train.len(), test.len());
         judge(a, &name("the training split"), &train, &test, &every_nth(&train, test.len()));
         judge(a, &name("the training split, matched"), &train, &test, &matched(&train, &test));
     }

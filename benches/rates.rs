@@ -131,7 +131,10 @@ fn kernels(peak: f64) -> Value {
         let (by_arithmetic, by_bytes) = (operations / (peak / 2.0), copy * 1e9 / (copies * count) as f64);
         let (ns, expected) = (seconds * 1e9, by_arithmetic.max(by_bytes));
         let what = if by_arithmetic > by_bytes { "arithmetic" } else { "bytes" };
-        println!("{name}: {ns:.3} ns a number, {:.0} % of what is expected: {expected:.3}, by its {what}", ns / expected * 100.0);
+        println!(
+            "{name}: {ns:.3} ns a number, {:.0} % of what is expected: {expected:.3}, by its {what}",
+            ns / expected * 100.0
+        );
         report[name] = json!({ "ns": ns, "arithmetic_ns": by_arithmetic, "bytes_ns": by_bytes });
     };
     let (rows, hidden) = (16, 64);
@@ -328,7 +331,10 @@ fn sampling() -> Value {
             points += walker.path([0.0, 0.0], [300.0, 120.0], &options).expect("a path").points.len();
         });
         let points = points as f64 / 2050.0;
-        println!("closed-loop: one path ({points:.0} points), ms   p50 {:.3}  p99 {:.3}  max {:.3}", ms[0], ms[1], ms[2]);
+        println!(
+            "closed-loop: one path ({points:.0} points), ms   p50 {:.3}  p99 {:.3}  max {:.3}",
+            ms[0], ms[1], ms[2]
+        );
         (ms, points)
     };
     let (whole, points_each) = path(&walker);
@@ -396,7 +402,8 @@ fn recorded_lengths() -> Value {
     let (folder, out, count) = (folder.to_string_lossy(), out.to_string_lossy(), ITERATIONS.to_string());
     let printed = ask_peer(&["train", "--data", &folder, "--out", &out, "--stage1", &count, "--stage2", "1"]);
     let printed = printed.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let line = printed.lines().rfind(|line| line.starts_with("[Stage 1]")).and_then(|line| line.split(' ').rev().nth(1));
+    let line =
+        printed.lines().rfind(|line| line.starts_with("[Stage 1]")).and_then(|line| line.split(' ').rev().nth(1));
     let theirs: Option<f64> = line.and_then(|rate| rate.parse().ok());
     if let Some(theirs) = theirs {
         println!("  PyTorch {theirs:.2}: {:.2}x", ours / theirs);
