@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::backend::cpu::gemm::{Left, Packed, gemm};
+/// Columns that are packed together.
 pub use crate::backend::cpu::lanes::LANES as COLUMNS;
 use crate::backend::cpu::{Isa, Pool, Real};
 use crate::rng::{Rng, Stream};
