@@ -91,9 +91,7 @@ fn main() {
         None => {
             let mut few = Dataset::new(1);
             if a.limit < train.len() {
-                // Every n-th movement, so that the mix of sessions stays.
-                let every = train.len() as f64 / a.limit as f64;
-                (0..a.limit).for_each(|i| few.push(train[(i as f64 * every) as usize].clone(), None).expect("pushed"));
+                every_nth(&train, a.limit).into_iter().for_each(|m| few.push(m, None).expect("pushed"));
             }
             let data = if few.is_empty() { &data } else { &few };
             let (mut model, stages) = match &a.stage1 {
@@ -128,8 +126,7 @@ fn main() {
     let generated = model.walk(&targets, &options).expect("walks");
     let z = model.encode(&test, a.threads).expect("encoded");
     let reconstructed = model.walk_summaries(z.view(), &targets, &options).expect("walks");
-    let missed = targets.iter().zip(&generated).filter(|(t, m)| m.target().map(|x| x as i32) != **t).count();
-    println!("trained {seconds:.0} s; {missed} of {} walks missed their target", targets.len());
+    println!("trained {seconds:.0} s; {} of {} walks missed their target", missed(&generated, &targets), targets.len());
     // The training sessions themselves: what a perfect model of them would score.
     let real = every_nth(&train, test.len());
     let rows = [("generated", &generated), ("from the encoder", &reconstructed), ("the training split", &real)];
@@ -147,11 +144,16 @@ fn targets(movements: &[Movement]) -> Vec<[i32; 2]> {
     movements.iter().map(|m| m.target().map(|x| x as i32)).collect()
 }
 
+/// How many walks do not end where they should.
+fn missed(walks: &[Movement], wanted: &[[i32; 2]]) -> usize {
+    targets(walks).iter().zip(wanted).filter(|(got, wanted)| got != wanted).count()
+}
+
 fn sampling(a: &Arguments) -> SampleOptions {
     SampleOptions { seed: 7, threads: a.threads, step_temperature: a.step_temperature, ..SampleOptions::default() }
 }
 
-/// At most so many movements, every n-th.
+/// At most so many movements, every n-th, so that the mix of sessions stays.
 fn every_nth(movements: &[Movement], most: usize) -> Vec<Movement> {
     let count = most.min(movements.len());
     let every = movements.len() as f64 / count as f64;
@@ -176,7 +178,7 @@ fn random_targets(model: &Model, options: &SampleOptions) {
     };
     let wanted: Vec<[i32; 2]> = (0..10_000).map(|_| target()).collect();
     let walks = model.walk(&wanted, options).expect("walks");
-    let missed = targets(&walks).iter().zip(&wanted).filter(|(got, wanted)| got != wanted).count();
+    let missed = missed(&walks, &wanted);
     let most = model.config().max_seq_len;
     let full = walks.iter().filter(|w| w.points.len() >= most).count();
     println!(

@@ -358,12 +358,12 @@ fn sampling() -> Value {
     println!("closed-loop: one point of a stream, us   p50 {:.1}  p99 {:.1}", step[0] * 1e3, step[1] * 1e3);
     json!({
         "generate_1_ms": one, "generate_1024_ms": many,
-        "path_ms": whole, "path_of_median_length_ms": median_length, "path_8_threads_ms": crowd, "path_points": points_each, "stream_point_ms": step,
+        "path_ms": whole, "path_points": points_each, "path_8_threads_ms": crowd,
+        "path_of_median_length_ms": median_length, "stream_point_ms": step,
     })
 }
 
-/// The peer's numbers with one thread, if it can run.
-/// Standard output of the peer, on one thread.
+/// What the peer prints on one thread, if it can run.
 fn ask_peer(args: &[&str]) -> Option<Vec<u8>> {
     let script = std::env::var_os("TRAJGAN_PEER")?;
     let python = std::env::var("TRAJGAN_PYTHON").unwrap_or_else(|_| "python3".into());
@@ -371,6 +371,7 @@ fn ask_peer(args: &[&str]) -> Option<Vec<u8>> {
     output.status.success().then_some(output.stdout)
 }
 
+/// The peer's rates.
 fn peer() -> Option<Value> {
     serde_json::from_slice(&ask_peer(&["rates"])?).ok()
 }

@@ -54,6 +54,7 @@ struct Flow<R> {
     de: Vec<R>,
     /// What is not wanted.
     rest: Vec<R>,
+    /// Of a layer's weight, before its spectral norm's share.
     weight: Vec<R>,
 }
 
@@ -301,7 +302,7 @@ impl Scale {
         flow: &mut Flow<R>,
         mut grads: Option<&mut [R]>,
     ) {
-        let Flow { dx: [dx, below], de, rest, weight, .. } = flow;
+        let Flow { dx: [dx, below], de, rest, weight } = flow;
         let last = &trace.x[self.layers.len()];
         if let Some(grads) = grads.as_deref_mut() {
             self.output.gradient(w, norms, dscore, (last, None), weight, grads);
