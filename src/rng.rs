@@ -30,17 +30,23 @@ pub enum Stream {
     PathLottery = 19,
 }
 
-const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+pub(crate) const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+
+/// The key of one of the ten rounds.
+#[inline(always)]
+pub(crate) fn round_key(key: [u32; 2], round: u32) -> [u32; 2] {
+    [0, 1].map(|i| key[i].wrapping_add(WEYL[i].wrapping_mul(round)))
+}
 
 /// One block of four numbers. The key is the seed, low word first.
 pub fn philox(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
-    let (mut k, mut c) = (key, counter);
-    for _ in 0..10 {
+    let mut c = counter;
+    for round in 0..10 {
+        let k = round_key(key, round);
         let p0 = u64::from(MULTIPLIERS[0]) * u64::from(c[0]);
         let p1 = u64::from(MULTIPLIERS[1]) * u64::from(c[2]);
         c = [(p1 >> 32) as u32 ^ c[1] ^ k[0], p1 as u32, (p0 >> 32) as u32 ^ c[3] ^ k[1], p0 as u32];
-        k = [k[0].wrapping_add(WEYL[0]), k[1].wrapping_add(WEYL[1])];
     }
     c
 }
@@ -52,10 +58,10 @@ pub const BLOCKS: usize = 16;
 /// word k of block i is at [k][i].
 #[inline(always)]
 pub fn philox_blocks(key: [u32; 2], first: u32, rest: [u32; 3]) -> [[u32; BLOCKS]; 4] {
-    let mut k = key;
     let counters = std::array::from_fn(|i| first.wrapping_add(i as u32));
     let mut c = [counters, [rest[0]; BLOCKS], [rest[1]; BLOCKS], [rest[2]; BLOCKS]];
-    for _ in 0..10 {
+    for round in 0..10 {
+        let k = round_key(key, round);
         let p0 = c[0].map(|x| u64::from(MULTIPLIERS[0]) * u64::from(x));
         let p1 = c[2].map(|x| u64::from(MULTIPLIERS[1]) * u64::from(x));
         c = [
@@ -64,7 +70,6 @@ pub fn philox_blocks(key: [u32; 2], first: u32, rest: [u32; 3]) -> [[u32; BLOCKS
             std::array::from_fn(|i| (p0[i] >> 32) as u32 ^ c[3][i] ^ k[1]),
             p0.map(|p| p as u32),
         ];
-        k = [k[0].wrapping_add(WEYL[0]), k[1].wrapping_add(WEYL[1])];
     }
     c
 }

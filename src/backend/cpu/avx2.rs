@@ -6,6 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{LANES, Lanes, LanesF32, derived, intrinsics, sigmoid, tanh};
+use crate::rng::{BLOCKS, MULTIPLIERS, round_key};
 
 #[derive(Clone, Copy)]
 pub struct Pair(__m256, __m256);
@@ -60,6 +61,39 @@ impl Lanes<f32> for Pair {
         sqrt() = _mm256_sqrt_ps;
     }
     derived!();
+
+    /// Each word in the lower half of 64 bits. What a product leaves in the upper half is read by nobody. Eight blocks at a
+    /// time, which the registers hold.
+    #[inline(always)]
+    fn philox_blocks(key: [u32; 2], first: u32, rest: [u32; 3]) -> [[u32; BLOCKS]; 4] {
+        let mut words = [[0; BLOCKS]; 4];
+        for done in (0..BLOCKS).step_by(8) {
+            // SAFETY: see the head of this file; a row of the result has room for eight words from `done` on.
+            unsafe {
+                let splat = |x: u32| _mm256_set1_epi64x(i64::from(x));
+                let lanes = [_mm256_setr_epi64x(0, 1, 2, 3), _mm256_setr_epi64x(4, 5, 6, 7)];
+                let counters = lanes.map(|lanes| _mm256_add_epi32(splat(first.wrapping_add(done as u32)), lanes));
+                let [r1, r2, r3] = rest.map(|x| [splat(x); 2]);
+                let mut c = [counters, r1, r2, r3];
+                let [m0, m1] = MULTIPLIERS.map(splat);
+                for round in 0..10 {
+                    let [k0, k1] = round_key(key, round).map(splat);
+                    let (p0, p1) = (c[0].map(|x| _mm256_mul_epu32(x, m0)), c[2].map(|x| _mm256_mul_epu32(x, m1)));
+                    let mixed = |p: [__m256i; 2], c: [__m256i; 2], k| {
+                        [0, 1].map(|i| _mm256_xor_si256(_mm256_srli_epi64::<32>(p[i]), _mm256_xor_si256(c[i], k)))
+                    };
+                    c = [mixed(p1, c[1], k0), p1, mixed(p0, c[3], k1), p0];
+                }
+                for (words, c) in words.iter_mut().zip(c) {
+                    let [a, b] = c.map(|x| _mm256_castsi256_ps(x));
+                    let lower = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
+                    let in_order = _mm256_permute4x64_epi64::<0b11_01_10_00>(lower);
+                    _mm256_storeu_si256(words.as_mut_ptr().add(done).cast(), in_order);
+                }
+            }
+        }
+        words
+    }
 }
 
 #[inline(always)]

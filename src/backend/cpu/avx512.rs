@@ -7,6 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{LANES, Lanes, LanesF32, derived, intrinsics, sigmoid, tanh};
+use crate::rng::{BLOCKS, MULTIPLIERS, round_key};
 
 #[derive(Clone, Copy)]
 pub struct Whole(__m512);
@@ -75,6 +76,35 @@ impl Lanes<f32> for Whole {
         sqrt() = _mm512_sqrt_ps;
     }
     derived!();
+
+    /// Each word in the lower half of 64 bits. What a product leaves in the upper half is read by nobody.
+    #[inline(always)]
+    fn philox_blocks(key: [u32; 2], first: u32, rest: [u32; 3]) -> [[u32; BLOCKS]; 4] {
+        // SAFETY: see the head of this file; a row of the result has room for both halves.
+        unsafe {
+            let splat = |x: u32| _mm512_set1_epi64(i64::from(x));
+            let lanes = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+            let counters = [first, first.wrapping_add(8)].map(|n| _mm512_add_epi32(splat(n), lanes));
+            let [r1, r2, r3] = rest.map(|x| [splat(x); 2]);
+            let mut c = [counters, r1, r2, r3];
+            let [m0, m1] = MULTIPLIERS.map(splat);
+            for round in 0..10 {
+                let [k0, k1] = round_key(key, round).map(splat);
+                let (p0, p1) = (c[0].map(|x| _mm512_mul_epu32(x, m0)), c[2].map(|x| _mm512_mul_epu32(x, m1)));
+                let mixed = |p: [__m512i; 2], c: [__m512i; 2], k| {
+                    [0, 1].map(|i| _mm512_ternarylogic_epi64::<0x96>(_mm512_srli_epi64::<32>(p[i]), c[i], k)) // xor
+                };
+                c = [mixed(p1, c[1], k0), p1, mixed(p0, c[3], k1), p0];
+            }
+            let mut words = [[0; BLOCKS]; 4];
+            for (words, c) in words.iter_mut().zip(c) {
+                let at = words.as_mut_ptr().cast::<__m256i>();
+                _mm256_storeu_si256(at, _mm512_cvtepi64_epi32(c[0]));
+                _mm256_storeu_si256(at.add(1), _mm512_cvtepi64_epi32(c[1]));
+            }
+            words
+        }
+    }
 }
 
 impl LanesF32 for Whole {

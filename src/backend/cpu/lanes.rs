@@ -8,6 +8,8 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use crate::rng::{BLOCKS, philox_blocks};
+
 /// Width of a vector and of a panel of packed weights.
 pub const LANES: usize = 16;
 
@@ -162,6 +164,12 @@ pub trait Lanes<R: Real>: Copy {
     fn where_positive(test: Self, x: Self, y: Self) -> Self;
     /// Of all lanes, in a fixed order.
     fn sum(self) -> R;
+
+    /// As `rng::philox_blocks`, by this instruction set's wide products.
+    #[inline(always)]
+    fn philox_blocks(key: [u32; 2], first: u32, rest: [u32; 3]) -> [[u32; BLOCKS]; 4] {
+        philox_blocks(key, first, rest)
+    }
 
     /// A slice shorter than LANES; the other lanes are 0.
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use super::lanes::{LANES, Lanes};
 use super::vectorised;
-use crate::rng::{BLOCKS, philox_blocks};
+use crate::rng::BLOCKS;
 
 /// Runs a body on 16 elements of every slice, then on the rest. `$i` is the range.
 macro_rules! by_lanes {
@@ -191,7 +191,7 @@ vectorised! {
     ) {
         let blocks = mask.len().div_ceil(4);
         for done in (0..blocks).step_by(BLOCKS) {
-            let words = philox_blocks(key, first.wrapping_add(done as u32), rest);
+            let words = L::philox_blocks(key, first.wrapping_add(done as u32), rest);
             for (k, words) in words.iter().enumerate() {
                 let values = words.map(|word| if word >= threshold { keep } else { R::ZERO });
                 let start = (k * blocks + done).min(mask.len());
@@ -370,6 +370,24 @@ mod tests {
             let mut x = [f32::NAN];
             sigmoid(isa, &mut x);
             assert!(x[0].is_nan(), "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn dropout_keeps_what_philox_says_on_every_instruction_set() {
+        let (key, first, rest, threshold) = ([7, 0x8000_0001], u32::MAX - 5, [3, 1, 0xffff_ffff], 1 << 30);
+        for isa in Isa::available() {
+            for len in [1, 12, 63, 64, 130] {
+                let (mut x, mut mask) = (vec![3.0f32; len], vec![9.0; len]);
+                dropout(isa, key, first, rest, threshold, 1.5, &mut x, &mut mask);
+                let quarter = len.div_ceil(4);
+                for i in 0..len {
+                    let block = first.wrapping_add((i % quarter) as u32);
+                    let word = crate::rng::philox(key, [block, rest[0], rest[1], rest[2]])[i / quarter];
+                    let kept = if word >= threshold { 1.5 } else { 0.0 };
+                    assert_eq!((mask[i], x[i]), (kept, 3.0 * kept), "{isa:?}, {i} of {len}");
+                }
+            }
         }
     }
 }
