@@ -1,10 +1,10 @@
 // Losses and their gradients, and how losses leave the device. Sums are double, in one order.
 #include "tg_cuda.h"
 
-// Whether packed step n is the last of its row.
-static __device__ __forceinline__ bool is_end(int n, const int* offsets, const int* lengths, const int* times) {
+// How many events of its walk are still to come at packed step n: none at the last.
+static __device__ __forceinline__ int events_left(int n, const int* offsets, const int* lengths, const int* times) {
     const int t = times[n];
-    return lengths[n - offsets[t]] == t + 1;
+    return lengths[n - offsets[t]] - 1 - t;
 }
 
 // d (M,W) = (y - target) weight / (M W), and partials (ceil(M*W/1024)): sums of (y - target)^2 / (M W). d or partials may be NULL.
@@ -24,19 +24,27 @@ extern "C" __global__ void __launch_bounds__(256) squared_error(float* d, double
     if (partials && threadIdx.x == 0) partials[blockIdx.x] = sum / (double)size;
 }
 
-// Logits (N) of stopping become the gradients of the mean over N of their cross-entropies, loss (N) those entropies' shares.
+// Logits (N) of being the last event become the gradients of the mean over N of their cross-entropies, loss (N) those
+// entropies' shares; nothing where no event is left.
 // Launch: each(N)
 extern "C" __global__ void binary_loss(float* logits, double* loss, const int* head, const int* offsets, const int* lengths,
                                        const int* times) {
     const size_t n = tg_index();
     if (n >= (size_t)head[2]) return;
-    const bool end = is_end(n, offsets, lengths, times);
+    const int left = events_left(n, offsets, lengths, times);
+    if (left == 0) {
+        loss[n] = 0.0;
+        logits[n] = 0.0f;
+        return;
+    }
+    const bool last = left == 1;
     const double x = logits[n], p = 1.0 / (1.0 + exp(-x)), share = 1.0 / head[2];
-    loss[n] = (fmax(x, 0.0) + log1p(exp(-fabs(x))) - (end ? x : 0.0)) * share;
-    logits[n] = (float)(end ? p - 1.0 : p) * (float)share;
+    loss[n] = (fmax(x, 0.0) + log1p(exp(-fabs(x))) - (last ? x : 0.0)) * share;
+    logits[n] = (float)(last ? p - 1.0 : p) * (float)share;
 }
 
-// The same for logits (N,K) of classes: cross-entropy with classes[3 n + which]; a walk's last step has no event.
+// The same for logits (N,K) of classes: cross-entropy with classes[3 n + which]. Where a walk's last event goes (which 0 and 1)
+// is known.
 // Launch: warps(N)
 extern "C" __global__ void categorical_loss(float* logits,                                    // (N,K)
                                             double* loss,                                     // (N)
@@ -46,7 +54,7 @@ extern "C" __global__ void categorical_loss(float* logits,                      
     const int n = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (n >= head[2]) return;
     float* const row = logits + (size_t)n * width;
-    if (is_end(n, offsets, lengths, times)) {
+    if (events_left(n, offsets, lengths, times) < (which < 2 ? 2 : 1)) {
         for (int j = lane; j < width; j += 32) row[j] = 0.0f;
         if (lane == 0) loss[n] = 0.0;
         return;

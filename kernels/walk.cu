@@ -58,15 +58,33 @@ static __device__ __forceinline__ int step_of(const int* edges, int zero_class, 
     return k < 0 ? -size : k > 0 ? size : 0;
 }
 
-// The place after an event of the drawn classes, which becomes event (3).
-static __device__ void go(Place& place, int* event, const int* drawn, const double* dice, const int* step_edges,
-                          const int* tick_edges, int zero_class, int tick_classes, int most_points) {
+// The class of a number from 0 on.
+static __device__ int class_of(const int* edges, int classes, int value) {
+    int k = 0;
+    while (k + 1 < classes && edges[k + 1] <= value) ++k;
+    return k;
+}
+
+static __device__ __forceinline__ int step_class(const int* edges, int zero_class, int step) {
+    const int k = class_of(edges, zero_class + 1, abs(step));
+    return zero_class + (step < 0 ? -k : k);
+}
+
+// Whether the next event is the last, which goes to the target, for the logit of that and a number in [0,1).
+static __device__ bool is_last(const Place& place, float logit, double unit, const int* step_edges, int zero_class,
+                               int most_points) {
+    if (place.index + 2 >= most_points) return true;  // no room for more
+    const bool one_step = max(abs(place.left[0]), abs(place.left[1])) < step_edges[zero_class + 1];
+    return one_step && place.index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + exp(-(double)logit));
+}
+
+// The place after an event of the drawn classes, or the last, which becomes event (3).
+static __device__ void go(Place& place, int* event, const int* drawn, bool last, const double* dice, const int* step_edges,
+                          const int* tick_edges, int zero_class, int tick_classes) {
     int step[2] = {step_of(step_edges, zero_class, drawn[0], dice[4]), step_of(step_edges, zero_class, drawn[1], dice[5])};
-    // No room for more: the last event goes to the target.
-    if (place.index + 2 == most_points) step[0] = place.left[0], step[1] = place.left[1];
+    if (last) step[0] = place.left[0], step[1] = place.left[1];
     event[0] = step[0], event[1] = step[1], event[2] = max(1, within(tick_edges, drawn[2], dice[6]));
-    place.time_class = 0;
-    while (place.time_class + 1 < tick_classes && tick_edges[place.time_class + 1] <= event[2]) ++place.time_class;
+    place.time_class = class_of(tick_edges, tick_classes, event[2]);
     for (int axis = 0; axis < 2; ++axis) place.left[axis] -= step[axis], place.last[axis] = step[axis];
     place.index += 1;
 }
@@ -139,7 +157,7 @@ static __device__ void lstm_step(float* gates, float* h, float* c, const float* 
     __syncthreads();
 }
 
-// Walks to targets, until each arrives or has most_points points. events (B,most_points-1,3); counts (B): events of each walk.
+// Walks to targets, until each arrives, with most_points points at the latest. events (B,most_points-1,3); counts (B): events of each walk.
 //
 // stack_t: as expander.cu has it, with INPUTS in place of L. heads: transposed weights, each with its bias behind it: trunk (H,H)
 // (H), stop (H,1) (1), x (H,X) (X), y (H,X) (X), ticks (H,Q) (Q). edges of steps (X/2 + 2) and ticks (Q + 1): those of the codec.
@@ -202,9 +220,11 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
         linear(trunk, below, head, head + (size_t)H * H, H, H);
         head += (size_t)H * H + H;
         __syncthreads();
-        float leave = 0.0f;  // the logit of stopping, in every lane of the row's warp
-        for (int j = lane; j < H; j += 32) leave = fmaf(trunk[warp * H + j], head[j], leave);
-        leave = tg_warp_sum(leave) + head[H];
+        Place& place = places[warp];
+        float stop = 0.0f;  // the logit of the last event, in every lane of the row's warp
+        for (int j = lane; j < H; j += 32) stop = fmaf(trunk[warp * H + j], head[j], stop);
+        stop = tg_warp_sum(stop) + head[H];
+        const bool last = is_last(place, stop, dice[warp][0], step_edges, zero_class, most_points);
         head += H + 1;
         for (int k = 0; k < 3; ++k) {
             const int classes = k < 2 ? step_classes : tick_classes;
@@ -218,7 +238,7 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
             const bool still = k == 1 && !repeats && drawn[warp][0] == zero_class;
             const int mine = choose(logits + warp * classes, weights + warp * most_classes, classes, still ? zero_class : -1,
                                     k < 2 ? step_temperature : time_temperature, dice[warp][1 + k], lane);
-            if (lane == 0) drawn[warp][k] = mine;
+            if (lane == 0) drawn[warp][k] = last && k < 2 ? step_class(step_edges, zero_class, place.left[k]) : mine;
             __syncthreads();
             if (k == 2) break;
             const float* const table = k == 0 ? embed_x : embed_y;
@@ -226,17 +246,14 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
             for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) trunk[i] += table[(size_t)drawn[i / H][k] * H + i % H];
             // No barrier: active is next made by the threads that wrote trunk.
         }
-        Place& place = places[warp];
         if (lane == 0 && !place.done) {
             const int row = first + warp;
-            const bool arrived = place.left[0] == 0 && place.left[1] == 0 && place.index >= FEWEST_EVENTS;
-            if (place.index + 1 >= most_points || (arrived && dice[warp][0] < 1.0 / (1.0 + exp(-(double)leave)))) {
-                place.done = 1;
-                counts[row] = place.index;
-            } else {
-                go(place, events + ((size_t)row * (most_points - 1) + place.index) * 3, drawn[warp], dice[warp], step_edges,
-                   tick_edges, zero_class, tick_classes, most_points);
-            }
+            go(place, events + ((size_t)row * (most_points - 1) + place.index) * 3, drawn[warp], last, dice[warp], step_edges,
+               tick_edges, zero_class, tick_classes);
+            counts[row] = place.index;
+            // Only a recorder that repeats positions has events at the target.
+            const bool there = place.left[0] == 0 && place.left[1] == 0;
+            place.done = (last || !repeats) && there && place.index >= FEWEST_EVENTS;
         }
         __syncthreads();
     }

@@ -51,7 +51,7 @@ pub struct Classes {
 }
 
 /// A movement for teacher forcing. Row k is what stands before event k and which event that was; the last row
-/// stands at the target, where the event is to stop.
+/// stands at the target.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Walk {
     /// (n,INPUTS) for n points.
@@ -145,6 +145,11 @@ impl StepCodec {
             return Err(Error::argument("tick_ms", self.tick_ms, "above 0, below 1000000"));
         }
         Ok(())
+    }
+
+    /// Whether a step of so many pixels is no longer than classes are.
+    pub fn has_step(&self, step: [i32; 2]) -> bool {
+        step.iter().all(|x| x.unsigned_abs() < self.step_edges[self.step_edges.len() - 1])
     }
 
     /// Number of classes of a step along one axis.

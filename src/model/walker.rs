@@ -1,8 +1,9 @@
 //! The closed-loop decoder: an LSTM that walks to its target, one event at a time.
 //!
-//! It sees what is left to go, its last event and the summary, and gives the probabilities of the next event as a
-//! factorised softmax: p(stop) p(x) p(y | x) p(ticks | x, y). Trained by teacher forcing on the negative
-//! log-likelihood of recorded events.
+//! It sees what is left to go, its last event and the summary, and gives the probabilities of the next event: of being the
+//! last, whose step goes to the target, p(stop) p(ticks | x, y), or of any other, p(not stop) p(x) p(y | x) p(ticks | x, y).
+//! Trained by teacher forcing on the negative log-likelihood of recorded events. That the last step lands exactly is a
+//! decision of its own, because a softmax smooths so narrow a peak: walks would creep up to their targets and past them.
 //!
 //! With o (N,K) the trunk, E the embeddings and s(v) = v sigmoid(v):
 //! stop = A o, x = B s(o), y = C s(o + E x), ticks = D s(o + E x + E' y).
@@ -94,7 +95,7 @@ impl Walker {
 
     /// Losses of a shard of walks, divided by `total`, the batch's number of steps; with grads, their gradients are
     /// added to it and dz (B,S) is written. x (N,INPUTS); classes (N), of which those at a walk's last step are not
-    /// looked at: there it stops.
+    /// looked at: there it stands at its target, and nothing is left to be learnt.
     pub fn losses<R: Real>(
         &self,
         w: &Weights<R>,
@@ -109,7 +110,7 @@ impl Walker {
         let n = steps.total();
         let k = self.width;
         self.lstm.forward(w, steps, x, z, dropout, &mut trace.lstm);
-        let ends = ends(steps);
+        let left = events_left(steps);
         let share = 1.0 / total as f64;
         let slope = R::from_f64(share);
 
@@ -119,7 +120,7 @@ impl Walker {
         self.embed(w, 1, y, classes.iter().map(|c| c.y), t);
         self.stop.forward(w, o, fit(&mut trace.stop, n));
 
-        let mut losses = WalkLosses { stop: binary(&mut trace.stop, &ends, slope) * share, ..WalkLosses::default() };
+        let mut losses = WalkLosses { stop: binary(&mut trace.stop, &left, slope) * share, ..WalkLosses::default() };
         let mut grads = grads;
         for (i, head) in self.heads.iter().enumerate() {
             let (before, gate) = (&trace.before[i], &mut trace.gate[i]);
@@ -127,8 +128,9 @@ impl Walker {
             let logits = fit(&mut trace.logits, n * head.weight.outputs);
             head.forward(w, &trace.active, logits);
             let target = |c: &Classes| usize::from([c.x, c.y, c.ticks][i]);
-            let loss = categorical(logits, classes.iter().map(target), &ends, slope) * share;
-            *(if i < 2 { &mut losses.steps } else { &mut losses.ticks }) += loss;
+            // Where the last event goes is known.
+            let (sum, least) = if i < 2 { (&mut losses.steps, 2) } else { (&mut losses.ticks, 1) };
+            *sum += categorical(logits, classes.iter().map(target), least, &left, slope) * share;
             if let Some((grads, _)) = grads.as_mut() {
                 head.gradient(w.isa, logits, &trace.active, grads);
                 head.backward(w, logits, fit(&mut trace.dactive, n * k));
@@ -216,9 +218,9 @@ impl Walker {
     }
 }
 
-/// Whether each packed step is the last of its row.
-fn ends(steps: &Steps) -> Vec<bool> {
-    let step = |t: usize| (0..steps.running(t)).map(move |row| steps.lengths()[row] == t + 1);
+/// How many events of its walk are still to come at each packed step: none at the last.
+fn events_left(steps: &Steps) -> Vec<usize> {
+    let step = |t: usize| (0..steps.running(t)).map(move |row| steps.lengths()[row] - 1 - t);
     (0..steps.len()).flat_map(step).collect()
 }
 
@@ -237,25 +239,36 @@ fn swish_backward<R: Real>(x: &[R], gate: &[R], dactive: &[R], dx: &mut Vec<R>) 
     }
 }
 
-/// Logits (N) become the gradients of slope * the loss, which is returned: the sum of the binary cross-entropies.
-fn binary<R: Real>(logits: &mut [R], ends: &[bool], slope: R) -> f64 {
+/// Logits (N) become the gradients of slope * the loss, which is returned: the sum of the binary cross-entropies of being
+/// the last of the events that are left.
+fn binary<R: Real>(logits: &mut [R], left: &[usize], slope: R) -> f64 {
     let mut loss = 0.0;
-    for (logit, &end) in logits.iter_mut().zip(ends) {
+    for (logit, &left) in logits.iter_mut().zip(left) {
+        if left == 0 {
+            *logit = R::ZERO;
+            continue;
+        }
         let x = logit.to_f64();
         let p = 1.0 / (1.0 + (-x).exp());
         // log(1 + e^x) without overflow
-        loss += x.max(0.0) + (-x.abs()).exp().ln_1p() - if end { x } else { 0.0 };
-        *logit = R::from_f64(if end { p - 1.0 } else { p }) * slope;
+        loss += x.max(0.0) + (-x.abs()).exp().ln_1p() - if left == 1 { x } else { 0.0 };
+        *logit = R::from_f64(if left == 1 { p - 1.0 } else { p }) * slope;
     }
     loss
 }
 
-/// The same for logits (N,classes) and cross-entropy; a walk's last step has no event.
-fn categorical<R: Real>(logits: &mut [R], targets: impl Iterator<Item = usize>, ends: &[bool], slope: R) -> f64 {
-    let classes = logits.len() / ends.len();
+/// The same for logits (N,classes) and cross-entropy, where `least` events or more are left.
+fn categorical<R: Real>(
+    logits: &mut [R],
+    targets: impl Iterator<Item = usize>,
+    least: usize,
+    left: &[usize],
+    slope: R,
+) -> f64 {
+    let classes = logits.len() / left.len();
     let mut loss = 0.0;
-    for ((row, target), &end) in logits.chunks_exact_mut(classes).zip(targets).zip(ends) {
-        if end {
+    for ((row, target), &left) in logits.chunks_exact_mut(classes).zip(targets).zip(left) {
+        if left < least {
             row.fill(R::ZERO);
             continue;
         }

@@ -316,7 +316,7 @@ impl Model {
             while !walks.is_empty() {
                 walkers.step(&net.walker, weights, codec, &settings, &mut walks);
                 for row in (0..walks.len()).rev() {
-                    if walkers.done[row] {
+                    if walks[row].arrived {
                         walkers.swap_remove(row, walks.len());
                         out[places.swap_remove(row)] = walks.swap_remove(row).movement();
                     }

@@ -277,12 +277,10 @@ impl WalkSource {
         // A walk looks back at one point only, and without end it must not grow.
         let points = &mut self.walks[0].points;
         points.drain(..points.len() - 1);
-        self.walkers.step(walker, weights, codec, &self.settings, &mut self.walks);
-        if self.walkers.done[0] {
-            if there {
-                return None;
-            }
-            self.walks[0].go(Event { ticks: 1, ..Event::default() }, codec);
+        match self.walks[0].arrived {
+            true if there => return None,
+            true => self.walks[0].go(Event { ticks: 1, ..Event::default() }, codec),
+            false => self.walkers.step(walker, weights, codec, &self.settings, &mut self.walks),
         }
         self.walks[0].points.last().copied()
     }

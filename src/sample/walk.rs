@@ -39,6 +39,8 @@ impl Dice {
 #[derive(Clone, Debug)]
 pub struct Walking {
     pub place: Place,
+    /// Whether the last event has been.
+    pub arrived: bool,
     /// Whole pixels and ticks since the start.
     position: [i64; 2],
     ticks: u64,
@@ -56,7 +58,7 @@ impl Walking {
         let place = Place { left: target, distance, ..Place::default() };
         let mut points = Vec::with_capacity(most_points);
         points.push(Point::default());
-        Walking { place, position: [0; 2], ticks: 0, phase, rng, points }
+        Walking { place, arrived: false, position: [0; 2], ticks: 0, phase, rng, points }
     }
 
     pub(super) fn go(&mut self, event: Event, codec: &StepCodec) {
@@ -71,11 +73,12 @@ impl Walking {
         self.place = self.place.after(event);
     }
 
-    /// Another target, in whole pixels from the start: what is left to go changes.
+    /// Another target, in whole pixels from the start: what is left to go changes. A walk that stands there has arrived.
     pub fn aim(&mut self, target: [i32; 2]) {
         let left = |axis: usize| (i64::from(target[axis]) - self.position[axis]) as i32;
         self.place.left = [left(0), left(1)];
         self.place.distance = f64::from(target[0]).hypot(f64::from(target[1]));
+        self.arrived = self.place.left == [0, 0] && self.place.index >= FEWEST_EVENTS;
     }
 
     pub fn movement(self) -> Movement {
@@ -102,8 +105,8 @@ pub struct Walkers {
     next: Vec<f32>,
     dice: Vec<Dice>,
     classes: Vec<[usize; 3]>,
-    /// Which rows have arrived, after a step.
-    pub done: Vec<bool>,
+    /// Whether the event is the row's last, whose step goes to the target.
+    last: Vec<bool>,
 }
 
 impl Walkers {
@@ -121,7 +124,7 @@ impl Walkers {
         walker.lstm.layers.iter().zip(&mut self.bias).for_each(|(layer, bias)| layer.bias(w, bias));
     }
 
-    /// One event of every row. Where `done` is true afterwards, the row has arrived and did not move.
+    /// One event of every row; none may have arrived.
     pub fn step(
         &mut self,
         walker: &Walker,
@@ -137,6 +140,9 @@ impl Walkers {
         let rows = walks.len();
         self.classes.clear();
         self.classes.resize(rows, [0; 3]);
+        let rolled = walks.iter().zip(&self.stop).zip(&self.dice);
+        self.last.clear();
+        self.last.extend(rolled.map(|((walk, &stop), Dice(dice))| is_last(walk, stop, dice[0], codec, settings)));
         for head in 0..3 {
             walker.head_logits(w, head, &self.trunk, (&mut self.gate, &mut self.active), &mut self.logits);
             let temperature = if head < 2 { settings.step_temperature } else { settings.time_temperature };
@@ -147,31 +153,23 @@ impl Walkers {
                 if head == 1 && !codec.repeats && classes[0] == codec.zero_class() {
                     logits[codec.zero_class()] = f32::NEG_INFINITY;
                 }
-                classes[head] = choose(logits, temperature, self.dice[row].0[1 + head]);
+                classes[head] = match walks[row].place.left {
+                    left if self.last[row] && head < 2 => codec.step_class(left[head]).into(),
+                    _ => choose(logits, temperature, self.dice[row].0[1 + head]),
+                };
             }
             if head < 2 {
                 walker.add_embedding(w, head, self.classes.iter().map(|c| c[head]), &mut self.trunk);
             }
         }
-        self.done.clear();
         for (row, walk) in walks.iter_mut().enumerate() {
-            let Dice(dice) = self.dice[row];
-            let arrived = walk.place.left == [0, 0] && walk.place.index >= FEWEST_EVENTS;
-            let leave = 1.0 / (1.0 + (-f64::from(self.stop[row])).exp());
-            let full = walk.place.index + 1 >= settings.most_points && walk.place.left == [0, 0];
-            let done = full || (arrived && dice[0] < leave);
-            self.done.push(done);
-            if done {
-                continue;
-            }
-            let [x, y, ticks] = self.classes[row];
-            let (x, y) = (codec.step(x, dice[4]), codec.step(y, dice[5]));
-            let mut event = Event { x, y, ticks: codec.ticks(ticks, dice[6]).max(1) };
-            if walk.place.index + 2 >= settings.most_points {
-                [event.x, event.y] = walk.place.left; // no room for more
-            }
-            [event.x, event.y] = shortened([event.x, event.y], settings.longest_step);
-            walk.go(event, codec);
+            let (Dice(dice), [x, y, ticks], left) = (self.dice[row], self.classes[row], walk.place.left);
+            let step = if self.last[row] { left } else { [codec.step(x, dice[4]), codec.step(y, dice[5])] };
+            let [x, y] = shortened(step, settings.longest_step);
+            walk.go(Event { x, y, ticks: codec.ticks(ticks, dice[6]).max(1) }, codec);
+            // Only a recorder that repeats positions has events at the target.
+            let ended = self.last[row] || !codec.repeats;
+            walk.arrived = ended && walk.place.left == [0, 0] && walk.place.index >= FEWEST_EVENTS;
         }
     }
 
@@ -211,6 +209,16 @@ impl Walkers {
         self.h.iter_mut().chain(&mut self.c).for_each(swap);
         swap(&mut self.constant);
     }
+}
+
+/// Whether a walk's next event is its last, for the logit of that and a number in [0,1).
+fn is_last(walk: &Walking, logit: f32, unit: f64, codec: &StepCodec, settings: &WalkSettings) -> bool {
+    let Place { left, index, .. } = walk.place;
+    if index + 2 >= settings.most_points {
+        return true; // no room for more
+    }
+    let one_step = codec.has_step(left) && f64::from(left[0]).hypot(f64::from(left[1])) <= settings.longest_step;
+    one_step && index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + (-f64::from(logit)).exp())
 }
 
 /// A step in the same direction of at most so many pixels (1 or more), but not 0 if it was not.

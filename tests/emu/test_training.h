@@ -180,21 +180,24 @@ inline void cross_entropies(int B, int T, int K) {
     const int N = s.total(), *head = s.head.data(), *offsets = s.offsets.data(), *lengths = s.lengths.data(), *times = s.times.data();
     const Floats stop = numbers(N, 1, 30.0f), logits = numbers(N * K, 2, 5.0f);
     Ints classes;
-    for (int n = 0; n < N; ++n) classes.insert(classes.end(), {-1, n * 7 % K, -1});
-    Doubles binary(2 * N), categorical(N * K + N);
+    for (int n = 0; n < N; ++n) classes.insert(classes.end(), {-1, n * 7 % K, n * 5 % K});
+    Doubles binary(2 * N), categorical[2] = {Doubles(N * K + N), Doubles(N * K + N)};
     for (int b = 0; b < B; ++b)
         for (int t = 0; t < s.lengths[b]; ++t) {
             const int n = s.at(b, t);
-            const bool end = t + 1 == s.lengths[b];
+            const int left = s.lengths[b] - 1 - t;
+            if (left == 0) continue;
             const double x = stop[n];
-            binary[n] = (sigmoid(x) - end) / N;
-            binary[N + n] = -std::log(std::max(1e-300, end ? sigmoid(x) : sigmoid(-x))) / N;
-            if (end) continue;
+            binary[n] = (sigmoid(x) - (left == 1)) / N;
+            binary[N + n] = -std::log(std::max(1e-300, left == 1 ? sigmoid(x) : sigmoid(-x))) / N;
             double sum = 0.0;
             for (int k = 0; k < K; ++k) sum += std::exp((double)logits[n * K + k]);
-            for (int k = 0; k < K; ++k)
-                categorical[n * K + k] = (std::exp((double)logits[n * K + k]) / sum - (k == classes[3 * n + 1])) / N;
-            categorical[N * K + n] = (std::log(sum) - logits[n * K + classes[3 * n + 1]]) / N;
+            for (int which = left == 1 ? 2 : 1; which < 3; ++which) {  // where the last event goes is known
+                const int target = classes[3 * n + which];
+                Doubles& out = categorical[which - 1];
+                for (int k = 0; k < K; ++k) out[n * K + k] = (std::exp((double)logits[n * K + k]) / sum - (k == target)) / N;
+                out[N * K + n] = (std::log(sum) - logits[n * K + target]) / N;
+            }
         }
     same("binary_loss", binary, 1e-6, [&] {
         Floats d = stop;
@@ -203,13 +206,14 @@ inline void cross_entropies(int B, int T, int K) {
         append(d, loss);
         return d;
     });
-    same("categorical_loss", categorical, 1e-6, [&] {
-        Floats d = logits;
-        Doubles loss(N, NAN);
-        warps(N + 9, [&] { categorical_loss(d.data(), loss.data(), classes.data(), 1, head, offsets, lengths, times, K); });
-        append(d, loss);
-        return d;
-    });
+    for (int which = 1; which < 3; ++which)
+        same("categorical_loss", categorical[which - 1], 1e-6, [&] {
+            Floats d = logits;
+            Doubles loss(N, NAN);
+            warps(N + 9, [&] { categorical_loss(d.data(), loss.data(), classes.data(), which, head, offsets, lengths, times, K); });
+            append(d, loss);
+            return d;
+        });
 }
 
 inline void pooling(int B, int T, int L) {

@@ -70,7 +70,7 @@ inline int choose(const Doubles& logits, int forbidden, double temperature, doub
 // The events of one walk, three numbers each.
 inline Ints walk_once(const Decoder& d, const float* constant, const int* target, uint64_t seed, uint64_t sample) {
     const int H = d.H, zero = (d.X - 1) / 2;
-    int left[2] = {target[0], target[1]}, last[3] = {0, 0, 0};
+    int left[2] = {target[0], target[1]}, event[3] = {0, 0, 0};
     const double distance = std::hypot(left[0], left[1]);
     std::vector<Doubles> h(d.layers, Doubles(H)), c = h;
     Ints events;
@@ -84,8 +84,8 @@ inline Ints walk_once(const Decoder& d, const float* constant, const int* target
         }
         const auto squash = [](int p) { return std::asinh(p / 2.0) / 3.0; };
         int time_class = 0;
-        while (index && time_class + 1 < d.Q && d.tick_edges[time_class + 1] <= last[2]) ++time_class;
-        Doubles x = {squash(left[0]), squash(left[1]), squash(last[0]), squash(last[1]), time_class / 4.0,
+        while (index && time_class + 1 < d.Q && d.tick_edges[time_class + 1] <= event[2]) ++time_class;
+        Doubles x = {squash(left[0]), squash(left[1]), squash(event[0]), squash(event[1]), time_class / 4.0,
                      std::log1p(std::hypot(left[0], left[1])) / 6, std::log1p(distance) / 6, std::min(index / 40.0, 3.0), index ? 0.0 : 1.0};
         for (int k = 0; k < d.layers; ++k) {
             Doubles z(4 * H), next(H), out(H);
@@ -97,8 +97,10 @@ inline Ints walk_once(const Decoder& d, const float* constant, const int* target
         }
         Doubles trunk(d.trunk_bias.begin(), d.trunk_bias.end());
         multiply(trunk.data(), d.trunk.data(), x.data(), H, H, H);
-        double leave = d.stop_bias[0];
-        for (int j = 0; j < H; ++j) leave += d.stop[j] * trunk[j];
+        double stop = d.stop_bias[0];
+        for (int j = 0; j < H; ++j) stop += d.stop[j] * trunk[j];
+        const int longest = std::max(std::abs(left[0]), std::abs(left[1]));
+        const bool last = index + 2 == d.most_points || (longest < d.step_edges[zero + 1] && index && dice[0] < sigmoid(stop));
         int drawn[3];
         for (int k = 0; k < 3; ++k) {
             Doubles active, logits(d.head_bias[k].begin(), d.head_bias[k].end());
@@ -106,19 +108,23 @@ inline Ints walk_once(const Decoder& d, const float* constant, const int* target
             multiply(logits.data(), d.head[k].data(), active.data(), H, logits.size(), H);
             const bool still = k == 1 && !d.repeats && drawn[0] == zero;
             drawn[k] = choose(logits, still ? zero : -1, k < 2 ? d.step_temperature : d.time_temperature, dice[1 + k]);
+            if (last && k < 2) {
+                int size = 0;
+                while (size < zero && d.step_edges[size + 1] <= std::abs(left[k])) ++size;
+                drawn[k] = left[k] < 0 ? zero - size : zero + size;
+            }
             for (int j = 0; j < H && k < 2; ++j) trunk[j] += (k ? d.embed_y : d.embed_x)[drawn[k] * H + j];
         }
-        const bool arrived = left[0] == 0 && left[1] == 0 && index >= 2;
-        if (index + 1 >= d.most_points || (arrived && dice[0] < sigmoid(leave))) return events;
         for (int axis = 0; axis < 2; ++axis) {
             const int k = drawn[axis] - zero, low = d.step_edges[std::abs(k)], high = d.step_edges[std::abs(k) + 1];
             const int size = low + (int)((high - low) * dice[4 + axis]);
-            last[axis] = index + 2 == d.most_points ? left[axis] : k < 0 ? -size : k > 0 ? size : 0;
-            left[axis] -= last[axis];
+            event[axis] = last ? left[axis] : k < 0 ? -size : k > 0 ? size : 0;
+            left[axis] -= event[axis];
         }
         const int low = d.tick_edges[drawn[2]], high = d.tick_edges[drawn[2] + 1];
-        last[2] = std::max(1, low + (int)((high - low) * dice[6]));
-        events.insert(events.end(), {last[0], last[1], last[2]});
+        event[2] = std::max(1, low + (int)((high - low) * dice[6]));
+        events.insert(events.end(), {event[0], event[1], event[2]});
+        if ((last || !d.repeats) && left[0] == 0 && left[1] == 0 && index >= 1) return events;
     }
 }
 
