@@ -7,6 +7,7 @@
 constexpr int ROWS = 8;
 constexpr int INPUTS = 9;
 constexpr int FEWEST_EVENTS = 2;
+constexpr double LONGEST_LANDING = 3.0;
 constexpr int SAMPLE_EVENTS = 15;  // Stream::SampleEvents
 
 // Where a walk stands: Place of src/data/steps.rs.
@@ -71,10 +72,11 @@ static __device__ __forceinline__ int step_class(const int* edges, int zero_clas
 }
 
 // Whether the next event is the last, which goes to the target, for the logit of that and a number in [0,1).
-static __device__ bool is_last(const Place& place, float logit, double unit, const int* step_edges, int zero_class,
-                               int most_points) {
+static __device__ bool is_last(const Place& place, float logit, double unit, int most_points) {
     if (place.index + 2 >= most_points) return true;  // no room for more
-    const bool one_step = max(abs(place.left[0]), abs(place.left[1])) < step_edges[zero_class + 1];
+    const double x = place.left[0], y = place.left[1], last_x = place.last[0], last_y = place.last[1];
+    const double reach = x * last_x + y * last_y > 0.0 ? sqrt(last_x * last_x + last_y * last_y) : 1.0;
+    const bool one_step = sqrt(x * x + y * y) <= LONGEST_LANDING * reach;
     return one_step && place.index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + exp(-(double)logit));
 }
 
@@ -224,7 +226,7 @@ extern "C" __global__ void __launch_bounds__(256) walk(int* events,             
         float stop = 0.0f;  // the logit of the last event, in every lane of the row's warp
         for (int j = lane; j < H; j += 32) stop = fmaf(trunk[warp * H + j], head[j], stop);
         stop = tg_warp_sum(stop) + head[H];
-        const bool last = is_last(place, stop, dice[warp][0], step_edges, zero_class, most_points);
+        const bool last = is_last(place, stop, dice[warp][0], most_points);
         head += H + 1;
         for (int k = 0; k < 3; ++k) {
             const int classes = k < 2 ? step_classes : tick_classes;

@@ -147,11 +147,6 @@ impl StepCodec {
         Ok(())
     }
 
-    /// Whether a step of so many pixels is no longer than classes are.
-    pub fn has_step(&self, step: [i32; 2]) -> bool {
-        step.iter().all(|x| x.unsigned_abs() < self.step_edges[self.step_edges.len() - 1])
-    }
-
     /// Number of classes of a step along one axis.
     pub fn step_classes(&self) -> usize {
         2 * (self.step_edges.len() - 1) - 1

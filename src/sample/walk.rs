@@ -23,6 +23,10 @@ pub struct WalkSettings {
 /// A movement has three points.
 const FEWEST_EVENTS: usize = 2;
 
+/// A walk's last step is at most so many times as long as the one before, and at most so many pixels where it turns back. Of
+/// Balabit's recordings 99.8 and 99.96 % keep to that. A walk that has strayed from what its summary says would jump.
+const LONGEST_LANDING: f64 = 3.0;
+
 /// Random numbers of an event: two blocks of four words, whatever is drawn from them.
 #[derive(Clone, Copy, Debug)]
 struct Dice([f64; 8]);
@@ -142,7 +146,7 @@ impl Walkers {
         self.classes.resize(rows, [0; 3]);
         let rolled = walks.iter().zip(&self.stop).zip(&self.dice);
         self.last.clear();
-        self.last.extend(rolled.map(|((walk, &stop), Dice(dice))| is_last(walk, stop, dice[0], codec, settings)));
+        self.last.extend(rolled.map(|((walk, &stop), Dice(dice))| is_last(&walk.place, stop, dice[0], settings)));
         for head in 0..3 {
             walker.head_logits(w, head, &self.trunk, (&mut self.gate, &mut self.active), &mut self.logits);
             let temperature = if head < 2 { settings.step_temperature } else { settings.time_temperature };
@@ -212,13 +216,15 @@ impl Walkers {
 }
 
 /// Whether a walk's next event is its last, for the logit of that and a number in [0,1).
-fn is_last(walk: &Walking, logit: f32, unit: f64, codec: &StepCodec, settings: &WalkSettings) -> bool {
-    let Place { left, index, .. } = walk.place;
-    if index + 2 >= settings.most_points {
+fn is_last(place: &Place, logit: f32, unit: f64, settings: &WalkSettings) -> bool {
+    if place.index + 2 >= settings.most_points {
         return true; // no room for more
     }
-    let one_step = codec.has_step(left) && f64::from(left[0]).hypot(f64::from(left[1])) <= settings.longest_step;
-    one_step && index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + (-f64::from(logit)).exp())
+    let [x, y] = place.left.map(f64::from);
+    let (last_x, last_y) = (f64::from(place.last.x), f64::from(place.last.y));
+    let reach = if x * last_x + y * last_y > 0.0 { last_x.hypot(last_y) } else { 1.0 };
+    let one_step = x.hypot(y) <= settings.longest_step.min(LONGEST_LANDING * reach);
+    one_step && place.index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + (-f64::from(logit)).exp())
 }
 
 /// A step in the same direction of at most so many pixels (1 or more), but not 0 if it was not.
