@@ -23,8 +23,8 @@ pub struct WalkSettings {
 /// A movement has three points.
 const FEWEST_EVENTS: usize = 2;
 
-/// A walk's last step is at most so many times as long as the one before, and at most so many pixels where it turns back. Of
-/// Balabit's recordings 99.8 and 99.96 % keep to that. A walk that has strayed from what its summary says would jump.
+/// A walk's last step is at most so many times as long as the one before, and at most so many pixels where it turns by 90 degrees
+/// or more. Of Balabit's recordings 99.6 % keep to that. A walk that has strayed from what its summary says would jump.
 const LONGEST_LANDING: f64 = 3.0;
 
 /// Random numbers of an event: two blocks of four words, whatever is drawn from them.
