@@ -164,8 +164,9 @@ static __device__ void lstm_step(float* gates, float* h, float* c, const float* 
 // stack_t: as expander.cu has it, with INPUTS in place of L. heads: transposed weights, each with its bias behind it: trunk (H,H)
 // (H), stop (H,1) (1), x (H,X) (X), y (H,X) (X), ticks (H,Q) (Q). edges of steps (X/2 + 2) and ticks (Q + 1): those of the codec.
 // Row r is sample (clock's step) + r of the clock's seed. X = step_classes, Q = tick_classes.
-// Launch: blocks(ceil(B/8)), shared 8 (8 max(X, Q)) + 4 * 8 (9 + (2 layers + 6) H + max(X, Q))
-extern "C" __global__ void __launch_bounds__(256) walk(int* events,                           // (B,most_points-1,3)
+// Launch: blocks(ceil(B/8)) of 256, four on a multiprocessor (for five, ptxas would spill),
+// shared 8 (8 max(X, Q)) + 4 * 8 (9 + (2 layers + 6) H + max(X, Q))
+extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,                           // (B,most_points-1,3)
                                                        int* counts,                           // (B)
                                                        const int* targets,                    // (B,2)
                                                        const float* constant,                 // (B,4H)
