@@ -24,6 +24,9 @@ impl tg_sample_options {
         if given.first.checked_add(count as u64).is_none() {
             return Err(Failure::argument("first", given.first, format!("{count} less than 2^64, or smaller")));
         }
+        if given.reserved != 0 {
+            return Err(Failure::argument("reserved", given.reserved, "0"));
+        }
         Ok(SampleOptions {
             seed: given.seed,
             first: given.first,
