@@ -5,7 +5,7 @@
 #include "tg_cuda.h"
 
 constexpr int ROWS = 8;
-constexpr int INPUTS = 9;
+constexpr int INPUTS = 13;
 constexpr int FEWEST_EVENTS = 2;
 constexpr double LONGEST_LANDING = 3.0;
 constexpr int SAMPLE_EVENTS = 15;  // Stream::SampleEvents
@@ -29,6 +29,7 @@ static __device__ void inputs_of(float* x, const Place& place) {
     x[6] = (float)(log1p(place.distance) / 6.0);
     x[7] = (float)fmin(place.index / 40.0, 3.0);
     x[8] = place.index == 0 ? 1.0f : 0.0f;
+    for (int k = 9; k < INPUTS; ++k) x[k] = 0.0f;  // not turned
 }
 
 // target (2), or NULL for a row beyond the batch.
@@ -164,8 +165,8 @@ static __device__ void lstm_step(float* gates, float* h, float* c, const float* 
 // stack_t: as expander.cu has it, with INPUTS in place of L. heads: transposed weights, each with its bias behind it: trunk (H,H)
 // (H), stop (H,1) (1), x (H,X) (X), y (H,X) (X), ticks (H,Q) (Q). edges of steps (X/2 + 2) and ticks (Q + 1): those of the codec.
 // Row r is sample (clock's step) + r of the clock's seed. X = step_classes, Q = tick_classes.
-// Launch: blocks(ceil(B/8)) of 256, four on a multiprocessor (for five, ptxas would spill),
-// shared 8 (8 max(X, Q)) + 4 * 8 (9 + (2 layers + 6) H + max(X, Q))
+// Launch: blocks(ceil(B/8)) of 256, four on a multiprocessor (for five, ptxas would spill), shared
+// 8 (8 max(X, Q)) + 4 * 8 (INPUTS + (2 layers + 6) H + max(X, Q))
 extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,                           // (B,most_points-1,3)
                                                        int* counts,                           // (B)
                                                        const int* targets,                    // (B,2)

@@ -157,6 +157,9 @@ pub struct Config {
     /// Share of stage 1 in which mirrors are shown. Hands are not symmetric: what comes last should be as recorded. Below 1
     /// stage 2 learns from what was recorded alone.
     pub augment_mirror_share: f64,
+    /// closed-loop: share of the training movements of stage 1 that are shown turned by any angle and scaled by about 20 %.
+    /// The networks are told which and how, and learn what all directions have in common without taking them for the same.
+    pub augment_turn: f64,
     /// Standard deviation of the noise on scaled features while stage 1 trains; none on the heading.
     pub augment_noise: f64,
     /// Quality filter: largest z-score of a movement's mean |feature|; 0 switches it off.
@@ -236,6 +239,7 @@ impl Default for Config {
             condition: ConditionKind::Straight,
             augment_mirror: true,
             augment_mirror_share: 1.0,
+            augment_turn: 0.0,
             augment_noise: 0.02,
             quality_z: 3.0,
             quality_min_length: 10,

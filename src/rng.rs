@@ -28,6 +28,7 @@ pub enum Stream {
     Evaluation = 17,
     Demo = 18,
     PathLottery = 19,
+    Turn = 20,
 }
 
 pub(crate) const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

@@ -99,6 +99,7 @@ impl Config {
         }
         let shares = [
             ("augment_mirror_share", self.augment_mirror_share),
+            ("augment_turn", self.augment_turn),
             ("stage1_weight_decay", self.stage1_weight_decay),
             ("stage2_weight_decay", self.stage2_weight_decay),
             ("lr_step_gamma", self.lr_step_gamma),

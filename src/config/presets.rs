@@ -55,6 +55,9 @@ impl Config {
             stage1_weight_decay: 1e-4,
             optimizer: OptimizerKind::AdamW,
             lr_schedule: ScheduleKind::OneCycle,
+            // Never, in effect: the last iterations of onecycle are the best.
+            stage1_patience: 1_000_000,
+            augment_turn: 0.5,
             lr_generator: 2e-4,
             lr_discriminator: 2e-4,
             generator_average: 0.999,

@@ -19,7 +19,7 @@ pub use features::{FEATURES, features};
 pub use lengths::LengthModel;
 pub use prepare::{PrepareReport, Prepared};
 pub use readers::{CutOptions, ReadOptions, ReadReport, Rejected};
-pub use recording::{Movement, Point};
+pub use recording::{Movement, Point, Turn};
 pub use scaler::Scaler;
 pub use split::Split;
 pub use steps::StepCodec;

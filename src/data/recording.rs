@@ -65,6 +65,27 @@ impl Movement {
         let points = points.map(|p| Point { x: flip(p.x, first.x, x), y: flip(p.y, first.y, y), t_ms: p.t_ms });
         Movement { points: points.collect(), ..self.clone() }
     }
+
+    /// Turned and scaled, in whole pixels from its first point, without the points that then repeat the one before. None for a
+    /// movement that has fewer than three left.
+    pub fn turned(&self, turn: Turn) -> Option<Movement> {
+        let first = self.points.first()?;
+        let (sine, cosine) = turn.angle.sin_cos();
+        let image = |p: &Point| {
+            let (x, y) = (turn.scale * (p.x - first.x), turn.scale * (p.y - first.y));
+            Point { x: (cosine * x - sine * y).round(), y: (sine * x + cosine * y).round(), t_ms: p.t_ms }
+        };
+        let mut points: Vec<Point> = self.points.iter().map(image).collect();
+        points.dedup_by(|p, before| (p.x, p.y) == (before.x, before.y));
+        (points.len() >= 3).then(|| Movement { points, ..self.clone() })
+    }
+}
+
+/// Radians and a factor, about the first point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Turn {
+    pub angle: f64,
+    pub scale: f64,
 }
 
 fn check(points: &[Point]) -> Result<()> {

@@ -5,11 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Movement, Point};
+use super::{Movement, Point, Turn};
 use crate::error::{Error, Result};
 
 /// Numbers that the networks see of the state before an event.
-pub const INPUTS: usize = 9;
+pub const INPUTS: usize = 13;
 
 /// Steps up to here, in pixels, and times up to here, in ticks, have classes of their own.
 const EXACT_STEP: u32 = 8;
@@ -69,6 +69,8 @@ pub struct Place {
     /// Pixels of the whole movement.
     pub distance: f64,
     pub index: usize,
+    /// Of a training movement that is not shown as recorded.
+    pub turn: Option<Turn>,
 }
 
 impl Place {
@@ -77,6 +79,8 @@ impl Place {
         let squash = |pixels: i32| (f64::from(pixels) / 2.0).asinh() / 3.0;
         let left = f64::from(self.left[0]).hypot(f64::from(self.left[1]));
         let time = if self.index == 0 { 0 } else { codec.tick_class(self.last.ticks) };
+        let [turned, sine, cosine, scale] =
+            self.turn.map_or([0.0, 0.0, 0.0, 1.0], |turn| [1.0, turn.angle.sin(), turn.angle.cos(), turn.scale]);
         [
             squash(self.left[0]),
             squash(self.left[1]),
@@ -87,6 +91,10 @@ impl Place {
             self.distance.ln_1p() / 6.0,
             (self.index as f64 / 40.0).min(3.0),
             if self.index == 0 { 1.0 } else { 0.0 },
+            turned,
+            sine,
+            cosine,
+            2.0 * scale.ln(),
         ]
         .map(|x| x as f32)
     }
@@ -183,10 +191,15 @@ impl StepCodec {
 
     /// A movement's inputs and events. Positions are rounded to whole pixels from its first.
     pub fn encode(&self, points: &[Point]) -> Walk {
+        self.encode_turned(points, None)
+    }
+
+    /// The same for what `turn` made of a recording: the inputs say so.
+    pub fn encode_turned(&self, points: &[Point], turn: Option<Turn>) -> Walk {
         let events: Vec<Event> = events(points, self.tick_ms).collect();
         let left = events.iter().fold([0, 0], |left, e| [left[0] + e.x, left[1] + e.y]);
         let distance = f64::from(left[0]).hypot(f64::from(left[1]));
-        let mut place = Place { left, distance, ..Place::default() };
+        let mut place = Place { left, distance, turn, ..Place::default() };
         let mut walk = Walk::default();
         for event in events {
             walk.inputs.extend(place.inputs(self));
@@ -337,6 +350,28 @@ mod tests {
             walk.events.iter().map(|c| (codec.step(c.x.into(), 0.5), codec.step(c.y.into(), 0.5))).collect();
         assert_eq!(steps, [(3, -4), (2, 1), (0, 1)]);
         assert_eq!(codec.ticks(walk.events[1].ticks.into(), 0.5), 2);
+    }
+
+    #[test]
+    fn a_turned_walk_says_so() {
+        let m = movement(&[(3.0, -4.0, 16.0), (0.0, 1.0, 31.0), (0.0, 1.0, 16.0)]);
+        let codec = codec();
+        let quarter = Turn { angle: std::f64::consts::FRAC_PI_2, scale: 2.0 };
+        let turned = m.turned(quarter).unwrap();
+        let steps: Vec<_> = turned.points.windows(2).map(|p| (p[1].x - p[0].x, p[1].y - p[0].y)).collect();
+        assert_eq!(steps, [(8.0, 6.0), (-2.0, 0.0), (-2.0, 0.0)]);
+        let walk = codec.encode_turned(&turned.points, Some(quarter));
+        for (said, recorded) in walk.inputs.chunks(INPUTS).zip(codec.encode(&turned.points).inputs.chunks(INPUTS)) {
+            assert_eq!((&said[..9], &recorded[9..]), (&recorded[..9], &[0.0; 4][..]));
+            assert_eq!(said[9..].iter().map(|x| (x * 1e3).round()).collect::<Vec<_>>(), [1e3, 1e3, 0.0, 1386.0]);
+        }
+        // Points that have come to lie on the one before are gone, with their times.
+        let small = m.turned(Turn { angle: 0.0, scale: 0.5 }).unwrap();
+        assert_eq!(
+            small.points.iter().map(|p| (p.x, p.y, p.t_ms)).collect::<Vec<_>>(),
+            [(0.0, 0.0, 7.0), (2.0, -2.0, 23.0), (2.0, -1.0, 70.0)]
+        );
+        assert_eq!(m.turned(Turn { angle: 0.0, scale: 0.1 }), None);
     }
 
     #[test]

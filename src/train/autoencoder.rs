@@ -10,7 +10,7 @@ use crate::backend::cpu::Pool;
 use crate::backend::cuda;
 use crate::config::{Config, DecoderKind, ScheduleKind};
 use crate::data::steps::Walk;
-use crate::data::{FEATURES, LengthAware, Prepared, StepCodec, Waste};
+use crate::data::{FEATURES, LengthAware, Prepared, StepCodec, Turn, Waste};
 use crate::error::{Error, Result};
 #[cfg(feature = "cuda")]
 use crate::model::StageState;
@@ -214,7 +214,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The chosen movements, mirrored at random; features get noise on all but the heading.
+    /// The chosen movements, mirrored at random; walks are turned, features get noise on all but the heading.
     fn batch(&self, chosen: &[usize], seed: u64, iteration: u64) -> Batch {
         let mut coins = Rng::new(seed, Stream::Mirror, iteration);
         let mirrors = self.c.stage1_iterations as f64 * self.c.augment_mirror_share;
@@ -223,10 +223,14 @@ impl Source<'_> {
         let mirrors = bits.iter().map(|bits| (bits & 1 != 0, bits & 2 != 0));
         match &self.codec {
             Some(codec) => {
-                let movements = chosen.iter().zip(mirrors);
-                let walk = |(&i, (x, y)): (&usize, (bool, bool))| {
-                    let movement = self.data.train.movement(i)?;
-                    Some(codec.encode(&movement.mirrored(x, y).points))
+                let movements = chosen.iter().zip(mirrors).zip(0u64..);
+                let walk = |((&i, (x, y)), place)| {
+                    let movement = self.data.train.movement(i)?.mirrored(x, y);
+                    let turned = self.turn(seed, iteration << 16 | place).and_then(|t| Some((movement.turned(t)?, t)));
+                    Some(match turned {
+                        Some((turned, turn)) => codec.encode_turned(&turned.points, Some(turn)),
+                        None => codec.encode(&movement.points),
+                    })
                 };
                 Batch::of_walks(&movements.filter_map(walk).collect::<Vec<Walk>>())
             }
@@ -236,6 +240,13 @@ impl Source<'_> {
                 Batch::new(&rows.map(row).collect::<Vec<_>>(), self.c.feature_dim)
             }
         }
+    }
+
+    /// How a movement is turned, if it is.
+    fn turn(&self, seed: u64, step: u64) -> Option<Turn> {
+        let mut rng = Rng::new(seed, Stream::Turn, step);
+        let shown = rng.unit() < self.c.augment_turn;
+        shown.then(|| Turn { angle: rng.range(0.0, std::f64::consts::TAU), scale: (0.2 * rng.normal()).exp() })
     }
 
     fn features(&self, i: usize, mirror: (bool, bool), seed: u64, step: u64) -> Vec<f32> {

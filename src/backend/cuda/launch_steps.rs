@@ -3,6 +3,7 @@
 use super::kernels::Kernel;
 use super::session::{Arg, Rows, Session, Shape, Span};
 use crate::backend::cpu::math::AdamStep;
+use crate::data::steps::INPUTS;
 use crate::error::Result;
 use crate::rng::Stream;
 
@@ -70,7 +71,7 @@ impl WalkSizes {
     /// Bytes of shared memory that eight walks together need.
     pub fn shared(&self) -> usize {
         let classes = self.step_classes.max(self.tick_classes);
-        8 * (8 * classes) + 4 * 8 * (9 + (2 * self.layers + 6) * self.hidden + classes)
+        8 * (8 * classes) + 4 * 8 * (INPUTS + (2 * self.layers + 6) * self.hidden + classes)
     }
 }
 
