@@ -111,8 +111,8 @@ pub struct Config {
     pub stage1_patience: u64,
     pub stage1_grad_clip: f64,
     pub stage1_weight_decay: f64,
-    /// closed-loop: standard deviation of the noise on summaries, while it trains and while it samples, so that it
-    /// tolerates the generator's errors.
+    /// closed-loop: standard deviation of the noise on summaries, which are in [-1,1], while it trains and while it samples, so
+    /// that it tolerates the generator's errors and its own: what a walk has drawn may contradict a summary that says too much.
     pub summary_noise: f64,
     pub optimizer: OptimizerKind,
     pub lr_schedule: ScheduleKind,
@@ -211,7 +211,7 @@ impl Default for Config {
             stage1_patience: 1000,
             stage1_grad_clip: 1.0,
             stage1_weight_decay: 1e-5,
-            summary_noise: 0.3,
+            summary_noise: 0.6,
             optimizer: OptimizerKind::Adam,
             lr_schedule: ScheduleKind::None,
             lr_cosine_period: 5000,
