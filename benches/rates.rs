@@ -441,20 +441,21 @@ fn main() {
     }
     match peer() {
         Some(peer) => {
-            let ratio =
-                |ours: &Value, theirs: &str| ours.as_f64().unwrap_or(0.0) / peer[theirs].as_f64().unwrap_or(1.0);
             println!("PyTorch {}, one thread:", peer["torch"]);
-            println!("  stage 1 {:.2}x", ratio(&report["stage 1"]["it_per_s"], "stage1_it_per_s"));
-            println!("  stage 2, cached {:.2}x", ratio(&report["stage 2"]["it_per_s"], "stage2_it_per_s_cached"));
-            println!(
-                "  stage 2, as the original {:.2}x",
-                ratio(&report["stage 2"]["it_per_s"], "stage2_it_per_s_encoding")
-            );
-            println!("  one movement {:.1}x", 1.0 / ratio(&report["sampling"]["generate_1_ms"][0], "generate_1_ms"));
-            println!(
-                "  1024 movements {:.1}x",
-                1.0 / ratio(&report["sampling"]["generate_1024_ms"], "generate_1024_ms")
-            );
+            // Of rates; of times it is the other way round. Parts that were not asked for have neither.
+            let ratio = |ours: &Value, theirs: &str| Some(ours.as_f64()? / peer[theirs].as_f64()?);
+            let (autoencoder, gan, sampling) = (&report["stage 1"], &report["stage 2"], &report["sampling"]);
+            let inverse = |ours: &Value, theirs: &str| ratio(ours, theirs).map(f64::recip);
+            let ratios = [
+                ("stage 1", ratio(&autoencoder["it_per_s"], "stage1_it_per_s")),
+                ("stage 2, cached", ratio(&gan["it_per_s"], "stage2_it_per_s_cached")),
+                ("stage 2, as the original", ratio(&gan["it_per_s"], "stage2_it_per_s_encoding")),
+                ("one movement", inverse(&sampling["generate_1_ms"][0], "generate_1_ms")),
+                ("1024 movements", inverse(&sampling["generate_1024_ms"], "generate_1024_ms")),
+            ];
+            for (what, ratio) in ratios {
+                println!("  {what} {}", ratio.map_or("not measured".into(), |r| format!("{r:.2}x")));
+            }
             report["peer"] = peer;
         }
         None => println!("PyTorch: skipped (TRAJGAN_PEER is not set, or torch cannot be imported)"),
