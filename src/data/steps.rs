@@ -69,8 +69,6 @@ pub struct Place {
     /// Pixels of the whole movement.
     pub distance: f64,
     pub index: usize,
-    /// Of a training movement that is not shown as recorded.
-    pub turn: Option<Turn>,
 }
 
 impl Place {
@@ -79,8 +77,6 @@ impl Place {
         let squash = |pixels: i32| (f64::from(pixels) / 2.0).asinh() / 3.0;
         let left = f64::from(self.left[0]).hypot(f64::from(self.left[1]));
         let time = if self.index == 0 { 0 } else { codec.tick_class(self.last.ticks) };
-        let [turned, sine, cosine, scale] =
-            self.turn.map_or([0.0, 0.0, 0.0, 1.0], |turn| [1.0, turn.angle.sin(), turn.angle.cos(), turn.scale]);
         [
             squash(self.left[0]),
             squash(self.left[1]),
@@ -91,10 +87,11 @@ impl Place {
             self.distance.ln_1p() / 6.0,
             (self.index as f64 / 40.0).min(3.0),
             if self.index == 0 { 1.0 } else { 0.0 },
-            turned,
-            sine,
-            cosine,
-            2.0 * scale.ln(),
+            // Not turned: see StepCodec::encode_turned.
+            0.0,
+            0.0,
+            0.0,
+            0.0,
         ]
         .map(|x| x as f32)
     }
@@ -191,15 +188,10 @@ impl StepCodec {
 
     /// A movement's inputs and events. Positions are rounded to whole pixels from its first.
     pub fn encode(&self, points: &[Point]) -> Walk {
-        self.encode_turned(points, None)
-    }
-
-    /// The same for what `turn` made of a recording: the inputs say so.
-    pub fn encode_turned(&self, points: &[Point], turn: Option<Turn>) -> Walk {
         let events: Vec<Event> = events(points, self.tick_ms).collect();
         let left = events.iter().fold([0, 0], |left, e| [left[0] + e.x, left[1] + e.y]);
         let distance = f64::from(left[0]).hypot(f64::from(left[1]));
-        let mut place = Place { left, distance, turn, ..Place::default() };
+        let mut place = Place { left, distance, ..Place::default() };
         let mut walk = Walk::default();
         for event in events {
             walk.inputs.extend(place.inputs(self));
@@ -209,6 +201,14 @@ impl StepCodec {
         }
         walk.inputs.extend(place.inputs(self));
         walk
+    }
+
+    /// The same of a movement that is turned first: the last four inputs say so, and how. None where too few points are left.
+    pub fn encode_turned(&self, movement: &Movement, turn: Turn) -> Option<Walk> {
+        let mut walk = self.encode(&movement.turned(turn)?.points);
+        let said = [1.0, turn.angle.sin(), turn.angle.cos(), 2.0 * turn.scale.ln()].map(|x| x as f32);
+        walk.inputs.chunks_exact_mut(INPUTS).for_each(|row| row[INPUTS - 4..].copy_from_slice(&said));
+        Some(walk)
     }
 
     /// Milliseconds after so many ticks; phase in [0,1): where in a millisecond the clock began.
@@ -360,7 +360,7 @@ mod tests {
         let turned = m.turned(quarter).unwrap();
         let steps: Vec<_> = turned.points.windows(2).map(|p| (p[1].x - p[0].x, p[1].y - p[0].y)).collect();
         assert_eq!(steps, [(8.0, 6.0), (-2.0, 0.0), (-2.0, 0.0)]);
-        let walk = codec.encode_turned(&turned.points, Some(quarter));
+        let walk = codec.encode_turned(&m, quarter).unwrap();
         for (said, recorded) in walk.inputs.chunks(INPUTS).zip(codec.encode(&turned.points).inputs.chunks(INPUTS)) {
             assert_eq!((&said[..9], &recorded[9..]), (&recorded[..9], &[0.0; 4][..]));
             assert_eq!(said[9..].iter().map(|x| (x * 1e3).round()).collect::<Vec<_>>(), [1e3, 1e3, 0.0, 1386.0]);

@@ -226,11 +226,9 @@ impl Source<'_> {
                 let movements = chosen.iter().zip(mirrors).zip(0u64..);
                 let walk = |((&i, (x, y)), place)| {
                     let movement = self.data.train.movement(i)?.mirrored(x, y);
-                    let turned = self.turn(seed, iteration << 16 | place).and_then(|t| Some((movement.turned(t)?, t)));
-                    Some(match turned {
-                        Some((turned, turn)) => codec.encode_turned(&turned.points, Some(turn)),
-                        None => codec.encode(&movement.points),
-                    })
+                    let turned =
+                        self.turn(seed, iteration << 16 | place).and_then(|t| codec.encode_turned(&movement, t));
+                    Some(turned.unwrap_or_else(|| codec.encode(&movement.points)))
                 };
                 Batch::of_walks(&movements.filter_map(walk).collect::<Vec<Walk>>())
             }

@@ -86,7 +86,8 @@ inline Ints walk_once(const Decoder& d, const float* constant, const int* target
         int time_class = 0;
         while (index && time_class + 1 < d.Q && d.tick_edges[time_class + 1] <= event[2]) ++time_class;
         Doubles x = {squash(left[0]), squash(left[1]), squash(event[0]), squash(event[1]), time_class / 4.0,
-                     std::log1p(std::hypot(left[0], left[1])) / 6, std::log1p(distance) / 6, std::min(index / 40.0, 3.0), index ? 0.0 : 1.0, 0, 0, 0, 0};
+                     std::log1p(std::hypot(left[0], left[1])) / 6, std::log1p(distance) / 6, std::min(index / 40.0, 3.0), index ? 0.0 : 1.0,
+                     0, 0, 0, 0};
         for (int k = 0; k < d.layers; ++k) {
             Doubles z(4 * H), next(H), out(H);
             for (int q = 0; q < 4 * H; ++q) z[q] = k ? d.biases[k * 4 * H + q] : constant[q];
