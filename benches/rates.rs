@@ -7,8 +7,11 @@
 //!                                                                 # stage 2, lengths, sampling
 //!
 //! Full-length synthetic batches, B = 64, T = 100, preset default: what the peer measures; `lengths` is stage 1 on the
-//! recordings of ../shared/data/balabit/processed, where they are there.
+//! recordings of ../shared/data/balabit/processed, where they are there. What is compared is measured in several rounds,
+//! each ours and the peer's within two minutes of each other: a machine that others share changes between rounds, so the
+//! middle ratio is what to quote, and the least and the largest say how much to believe it.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -191,10 +194,15 @@ fn numbers(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| rng.range(-1.0, 1.0) as f32).collect()
 }
 
+/// How often what is compared is measured.
+const ROUNDS: usize = 3;
+
 /// it/s, and GFLOP of a step.
 type Rate = (f64, f64);
-/// A part: its name, and its rate with so many threads.
+/// A part of training: its name, and its rate with so many threads.
 type Part = (&'static str, fn(usize) -> Rate);
+const TRAINING: [Part; 3] =
+    [("stage 1", stage1_rate), ("stage 1, closed loop", closed_loop_rate), ("stage 2", stage2_rate)];
 
 fn stage1_rate(threads: usize) -> Rate {
     let c = Config::default();
@@ -316,13 +324,8 @@ fn crowd(walker: &Model) -> [f64; 3] {
 /// Points of a recorded movement: the median of the Balabit recordings.
 const MEDIAN_POINTS: usize = 27;
 
-fn sampling() -> Value {
-    let v6 = sampler(&Config { augment_mirror: false, quality_z: 0.0, ..Config::default() });
-    let hundred = |first, threads| SampleOptions { seq_len: T, first, threads, ..SampleOptions::default() };
-    let one = latency(300, |i| drop(black_box(v6.generate_features(1, Some(&[300.0]), &hundred(i, 1)))));
-    let many = median(3.0, || drop(black_box(v6.generate_features(1024, None, &hundred(0, 1))))) * 1e3;
-    println!("v6: one 100-step movement, ms      p50 {:.3}  p99 {:.3}  max {:.3}", one[0], one[1], one[2]);
-    println!("v6: 1024 of them, one thread, ms   {many:.0}");
+/// Latencies of the closed loop, of single calls.
+fn latencies() -> Value {
     let walker = sampler(&Config { quality_z: 0.0, ..Config::closed_loop(Preset::Default) });
     let path = |walker: &Model| {
         let mut points = 0;
@@ -357,7 +360,6 @@ fn sampling() -> Value {
     });
     println!("closed-loop: one point of a stream, us   p50 {:.1}  p99 {:.1}", step[0] * 1e3, step[1] * 1e3);
     json!({
-        "generate_1_ms": one, "generate_1024_ms": many,
         "path_ms": whole, "path_points": points_each, "path_8_threads_ms": crowd,
         "path_of_median_length_ms": median_length, "stream_point_ms": step,
     })
@@ -371,8 +373,8 @@ fn ask_peer(args: &[&str]) -> Option<Vec<u8>> {
     output.status.success().then_some(output.stdout)
 }
 
-/// The peer's rates.
-fn peer() -> Option<Value> {
+/// The peer's rates by name.
+fn peer() -> Option<serde_json::Map<String, Value>> {
     serde_json::from_slice(&ask_peer(&["rates"])?).ok()
 }
 
@@ -412,53 +414,97 @@ fn recorded_lengths() -> Value {
     json!({ "it_per_s": ours, "peer_it_per_s": theirs })
 }
 
-fn main() {
+/// What was measured, by name: a number a round.
+#[derive(Default)]
+struct Rounds(BTreeMap<String, Vec<f64>>);
+
+impl Rounds {
+    fn add(&mut self, what: &str, value: f64) {
+        self.0.entry(what.into()).or_default().push(value);
+    }
+
+    /// Least, middle and largest of one quantity over another, each of the same round. None where one was not measured.
+    fn ratio(&self, what: &str, over: &str) -> Option<[f64; 3]> {
+        let each = self.0.get(what)?.iter().zip(self.0.get(over)?);
+        let mut ratios: Vec<f64> = each.map(|(a, b)| a / b).collect();
+        ratios.sort_by(f64::total_cmp);
+        Some([*ratios.first()?, ratios[ratios.len() / 2], *ratios.last()?])
+    }
+
+    /// `ratio` as a line.
+    fn show(&self, title: &str, what: &str, over: &str) {
+        match self.ratio(what, over) {
+            Some([least, middle, largest]) => println!("  {title} {middle:.2}x ({least:.2} to {largest:.2})"),
+            None => println!("  {title} not measured"),
+        }
+    }
+}
+
+/// One round of everything that is compared.
+fn round(rounds: &mut Rounds, v6: Option<&Model>) {
     let peak = fma_peak();
+    rounds.add("peak", peak);
     println!("FMA peak of one thread: {peak:.1} GFLOP/s ({})", isa().name());
-    let mut report = json!({ "fma_peak_gflops": peak });
+    for (name, rate) in TRAINING.into_iter().filter(|(name, _)| wanted(name)) {
+        let ((one, gflop), (two, _)) = (rate(1), rate(2));
+        rounds.add(name, one);
+        rounds.add(&format!("{name}, GFLOP/s"), one * gflop);
+        rounds.add(&format!("{name}, two threads"), two);
+        println!("{name}, it/s   one thread {one:.2}   two threads {two:.2}");
+    }
+    if let Some(v6) = v6 {
+        let hundred = |first, threads| SampleOptions { seq_len: T, first, threads, ..SampleOptions::default() };
+        let [p50, p99, max] =
+            latency(2000, |i| drop(black_box(v6.generate_features(1, Some(&[300.0]), &hundred(i, 1)))));
+        let many = median(3.0, || drop(black_box(v6.generate_features(1024, None, &hundred(0, 1))))) * 1e3;
+        rounds.add("one movement, ms", p50);
+        rounds.add("1024 movements, ms", many);
+        println!("v6: one 100-step movement, ms   p50 {p50:.3}  p99 {p99:.3}  max {max:.3}");
+        println!("v6: 1024 of them, one thread, ms   {many:.0}");
+    }
+    for (name, value) in peer().into_iter().flatten() {
+        if let Some(value) = value.as_f64() {
+            rounds.add(&format!("PyTorch {name}"), value);
+        }
+    }
+}
+
+fn main() {
+    let mut report = json!({});
     if wanted("products") {
-        report["products_gflops"] = products(peak);
+        report["products_gflops"] = products(fma_peak());
     }
     if wanted("kernels") {
-        report["kernels"] = kernels(peak);
-    }
-    let rates: [Part; 3] =
-        [("stage 1", stage1_rate), ("stage 1, closed loop", closed_loop_rate), ("stage 2", stage2_rate)];
-    for (name, rate) in rates.into_iter().filter(|(name, _)| wanted(name)) {
-        let ((one, gflop), (two, _)) = (rate(1), rate(2));
-        let share = one * gflop / peak * 100.0;
-        println!(
-            "{name}, it/s   one thread {one:.2} ({share:.0} % of peak)   two threads {two:.2} ({:.2}x)",
-            two / one
-        );
-        report[name] = json!({ "it_per_s": one, "percent_of_peak": share, "two_threads_it_per_s": two });
+        report["kernels"] = kernels(fma_peak());
     }
     if wanted("lengths") {
         report["lengths"] = recorded_lengths();
     }
     if wanted("sampling") {
-        report["sampling"] = sampling();
+        report["latencies"] = latencies();
     }
-    match peer() {
-        Some(peer) => {
-            println!("PyTorch {}, one thread:", peer["torch"]);
-            // Of rates; of times it is the other way round. Parts that were not asked for have neither.
-            let ratio = |ours: &Value, theirs: &str| Some(ours.as_f64()? / peer[theirs].as_f64()?);
-            let (autoencoder, gan, sampling) = (&report["stage 1"], &report["stage 2"], &report["sampling"]);
-            let inverse = |ours: &Value, theirs: &str| ratio(ours, theirs).map(f64::recip);
-            let ratios = [
-                ("stage 1", ratio(&autoencoder["it_per_s"], "stage1_it_per_s")),
-                ("stage 2, cached", ratio(&gan["it_per_s"], "stage2_it_per_s_cached")),
-                ("stage 2, as the original", ratio(&gan["it_per_s"], "stage2_it_per_s_encoding")),
-                ("one movement", inverse(&sampling["generate_1_ms"][0], "generate_1_ms")),
-                ("1024 movements", inverse(&sampling["generate_1024_ms"], "generate_1024_ms")),
-            ];
-            for (what, ratio) in ratios {
-                println!("  {what} {}", ratio.map_or("not measured".into(), |r| format!("{r:.2}x")));
-            }
-            report["peer"] = peer;
-        }
-        None => println!("PyTorch: skipped (TRAJGAN_PEER is not set, or torch cannot be imported)"),
+    let mut rounds = Rounds::default();
+    let v6 =
+        wanted("sampling").then(|| sampler(&Config { augment_mirror: false, quality_z: 0.0, ..Config::default() }));
+    for _ in 0..ROUNDS {
+        round(&mut rounds, v6.as_ref());
     }
+    println!("Of {ROUNDS} rounds, the middle (the least to the largest):");
+    for (name, _) in TRAINING.into_iter().filter(|(name, _)| wanted(name)) {
+        rounds.show(&format!("{name}, share of the FMA peak"), &format!("{name}, GFLOP/s"), "peak");
+        rounds.show(&format!("{name}, two threads over one"), &format!("{name}, two threads"), name);
+    }
+    if rounds.0.keys().any(|name| name.starts_with("PyTorch")) {
+        println!("Over PyTorch, one thread each:");
+        rounds.show("stage 1", "stage 1", "PyTorch stage1_it_per_s");
+        rounds.show("stage 2, cached", "stage 2", "PyTorch stage2_it_per_s_cached");
+        rounds.show("stage 2, as the original", "stage 2", "PyTorch stage2_it_per_s_encoding");
+        // Of times, not of rates.
+        rounds.show("one movement", "PyTorch generate_1_ms", "one movement, ms");
+        rounds.show("1024 movements", "PyTorch generate_1024_ms", "1024 movements, ms");
+    } else {
+        println!("PyTorch: skipped (TRAJGAN_PEER is not set, or torch cannot be imported)");
+    }
+    report["rounds"] = json!(rounds.0);
     println!("{report}");
 }

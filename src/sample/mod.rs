@@ -1,36 +1,29 @@
-//! Drawing movements, and moving between movements, features and summaries.
+//! Drawing movements.
 //!
 //! Sample i is a function of (model, seed, i): it is the same whatever the batch it is drawn in, so that
 //! ranges of samples can be drawn on different machines without coordination.
 
+mod latent;
 mod lay;
 pub mod path;
 pub mod stream;
+mod targets;
 pub mod walk;
 
 use std::sync::{Arc, OnceLock};
 
-use ndarray::{Array2, Array3, ArrayView2};
+use ndarray::{Array2, Array3};
 
-#[cfg(feature = "cuda")]
-use crate::backend::Backend;
 use crate::backend::cpu::Pool;
-#[cfg(feature = "cuda")]
-use crate::backend::cuda;
 use crate::config::DecoderKind;
-use crate::data::steps::condition;
 use crate::data::{FEATURES, Movement, Scaler, features};
 use crate::error::{Error, Result, afford, try_zeroed};
 use crate::model::generator::GeneratorTrace;
-use crate::model::{Autoencoder, DataModel, Model, closed_loop, v6};
+use crate::model::{Autoencoder, DataModel, Model};
+use crate::nn::Weights;
 use crate::nn::spectral::Normed;
-use crate::nn::{Steps, Weights};
 use crate::rng::{Rng, Stream};
-use crate::train::shards::{Batch, ROWS, row_ranges};
-use walk::{WalkSettings, Walkers, Walking};
-
-/// Pixels along an axis that a walk may have to go.
-const MOST_WAY: u32 = 10_000_000;
+use crate::train::shards::{ROWS, row_ranges};
 
 /// How movements are drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,182 +147,6 @@ impl Model {
         let distance = |[x, y]: &[i32; 2]| f64::from(*x).hypot(f64::from(*y));
         let targets = self.targets(count, conditions, options)?;
         array2(count, 1, targets.iter().flat_map(|t| scaler.scale_condition(&[distance(t)])).collect())
-    }
-
-    /// Summaries of movements: n x S in [-1,1].
-    pub fn encode(&self, movements: &[Movement], threads: usize) -> Result<Array2<f32>> {
-        if let Some(codec) = self.known_data("encode")?.codec.as_ref() {
-            let walks: Vec<_> = movements.iter().map(|m| codec.encode(&m.points)).collect();
-            let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(threads))?;
-            return array2(movements.len(), self.config.summary_dim, z);
-        }
-        let scaler = self.scaler("encode")?;
-        let rows: Vec<Vec<f32>> = movements.iter().map(|m| scaler.scale(&features(&m.points))).collect();
-        self.encode_features(&rows, threads)
-    }
-
-    /// Summaries of scaled features, length x F each: n x S in [-1,1].
-    pub fn encode_features(&self, rows: &[Vec<f32>], threads: usize) -> Result<Array2<f32>> {
-        self.only_v6("encode_features")?;
-        let f = self.config.feature_dim;
-        for (i, row) in rows.iter().enumerate() {
-            let length = row.len() / f;
-            if row.len() % f != 0 || !(1..=self.config.max_seq_len).contains(&length) {
-                let expected = format!("1 to {} rows of {f} features", self.config.max_seq_len);
-                return Err(Error::argument(format!("movement {i}"), format!("{} numbers", row.len()), expected));
-            }
-        }
-        let z = self.encode_batch(&Batch::new(rows, f), &mut Pool::new(threads))?;
-        array2(rows.len(), self.config.summary_dim, z)
-    }
-
-    /// Movements of summaries z (n,S), with so many points each.
-    pub fn decode(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Movement>> {
-        let scaler = self.scaler("decode")?;
-        let rows = self.decode_checked(z, lengths, threads)?;
-        Ok(rows.iter().map(|x| movement(scaler, x)).collect())
-    }
-
-    /// Scaled features of summaries z (n,S): length x F numbers each.
-    pub fn decode_features(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Vec<f32>>> {
-        self.decode_checked(z, lengths, threads)
-    }
-
-    /// Summaries on the straight line from one to another, both included: steps x S.
-    pub fn interpolate(&self, from: &[f32], to: &[f32], steps: usize) -> Result<Array2<f32>> {
-        let s = self.config.summary_dim;
-        for (name, z) in [("z1", from), ("z2", to)] {
-            if z.len() != s {
-                return Err(Error::argument(name, format!("{} numbers", z.len()), format!("{s}, summary_dim")));
-            }
-        }
-        if steps < 2 {
-            return Err(Error::argument("steps", steps, "2 or more"));
-        }
-        let mut out = try_zeroed(steps.saturating_mul(s), "an interpolation")?;
-        for (k, row) in out.chunks_exact_mut(s).enumerate() {
-            let share = k as f32 / (steps - 1) as f32;
-            row.iter_mut().zip(from.iter().zip(to)).for_each(|(z, (a, b))| *z = a * (1.0 - share) + b * share);
-        }
-        array2(steps, s, out)
-    }
-
-    /// Walks of the closed-loop decoder to targets in whole pixels from (0, 0): exact ends, own lengths and times.
-    ///
-    /// # Errors
-    /// As [`Model::generate`]; `State` for a model with the v6 decoder.
-    pub fn walk(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
-        self.check_ready("walk", options)?;
-        #[cfg(feature = "cuda")]
-        if let Some(walks) = self.walk_on_cuda(targets, options)? {
-            return Ok(walks);
-        }
-        self.walk_on_cpu(targets, options)
-    }
-
-    /// Whatever the model's device is. Of the same sample, a device's walk can differ where a draw was close.
-    pub(crate) fn walk_on_cpu(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
-        self.check_ready("walk", options)?;
-        let summaries = self.target_summaries(targets, options)?;
-        self.walk_from(&summaries, targets, options)
-    }
-
-    /// None where the model computes on the CPU, or its decoder does not fit the device.
-    #[cfg(feature = "cuda")]
-    fn walk_on_cuda(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Option<Vec<Movement>>> {
-        let (Backend::Cuda(device), Some(codec), Some(net)) =
-            (&self.backend, &self.known_data("walk")?.codec, self.networks.closed_loop())
-        else {
-            return Ok(None);
-        };
-        check_targets(targets)?;
-        let sizes = cuda::walks::Sizes::of(&net.walker, codec, self.config.max_seq_len);
-        if targets.is_empty() || !sizes.fit(device) {
-            return Ok(None);
-        }
-        let weights = self.sampling_weights();
-        let mut walks = cuda::walks::Walks::new(device, &self.networks, &weights.params, codec, sizes, targets.len())?;
-        let noise = self.config.summary_noise;
-        let mut movements = Vec::with_capacity(targets.len());
-        for (part, first) in targets.chunks(walks.rows()).zip((0u64..).step_by(walks.rows())) {
-            let first = options.first.wrapping_add(first);
-            let conditions: Vec<f32> = part.iter().flat_map(|t| condition(t.map(f64::from))).collect();
-            let order = cuda::walks::Order { targets: part, conditions: &conditions, first, noise };
-            walks.draw(order, options, |row, events| {
-                let sample = first.wrapping_add(row as u64);
-                let mut walk = Walking::new(part[row], options.seed, sample, events.len() + 1);
-                events.iter().for_each(|&event| walk.go(event, codec));
-                movements.push(walk.movement());
-            })?;
-        }
-        Ok(Some(movements))
-    }
-
-    /// Summaries (n,S) that [`Model::walk`] goes by.
-    pub(crate) fn target_summaries(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<f32>> {
-        let conditions: Vec<f32> = targets.iter().flat_map(|t| condition(t.map(f64::from))).collect();
-        self.draw_summaries(&conditions, options)
-    }
-
-    /// Walks from given summaries z (n,S), as [`Model::encode`] or [`Model::interpolate`] makes them.
-    pub fn walk_summaries(
-        &self,
-        z: ArrayView2<f32>,
-        targets: &[[i32; 2]],
-        options: &SampleOptions,
-    ) -> Result<Vec<Movement>> {
-        let (n, s) = z.dim();
-        if n != targets.len() || s != self.config.summary_dim {
-            let expected = format!("{} x {}", targets.len(), self.config.summary_dim);
-            return Err(Error::argument("z", format!("{n} x {s}"), expected));
-        }
-        self.walk_from(&z.iter().copied().collect::<Vec<_>>(), targets, options)
-    }
-
-    fn walk_from(&self, summaries: &[f32], targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
-        let codec = self.known_data("walk")?.codec.as_ref();
-        let (Some(codec), Autoencoder::ClosedLoop(net)) = (codec, &self.networks.autoencoder) else {
-            let problem = "the model has the v6 decoder".to_string();
-            return Err(Error::State { call: "walk", problem });
-        };
-        check_targets(targets)?;
-        let settings = WalkSettings {
-            step_temperature: options.step_temperature,
-            time_temperature: options.time_temperature,
-            most_points: self.config.max_seq_len,
-            longest_step: f64::INFINITY,
-        };
-        let (s, weights) = (self.config.summary_dim, self.sampling_weights());
-        let mut parts: Vec<_> = row_ranges(targets.len(), ROWS).into_iter().map(|rows| (rows, Vec::new())).collect();
-        Pool::new(options.threads).for_each(&mut parts, |_, _, (rows, out)| {
-            let mut z = summaries[rows.start * s..rows.end * s].to_vec();
-            let mut walks = Vec::with_capacity(rows.len());
-            for (i, z) in rows.clone().zip(z.chunks_exact_mut(s)) {
-                let sample = options.first.wrapping_add(i as u64);
-                self.add_summary_noise(options.seed, sample, z);
-                walks.push(Walking::new(targets[i], options.seed, sample, settings.most_points));
-            }
-            let mut places: Vec<usize> = (0..walks.len()).collect();
-            let mut walkers = Walkers::default();
-            walkers.start(&net.walker, weights, &z, walks.len());
-            out.resize(walks.len(), Movement::default());
-            while !walks.is_empty() {
-                walkers.step(&net.walker, weights, codec, &settings, &mut walks);
-                for row in (0..walks.len()).rev() {
-                    if walks[row].arrived {
-                        walkers.swap_remove(row, walks.len());
-                        out[places.swap_remove(row)] = walks.swap_remove(row).movement();
-                    }
-                }
-            }
-        });
-        Ok(parts.into_iter().flat_map(|(_, out)| out).collect())
-    }
-
-    /// z (S) += noise as in training.
-    pub(crate) fn add_summary_noise(&self, seed: u64, sample: u64, z: &mut [f32]) {
-        let mut rng = Rng::new(seed, Stream::SummaryNoise, sample);
-        z.iter_mut().for_each(|z| *z += (self.config.summary_noise * rng.normal()) as f32);
     }
 
     fn sampler(&self) -> &Sampler {
@@ -495,25 +312,6 @@ impl Model {
         Ok(data)
     }
 
-    /// closed-loop: targets of count samples, in whole pixels. distances: one each, or None.
-    fn targets(&self, count: usize, distances: Option<&[f64]>, options: &SampleOptions) -> Result<Vec<[i32; 2]>> {
-        let data = self.known_data("generate")?;
-        if let Some(given) = distances {
-            check_conditions(given, count, 1)?;
-            if let Some(i) = given.iter().position(|&d| !(1.0..=1e6).contains(&d)) {
-                return Err(Error::argument(format!("conditions[{i}]"), given[i], "a distance of 1 to 1000000 px"));
-            }
-        }
-        let target = |i: usize| {
-            let rng = &mut Rng::new(options.seed, Stream::SampleCondition, options.first.wrapping_add(i as u64));
-            let pick = rng.below(data.conditions.len() / 2) * 2;
-            let [x, y] = [data.conditions[pick], data.conditions[pick + 1]].map(f64::from);
-            let scale = distances.map_or(1.0, |d| d[i] / x.hypot(y).max(1.0));
-            [(x * scale).round() as i32, (y * scale).round() as i32]
-        };
-        Ok((0..count).map(target).collect())
-    }
-
     /// count x C scaled conditions.
     fn conditions(
         &self,
@@ -536,117 +334,6 @@ impl Model {
             Some(scaler) => Ok(given.chunks_exact(dim).flat_map(|row| scaler.scale_condition(row)).collect()),
             None => Ok(given.iter().map(|&x| x as f32).collect()),
         }
-    }
-
-    /// Summaries (n,S) of a batch, in the order that its rows were given in.
-    pub(crate) fn encode_batch(&self, batch: &Batch, pool: &mut Pool) -> Result<Vec<f32>> {
-        #[cfg(feature = "cuda")]
-        if let Some(sorted) = self.encode_on_cuda(batch)? {
-            return Ok(batch.in_given_order(&sorted));
-        }
-        Ok(batch.in_given_order(&self.encode_on_cpu(batch, pool)))
-    }
-
-    /// The same in the order of the shards. None where the model computes on the CPU, or its encoder does not fit the device.
-    #[cfg(feature = "cuda")]
-    fn encode_on_cuda(&self, batch: &Batch) -> Result<Option<Vec<f32>>> {
-        match &self.backend {
-            Backend::Cuda(device) if batch.rows() > 0 && cuda::encoder::fits(device, &self.networks) => {
-                let values = (self.weights.params.as_slice(), self.buffers.as_slice());
-                cuda::encoder::encode(device, &self.networks, values, batch).map(Some)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn encode_on_cpu(&self, batch: &Batch, pool: &mut Pool) -> Vec<f32> {
-        let norm = &self.sampler().encoder;
-        let mut parts: Vec<_> = batch.shards.iter().map(|shard| (shard, Vec::new())).collect();
-        pool.for_each(&mut parts, |_, _, (shard, z)| match &self.networks.autoencoder {
-            Autoencoder::V6(net) => {
-                let mut trace = v6::Trace::default();
-                z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
-            }
-            Autoencoder::ClosedLoop(net) => {
-                let mut trace = closed_loop::Trace::default();
-                z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
-            }
-        });
-        parts.into_iter().flat_map(|(_, z)| z).collect()
-    }
-
-    fn decode_checked(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Vec<f32>>> {
-        self.only_v6("decode")?;
-        let (n, s) = z.dim();
-        if s != self.config.summary_dim {
-            return Err(Error::argument("columns of z", s, format!("{}, summary_dim", self.config.summary_dim)));
-        }
-        if lengths.len() != n {
-            return Err(Error::argument("lengths", lengths.len(), format!("{n}, one for each summary")));
-        }
-        if let Some(i) = lengths.iter().position(|l| !(1..=self.config.max_seq_len).contains(l)) {
-            let expected = format!("1 to {} (max_seq_len)", self.config.max_seq_len);
-            return Err(Error::argument(format!("lengths[{i}]"), lengths[i], expected));
-        }
-        let z: Vec<f32> = z.iter().copied().collect();
-        #[cfg(feature = "cuda")]
-        if let Some(mut movements) = self.movements_on_cuda(lengths, false)? {
-            let rows = movements.rows();
-            let parts = z.chunks(rows * s).zip(lengths.chunks(rows)).map(|(z, lengths)| movements.decode(z, lengths));
-            return Ok(parts.collect::<Result<Vec<_>>>()?.concat());
-        }
-        Ok(self.decode_rows(&z, lengths, &mut Pool::new(threads)))
-    }
-
-    /// What makes movements of such lengths on the model's device. None where the model computes on the CPU, or its
-    /// decoder does not fit the device.
-    #[cfg(feature = "cuda")]
-    fn movements_on_cuda(&self, lengths: &[usize], tf32: bool) -> Result<Option<cuda::movements::Movements<'_>>> {
-        let (Backend::Cuda(device), Some(net), Some(&longest)) =
-            (&self.backend, self.networks.v6(), lengths.iter().max())
-        else {
-            return Ok(None);
-        };
-        if !cuda::movements::fits(device, net) {
-            return Ok(None);
-        }
-        let (learnt, sizes) = ((&*self.sampling_weights().params, &*self.buffers), (lengths.len(), longest));
-        cuda::movements::Movements::new(device, &self.networks, learnt, sizes, tf32).map(Some)
-    }
-
-    /// v6: scaled features of summaries (n,S), clamped to [-1,1].
-    fn decode_rows(&self, z: &[f32], lengths: &[usize], pool: &mut Pool) -> Vec<Vec<f32>> {
-        let (s, f, norm) = (self.config.summary_dim, self.config.feature_dim, &self.sampler().decoder);
-        let mut order: Vec<usize> = (0..lengths.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
-        let mut parts: Vec<_> = order.chunks(ROWS).map(|rows| (rows, Vec::new())).collect();
-        let Some(net) = self.networks.v6() else { return Vec::new() };
-        pool.for_each(&mut parts, |_, _, (rows, out)| {
-            let sorted: Vec<usize> = rows.iter().map(|&i| lengths[i]).collect();
-            let steps = Steps::new(&sorted);
-            let z: Vec<f32> = rows.iter().flat_map(|&i| &z[i * s..(i + 1) * s]).copied().collect();
-            let mut trace = v6::Trace::default();
-            let packed = net.decode(&self.weights, norm, &steps, &z, &mut trace);
-            for (b, &length) in sorted.iter().enumerate() {
-                let points = (0..length).flat_map(|t| &packed[steps.at(b, t) * f..][..f]);
-                out.push(points.map(|x| x.clamp(-1.0, 1.0)).collect::<Vec<f32>>());
-            }
-        });
-        let mut rows = vec![Vec::new(); lengths.len()];
-        for (places, out) in parts {
-            places.iter().zip(out).for_each(|(&i, x)| rows[i] = x);
-        }
-        rows
-    }
-}
-
-fn check_targets(targets: &[[i32; 2]]) -> Result<()> {
-    match targets.iter().position(|t| t.iter().any(|x| x.unsigned_abs() > MOST_WAY)) {
-        Some(i) => {
-            let expected = format!("within {MOST_WAY} px of 0");
-            Err(Error::argument(format!("targets[{i}]"), format!("{:?}", targets[i]), expected))
-        }
-        None => Ok(()),
     }
 }
 

@@ -1,0 +1,180 @@
+//! Into the latent space and back: summaries of movements, and what a v6 decoder makes of summaries.
+
+use ndarray::{Array2, ArrayView2};
+
+use super::{array2, movement};
+#[cfg(feature = "cuda")]
+use crate::backend::Backend;
+use crate::backend::cpu::Pool;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda;
+use crate::data::{Movement, features};
+use crate::error::{Error, Result, try_zeroed};
+use crate::model::{Autoencoder, Model, closed_loop, v6};
+use crate::nn::Steps;
+use crate::train::shards::{Batch, ROWS};
+
+impl Model {
+    /// Summaries of movements: n x S in [-1,1].
+    pub fn encode(&self, movements: &[Movement], threads: usize) -> Result<Array2<f32>> {
+        if let Some(codec) = self.known_data("encode")?.codec.as_ref() {
+            let walks: Vec<_> = movements.iter().map(|m| codec.encode(&m.points)).collect();
+            let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(threads))?;
+            return array2(movements.len(), self.config.summary_dim, z);
+        }
+        let scaler = self.scaler("encode")?;
+        let rows: Vec<Vec<f32>> = movements.iter().map(|m| scaler.scale(&features(&m.points))).collect();
+        self.encode_features(&rows, threads)
+    }
+
+    /// Summaries of scaled features, length x F each: n x S in [-1,1].
+    pub fn encode_features(&self, rows: &[Vec<f32>], threads: usize) -> Result<Array2<f32>> {
+        self.only_v6("encode_features")?;
+        let f = self.config.feature_dim;
+        for (i, row) in rows.iter().enumerate() {
+            let length = row.len() / f;
+            if row.len() % f != 0 || !(1..=self.config.max_seq_len).contains(&length) {
+                let expected = format!("1 to {} rows of {f} features", self.config.max_seq_len);
+                return Err(Error::argument(format!("movement {i}"), format!("{} numbers", row.len()), expected));
+            }
+        }
+        let z = self.encode_batch(&Batch::new(rows, f), &mut Pool::new(threads))?;
+        array2(rows.len(), self.config.summary_dim, z)
+    }
+
+    /// Movements of summaries z (n,S), with so many points each.
+    pub fn decode(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Movement>> {
+        let scaler = self.scaler("decode")?;
+        let rows = self.decode_checked(z, lengths, threads)?;
+        Ok(rows.iter().map(|x| movement(scaler, x)).collect())
+    }
+
+    /// Scaled features of summaries z (n,S): length x F numbers each.
+    pub fn decode_features(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Vec<f32>>> {
+        self.decode_checked(z, lengths, threads)
+    }
+
+    /// Summaries on the straight line from one to another, both included: steps x S.
+    pub fn interpolate(&self, from: &[f32], to: &[f32], steps: usize) -> Result<Array2<f32>> {
+        let s = self.config.summary_dim;
+        for (name, z) in [("z1", from), ("z2", to)] {
+            if z.len() != s {
+                return Err(Error::argument(name, format!("{} numbers", z.len()), format!("{s}, summary_dim")));
+            }
+        }
+        if steps < 2 {
+            return Err(Error::argument("steps", steps, "2 or more"));
+        }
+        let mut out = try_zeroed(steps.saturating_mul(s), "an interpolation")?;
+        for (k, row) in out.chunks_exact_mut(s).enumerate() {
+            let share = k as f32 / (steps - 1) as f32;
+            row.iter_mut().zip(from.iter().zip(to)).for_each(|(z, (a, b))| *z = a * (1.0 - share) + b * share);
+        }
+        array2(steps, s, out)
+    }
+
+    /// Summaries (n,S) of a batch, in the order that its rows were given in.
+    pub(crate) fn encode_batch(&self, batch: &Batch, pool: &mut Pool) -> Result<Vec<f32>> {
+        #[cfg(feature = "cuda")]
+        if let Some(sorted) = self.encode_on_cuda(batch)? {
+            return Ok(batch.in_given_order(&sorted));
+        }
+        Ok(batch.in_given_order(&self.encode_on_cpu(batch, pool)))
+    }
+
+    /// The same in the order of the shards. None where the model computes on the CPU, or its encoder does not fit the device.
+    #[cfg(feature = "cuda")]
+    fn encode_on_cuda(&self, batch: &Batch) -> Result<Option<Vec<f32>>> {
+        match &self.backend {
+            Backend::Cuda(device) if batch.rows() > 0 && cuda::encoder::fits(device, &self.networks) => {
+                let values = (self.weights.params.as_slice(), self.buffers.as_slice());
+                cuda::encoder::encode(device, &self.networks, values, batch).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn encode_on_cpu(&self, batch: &Batch, pool: &mut Pool) -> Vec<f32> {
+        let norm = &self.sampler().encoder;
+        let mut parts: Vec<_> = batch.shards.iter().map(|shard| (shard, Vec::new())).collect();
+        pool.for_each(&mut parts, |_, _, (shard, z)| match &self.networks.autoencoder {
+            Autoencoder::V6(net) => {
+                let mut trace = v6::Trace::default();
+                z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
+            }
+            Autoencoder::ClosedLoop(net) => {
+                let mut trace = closed_loop::Trace::default();
+                z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
+            }
+        });
+        parts.into_iter().flat_map(|(_, z)| z).collect()
+    }
+
+    fn decode_checked(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Vec<f32>>> {
+        self.only_v6("decode")?;
+        let (n, s) = z.dim();
+        if s != self.config.summary_dim {
+            return Err(Error::argument("columns of z", s, format!("{}, summary_dim", self.config.summary_dim)));
+        }
+        if lengths.len() != n {
+            return Err(Error::argument("lengths", lengths.len(), format!("{n}, one for each summary")));
+        }
+        if let Some(i) = lengths.iter().position(|l| !(1..=self.config.max_seq_len).contains(l)) {
+            let expected = format!("1 to {} (max_seq_len)", self.config.max_seq_len);
+            return Err(Error::argument(format!("lengths[{i}]"), lengths[i], expected));
+        }
+        let z: Vec<f32> = z.iter().copied().collect();
+        #[cfg(feature = "cuda")]
+        if let Some(mut movements) = self.movements_on_cuda(lengths, false)? {
+            let rows = movements.rows();
+            let parts = z.chunks(rows * s).zip(lengths.chunks(rows)).map(|(z, lengths)| movements.decode(z, lengths));
+            return Ok(parts.collect::<Result<Vec<_>>>()?.concat());
+        }
+        Ok(self.decode_rows(&z, lengths, &mut Pool::new(threads)))
+    }
+
+    /// What makes movements of such lengths on the model's device. None where the model computes on the CPU, or its
+    /// decoder does not fit the device.
+    #[cfg(feature = "cuda")]
+    pub(super) fn movements_on_cuda(
+        &self,
+        lengths: &[usize],
+        tf32: bool,
+    ) -> Result<Option<cuda::movements::Movements<'_>>> {
+        let (Backend::Cuda(device), Some(net), Some(&longest)) =
+            (&self.backend, self.networks.v6(), lengths.iter().max())
+        else {
+            return Ok(None);
+        };
+        if !cuda::movements::fits(device, net) {
+            return Ok(None);
+        }
+        let (learnt, sizes) = ((&*self.sampling_weights().params, &*self.buffers), (lengths.len(), longest));
+        cuda::movements::Movements::new(device, &self.networks, learnt, sizes, tf32).map(Some)
+    }
+
+    /// v6: scaled features of summaries (n,S), clamped to [-1,1].
+    pub(super) fn decode_rows(&self, z: &[f32], lengths: &[usize], pool: &mut Pool) -> Vec<Vec<f32>> {
+        let (s, f, norm) = (self.config.summary_dim, self.config.feature_dim, &self.sampler().decoder);
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
+        let mut parts: Vec<_> = order.chunks(ROWS).map(|rows| (rows, Vec::new())).collect();
+        let Some(net) = self.networks.v6() else { return Vec::new() };
+        pool.for_each(&mut parts, |_, _, (rows, out)| {
+            let sorted: Vec<usize> = rows.iter().map(|&i| lengths[i]).collect();
+            let steps = Steps::new(&sorted);
+            let z: Vec<f32> = rows.iter().flat_map(|&i| &z[i * s..(i + 1) * s]).copied().collect();
+            let mut trace = v6::Trace::default();
+            let packed = net.decode(&self.weights, norm, &steps, &z, &mut trace);
+            for (b, &length) in sorted.iter().enumerate() {
+                let points = (0..length).flat_map(|t| &packed[steps.at(b, t) * f..][..f]);
+                out.push(points.map(|x| x.clamp(-1.0, 1.0)).collect::<Vec<f32>>());
+            }
+        });
+        let mut rows = vec![Vec::new(); lengths.len()];
+        for (places, out) in parts {
+            places.iter().zip(out).for_each(|(&i, x)| rows[i] = x);
+        }
+        rows
+    }
+}

@@ -1,0 +1,174 @@
+//! Walks of the closed-loop decoder to targets, a batch of samples at a time.
+
+use ndarray::ArrayView2;
+
+use super::walk::{WalkSettings, Walkers, Walking};
+use super::{SampleOptions, check_conditions};
+#[cfg(feature = "cuda")]
+use crate::backend::Backend;
+use crate::backend::cpu::Pool;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda;
+use crate::data::Movement;
+use crate::data::steps::condition;
+use crate::error::{Error, Result};
+use crate::model::{Autoencoder, Model};
+use crate::rng::{Rng, Stream};
+use crate::train::shards::{ROWS, row_ranges};
+
+/// Pixels along an axis that a walk may have to go.
+const MOST_WAY: u32 = 10_000_000;
+
+impl Model {
+    /// Walks of the closed-loop decoder to targets in whole pixels from (0, 0): exact ends, own lengths and times.
+    ///
+    /// # Errors
+    /// As [`Model::generate`]; `State` for a model with the v6 decoder.
+    pub fn walk(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
+        self.check_ready("walk", options)?;
+        #[cfg(feature = "cuda")]
+        if let Some(walks) = self.walk_on_cuda(targets, options)? {
+            return Ok(walks);
+        }
+        self.walk_on_cpu(targets, options)
+    }
+
+    /// Whatever the model's device is. Of the same sample, a device's walk can differ where a draw was close.
+    pub(crate) fn walk_on_cpu(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
+        self.check_ready("walk", options)?;
+        let summaries = self.target_summaries(targets, options)?;
+        self.walk_from(&summaries, targets, options)
+    }
+
+    /// None where the model computes on the CPU, or its decoder does not fit the device.
+    #[cfg(feature = "cuda")]
+    fn walk_on_cuda(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Option<Vec<Movement>>> {
+        let (Backend::Cuda(device), Some(codec), Some(net)) =
+            (&self.backend, &self.known_data("walk")?.codec, self.networks.closed_loop())
+        else {
+            return Ok(None);
+        };
+        check_targets(targets)?;
+        let sizes = cuda::walks::Sizes::of(&net.walker, codec, self.config.max_seq_len);
+        if targets.is_empty() || !sizes.fit(device) {
+            return Ok(None);
+        }
+        let weights = self.sampling_weights();
+        let mut walks = cuda::walks::Walks::new(device, &self.networks, &weights.params, codec, sizes, targets.len())?;
+        let noise = self.config.summary_noise;
+        let mut movements = Vec::with_capacity(targets.len());
+        for (part, first) in targets.chunks(walks.rows()).zip((0u64..).step_by(walks.rows())) {
+            let first = options.first.wrapping_add(first);
+            let conditions: Vec<f32> = part.iter().flat_map(|t| condition(t.map(f64::from))).collect();
+            let order = cuda::walks::Order { targets: part, conditions: &conditions, first, noise };
+            walks.draw(order, options, |row, events| {
+                let sample = first.wrapping_add(row as u64);
+                let mut walk = Walking::new(part[row], options.seed, sample, events.len() + 1);
+                events.iter().for_each(|&event| walk.go(event, codec));
+                movements.push(walk.movement());
+            })?;
+        }
+        Ok(Some(movements))
+    }
+
+    /// Summaries (n,S) that [`Model::walk`] goes by.
+    pub(crate) fn target_summaries(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<f32>> {
+        let conditions: Vec<f32> = targets.iter().flat_map(|t| condition(t.map(f64::from))).collect();
+        self.draw_summaries(&conditions, options)
+    }
+
+    /// Walks from given summaries z (n,S), as [`Model::encode`] or [`Model::interpolate`] makes them.
+    pub fn walk_summaries(
+        &self,
+        z: ArrayView2<f32>,
+        targets: &[[i32; 2]],
+        options: &SampleOptions,
+    ) -> Result<Vec<Movement>> {
+        let (n, s) = z.dim();
+        if n != targets.len() || s != self.config.summary_dim {
+            let expected = format!("{} x {}", targets.len(), self.config.summary_dim);
+            return Err(Error::argument("z", format!("{n} x {s}"), expected));
+        }
+        self.walk_from(&z.iter().copied().collect::<Vec<_>>(), targets, options)
+    }
+
+    fn walk_from(&self, summaries: &[f32], targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
+        let codec = self.known_data("walk")?.codec.as_ref();
+        let (Some(codec), Autoencoder::ClosedLoop(net)) = (codec, &self.networks.autoencoder) else {
+            let problem = "the model has the v6 decoder".to_string();
+            return Err(Error::State { call: "walk", problem });
+        };
+        check_targets(targets)?;
+        let settings = WalkSettings {
+            step_temperature: options.step_temperature,
+            time_temperature: options.time_temperature,
+            most_points: self.config.max_seq_len,
+            longest_step: f64::INFINITY,
+        };
+        let (s, weights) = (self.config.summary_dim, self.sampling_weights());
+        let mut parts: Vec<_> = row_ranges(targets.len(), ROWS).into_iter().map(|rows| (rows, Vec::new())).collect();
+        Pool::new(options.threads).for_each(&mut parts, |_, _, (rows, out)| {
+            let mut z = summaries[rows.start * s..rows.end * s].to_vec();
+            let mut walks = Vec::with_capacity(rows.len());
+            for (i, z) in rows.clone().zip(z.chunks_exact_mut(s)) {
+                let sample = options.first.wrapping_add(i as u64);
+                self.add_summary_noise(options.seed, sample, z);
+                walks.push(Walking::new(targets[i], options.seed, sample, settings.most_points));
+            }
+            let mut places: Vec<usize> = (0..walks.len()).collect();
+            let mut walkers = Walkers::default();
+            walkers.start(&net.walker, weights, &z, walks.len());
+            out.resize(walks.len(), Movement::default());
+            while !walks.is_empty() {
+                walkers.step(&net.walker, weights, codec, &settings, &mut walks);
+                for row in (0..walks.len()).rev() {
+                    if walks[row].arrived {
+                        walkers.swap_remove(row, walks.len());
+                        out[places.swap_remove(row)] = walks.swap_remove(row).movement();
+                    }
+                }
+            }
+        });
+        Ok(parts.into_iter().flat_map(|(_, out)| out).collect())
+    }
+
+    /// z (S) += noise as in training.
+    pub(crate) fn add_summary_noise(&self, seed: u64, sample: u64, z: &mut [f32]) {
+        let mut rng = Rng::new(seed, Stream::SummaryNoise, sample);
+        z.iter_mut().for_each(|z| *z += (self.config.summary_noise * rng.normal()) as f32);
+    }
+
+    /// closed-loop: targets of count samples, in whole pixels. distances: one each, or None.
+    pub(super) fn targets(
+        &self,
+        count: usize,
+        distances: Option<&[f64]>,
+        options: &SampleOptions,
+    ) -> Result<Vec<[i32; 2]>> {
+        let data = self.known_data("generate")?;
+        if let Some(given) = distances {
+            check_conditions(given, count, 1)?;
+            if let Some(i) = given.iter().position(|&d| !(1.0..=1e6).contains(&d)) {
+                return Err(Error::argument(format!("conditions[{i}]"), given[i], "a distance of 1 to 1000000 px"));
+            }
+        }
+        let target = |i: usize| {
+            let rng = &mut Rng::new(options.seed, Stream::SampleCondition, options.first.wrapping_add(i as u64));
+            let pick = rng.below(data.conditions.len() / 2) * 2;
+            let [x, y] = [data.conditions[pick], data.conditions[pick + 1]].map(f64::from);
+            let scale = distances.map_or(1.0, |d| d[i] / x.hypot(y).max(1.0));
+            [(x * scale).round() as i32, (y * scale).round() as i32]
+        };
+        Ok((0..count).map(target).collect())
+    }
+}
+
+fn check_targets(targets: &[[i32; 2]]) -> Result<()> {
+    match targets.iter().position(|t| t.iter().any(|x| x.unsigned_abs() > MOST_WAY)) {
+        Some(i) => {
+            let expected = format!("within {MOST_WAY} px of 0");
+            Err(Error::argument(format!("targets[{i}]"), format!("{:?}", targets[i]), expected))
+        }
+        None => Ok(()),
+    }
+}
