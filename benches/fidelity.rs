@@ -6,7 +6,8 @@
 //! project), draws as many movements as the test split has, to the same targets, and judges them with the library's own
 //! evaluation. key=value are settings of `Config`, plus limit=N (training movements), eval=quick|full, out=FILE,
 //! split=N and seed=N (of the split and of training), threads=N, model=FILE (judges that one), stage1=FILE (trains its
-//! second stage only), step_temperature=T. Studies beside that:
+//! second stage only), step_temperature=T, draws=N (as many sets of movements, each judged: one set's scores are chance too).
+//! Studies beside that:
 //! - study=splits: real movements of the training sessions in the place of generated ones, for six splits;
 //! - study=decoder: with model=FILE, walks from the summaries of half of the training movements, judged against the other.
 
@@ -31,6 +32,7 @@ struct Arguments {
     seed: u64,
     step_temperature: f64,
     threads: usize,
+    draws: u64,
     study: String,
 }
 
@@ -47,6 +49,7 @@ fn arguments() -> Arguments {
         seed: 1,
         step_temperature: 1.0,
         threads: 0,
+        draws: 1,
         study: String::new(),
     };
     for argument in std::env::args().skip(1).filter(|a| a != "--bench") {
@@ -59,6 +62,7 @@ fn arguments() -> Arguments {
             Some(("split", n)) => a.config.seed = n.parse().expect("split=N"),
             Some(("seed", n)) => a.seed = n.parse().expect("seed=N"),
             Some(("threads", n)) => a.threads = n.parse().expect("threads=N"),
+            Some(("draws", n)) => a.draws = n.parse().expect("draws=N"),
             Some(("study", what)) => a.study = what.into(),
             Some(("step_temperature", t)) => a.step_temperature = t.parse().expect("step_temperature=T"),
             Some((key, value)) => {
@@ -126,11 +130,23 @@ fn main() {
     let generated = model.walk(&targets, &options).expect("walks");
     let z = model.encode(&test, a.threads).expect("encoded");
     let reconstructed = model.walk_summaries(z.view(), &targets, &options).expect("walks");
+    // What a perfect generator would give: summaries of training movements like those that are asked for.
+    let z = model.encode(&matched(&train, &test), a.threads).expect("encoded");
+    let ideal = model.walk_summaries(z.view(), &targets, &options).expect("walks");
     println!("trained {seconds:.0} s; {} of {} walks missed their target", missed(&generated, &targets), targets.len());
     // The training sessions themselves: what a perfect model of them would score.
     let real = every_nth(&train, test.len());
-    let rows = [("generated", &generated), ("from the encoder", &reconstructed), ("the training split", &real)];
+    let rows = [
+        ("generated", &generated),
+        ("from the encoder", &reconstructed),
+        ("from training summaries", &ideal),
+        ("the training split", &real),
+    ];
     rows.into_iter().for_each(|(name, walks)| judge(&a, name, &train, &test, walks));
+    for draw in 1..a.draws {
+        let walks = model.walk(&targets, &SampleOptions { seed: options.seed + draw, ..options.clone() });
+        judge(&a, &format!("generated, draw {draw}"), &train, &test, &walks.expect("walks"));
+    }
 }
 
 /// Training and test movements.

@@ -483,6 +483,11 @@ fn main() {
     if wanted("sampling") {
         report["latencies"] = latencies();
     }
+    let compared = wanted("sampling") || TRAINING.iter().any(|(name, _)| wanted(name));
+    if !compared {
+        println!("{report}");
+        return;
+    }
     let mut rounds = Rounds::default();
     let v6 =
         wanted("sampling").then(|| sampler(&Config { augment_mirror: false, quality_z: 0.0, ..Config::default() }));

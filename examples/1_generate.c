@@ -2,7 +2,7 @@
  *
  *     cc 1_generate.c -ltrajgan -o 1_generate && ./1_generate my.safetensors 3 400
  *
- * Without a model file it makes do with a model that has seen four straight lines, to show the calls. */
+ * Without a model file it makes do with a model that has seen forty straight lines, to show the calls. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,7 +22,7 @@ static tg_model *model_of_lines(void) {
     int i, t;
     check(tg_model_options_init(&options, sizeof options, TG_PRESET_FAST, TG_DECODER_CLOSED_LOOP));
     options.max_seq_len = 40;
-    options.encoder_hidden_dim = options.decoder_hidden_dim = options.expander_hidden_dim = 8;
+    options.encoder_hidden_dim = options.expander_hidden_dim = 8;
     check(tg_model_new(&options, TG_DEVICE_CPU, &model));
     check(tg_dataset_new(1, &data));
     for (i = 0; i < 40; i++) {

@@ -4,6 +4,7 @@
  *
  * Ctrl-C stops after the iteration that is running; what has been learnt is kept, and the next run with the same MODEL
  * goes on from there. Without arguments it makes a few recordings up, to show the calls. */
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -56,6 +57,7 @@ int main(int argc, char **argv) {
     uint64_t every = iterations > 0 && iterations < 100 ? 5 : 100;
     tg_dataset *data;
     tg_model *model;
+    FILE *file;
     int32_t stage;
     signal(SIGINT, on_signal);
 
@@ -63,8 +65,12 @@ int main(int argc, char **argv) {
     else data = made_up();
     printf("%zu movements\n", tg_dataset_len(data));
 
-    /* The model of an earlier run, or a new one. */
-    if (tg_model_load(path, TG_DEVICE_AUTO, &model) != TG_OK) {
+    /* The model of an earlier run, or a new one. A file that is there but cannot be read is not to be replaced. */
+    file = fopen(path, "rb");
+    if (file || errno != ENOENT) {
+        if (file) fclose(file);
+        check(tg_model_load(path, TG_DEVICE_AUTO, &model));
+    } else {
         tg_model_options options;
         int32_t preset = argc > 1 ? TG_PRESET_DEFAULT : TG_PRESET_FAST;
         check(tg_model_options_init(&options, sizeof options, preset, TG_DECODER_CLOSED_LOOP));

@@ -23,7 +23,7 @@ static tg_model *model_of_lines(void) {
     int i, t;
     check(tg_model_options_init(&options, sizeof options, TG_PRESET_FAST, TG_DECODER_CLOSED_LOOP));
     options.max_seq_len = 60;
-    options.encoder_hidden_dim = options.decoder_hidden_dim = options.expander_hidden_dim = 8;
+    options.encoder_hidden_dim = options.expander_hidden_dim = 8;
     check(tg_model_new(&options, TG_DEVICE_CPU, &model));
     check(tg_dataset_new(1, &data));
     for (i = 0; i < 40; i++) {

@@ -21,7 +21,7 @@ static const int steps = 900, pointers = 12;
 static trajgan::Model model_of_lines() {
     trajgan::ModelOptions options(TG_PRESET_FAST);
     options.max_seq_len = 60;
-    options.encoder_hidden_dim = options.decoder_hidden_dim = options.expander_hidden_dim = 8;
+    options.encoder_hidden_dim = options.expander_hidden_dim = 8;
     trajgan::Model model(options, TG_DEVICE_CPU);
     trajgan::Dataset data;
     for (int i = 0; i < 40; i++) {

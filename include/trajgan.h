@@ -224,11 +224,13 @@ typedef struct {
     uint32_t noise_dim;
     uint32_t encoder_hidden_dim;
     uint32_t encoder_num_layers;
+    // v6 only.
     uint32_t decoder_hidden_dim;
     uint32_t decoder_num_layers;
+    // v6: of the LSTM from the summary to the decoder; closed loop: of the walker.
     uint32_t expander_hidden_dim;
     uint32_t expander_num_layers;
-    // TG_POOL_*, TG_EXPAND_*, TG_GENERATOR_*, TG_CRITIC_*.
+    // TG_POOL_*, TG_EXPAND_* (v6 only), TG_GENERATOR_*, TG_CRITIC_*.
     int32_t pool;
     int32_t expand;
     int32_t generator;
@@ -271,7 +273,7 @@ typedef struct {
     double direct;
     double recon;
     double latent;
-    // Stage 1 of the closed loop only, else 0: nats per event.
+    // Stage 1 of the closed loop only, else 0: nats per point.
     double step_nats;
     double tick_nats;
     double stop_nats;
@@ -324,10 +326,11 @@ typedef struct {
     // Log intervals without improvement.
     uint64_t plateau_patience;
     double plateau_factor;
-    // 1: stop early when the direct loss is below threshold and has not improved for patience iterations.
+    // 1: stop early when the loss has not improved for patience iterations: v6's direct loss, once it is below threshold;
+    // the closed loop's nats, whatever the threshold.
     double threshold;
     uint64_t patience;
-    // 1.
+    // 1, v6.
     double lambda_recon;
     double lambda_latent;
     double lambda_direct;
@@ -345,7 +348,7 @@ typedef struct {
     uint32_t augment_mirror;
     // Shortest movement that is used, in points.
     uint32_t quality_min_length;
-    // 1: standard deviation of the noise on features.
+    // 1, v6: standard deviation of the noise on features.
     double augment_noise;
     // Movements further out than so many standard deviations are not used; 0: all are.
     double quality_z;
@@ -362,6 +365,8 @@ typedef struct {
     tg_progress_fn on_progress;
     // Handed to on_progress, never read.
     void *user_data;
+    // 1, closed loop: share of the movements that are shown turned by any angle and scaled, and marked as such: 0 to 1.
+    double augment_turn;
 } tg_train_options;
 
 // How movements are drawn.
@@ -466,13 +471,16 @@ TG_API tg_status tg_dataset_push(tg_dataset *data, const tg_point *points, size_
 // Fills *out, which has struct_size bytes, with the defaults. [any]
 TG_API tg_status tg_read_options_init(tg_read_options *out, size_t struct_size);
 
-// Reads a file, or a folder of any depth, of recordings: .json, .jsonl and .csv, each also .gz, and session files of
-// the Balabit kind; or a folder of prepared .npy arrays, among them X_train.npy. path is UTF-8. What was left out, and
-// why, is in tg_dataset_info(); it is an error if nothing is left. [any]
+// Reads a file, or a folder and what is up to 8 deep in it, of recordings: .json, .jsonl and .csv, each also .gz, and
+// session files of the Balabit kind; or a folder of prepared .npy arrays, among them X_train.npy. path is UTF-8. What
+// was left out, and why, is in tg_dataset_info(); it is an error if nothing is left. [any]
 TG_API tg_status tg_dataset_open(const char *path, const tg_read_options *options, tg_dataset **out);
 
 // Movements; 0 for NULL. [any]
 TG_API size_t tg_dataset_len(const tg_dataset *data);
+
+// Numbers that the condition of each movement has; 0 for NULL. [any]
+TG_API uint32_t tg_dataset_condition_dim(const tg_dataset *data);
 
 // What is in the set, as JSON: {"movements":n,"condition_dim":c,"feature_dim":f,"longest":points,"rejected":
 // {"counts":{"reason":n},"examples":[{"source","reason"}]}}. Writes it with a NUL to json and its size with the NUL to
@@ -495,7 +503,8 @@ TG_API tg_status tg_model_new(const tg_model_options *options, int32_t device, t
 // Reads a file of tg_model_save(). path is UTF-8. The file is not trusted: it is checked whole. [any]
 TG_API tg_status tg_model_load(const char *path, int32_t device, tg_model **out);
 
-// Writes the model with all that training needs to go on, whole or not at all: what was at path survives a failure.
+// Writes the model with all that training needs to go on, whole or not at all: what was at path survives a failure, but
+// for that of the last step, the flush of the folder, before which the new file is in place.
 // path is UTF-8. [shared]
 TG_API tg_status tg_model_save(const tg_model *model, const char *path);
 
@@ -620,7 +629,7 @@ tg_status tg_path(const tg_model *model,
 // the first lengths[i] points of row i, and beyond it the row repeats its last point. stride: max_seq_len or more. With
 // polling_hz it has to hold the longest path, which only drawing shows: if it does not, TG_ERR_BUFFER names what is
 // needed, and lengths is written all the same, flags and points are not; max_duration_ms * polling_hz / 1000 + 2 is
-// always enough. flags: TG_PATH_* of each, or NULL. [shared]
+// always enough. A path of more than 1000000 points is TG_ERR_ARGUMENT. flags: TG_PATH_* of each, or NULL. [shared]
 TG_API
 tg_status tg_paths(const tg_model *model,
                    const double *ends,

@@ -132,7 +132,7 @@ inline const double *data_or_null(const std::vector<double> &numbers) {
 class Dataset {
 public:
     /* Empty, to push movements to. */
-    explicit Dataset(uint32_t condition_dim = 1) : dim_(condition_dim) {
+    explicit Dataset(uint32_t condition_dim = 1) {
         tg_dataset *out = nullptr;
         check(tg_dataset_new(condition_dim, &out));
         handle_.reset(out);
@@ -146,7 +146,7 @@ public:
 
     /* condition: empty, or condition_dim numbers. */
     void push(const Points &points, const std::vector<double> &condition = std::vector<double>()) {
-        if (!condition.empty() && condition.size() != dim_)
+        if (!condition.empty() && condition.size() != tg_dataset_condition_dim(get()))
             throw Error(TG_ERR_ARGUMENT, "condition has not condition_dim numbers");
         check(tg_dataset_push(get(), points.data(), points.size(), detail::data_or_null(condition)));
     }
@@ -163,9 +163,8 @@ public:
     tg_dataset *get() const { return handle_.get(); }
 
 private:
-    explicit Dataset(tg_dataset *handle) : handle_(handle), dim_(1) {}
+    explicit Dataset(tg_dataset *handle) : handle_(handle) {}
     detail::Handle<tg_dataset, tg_dataset_free> handle_;
-    uint32_t dim_;
 };
 
 /* A path under way. It keeps what it needs of its model. */

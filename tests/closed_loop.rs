@@ -42,7 +42,7 @@ fn config(n: usize) -> Config {
         expander_hidden_dim: n,
         expander_num_layers: if n == 3 { 3 } else { 2 },
         step_magnitudes: n.max(2),
-        tick_classes: n,
+        tick_classes: n.max(2),
         lstm_dropout: 0.2,
         pooler_dropout: 0.2,
         expander_dropout: 0.2,
@@ -371,6 +371,37 @@ fn walks_do_not_depend_on_threads_or_batch() {
     assert!(all == [draw(0..16, 1), draw(16..19, 2), draw(19..60, 3)].concat(), "in parts");
 }
 
+/// What recorders let through: a movement that ends where it began, and one to a place that stands for none.
+#[test]
+fn odd_recordings_make_no_odd_targets() {
+    let mut data = dataset(60, 3);
+    let there = |x: f64| [(0.0, 0.0), (x / 2.0, 40.0), (x, 0.0)];
+    let movement = |x: f64| {
+        let points = there(x).into_iter().zip(0..).map(|((x, y), i)| Point { x, y, t_ms: 8.0 * f64::from(i) });
+        Movement::new(points.collect()).unwrap()
+    };
+    (0..200).for_each(|_| data.push(movement(0.0), None).unwrap());
+    data.push(movement(-2_147_483_648.0), None).unwrap();
+    let config = Config { quality_min_length: 3, quality_z: 0.0, ..tiny_closed_loop() };
+    let prepared = data.prepare(&config, None).unwrap();
+    let total = prepared.train.len() + prepared.validation.len() + prepared.test.len();
+    assert_eq!((total, prepared.report.outliers), (260, 1));
+    let model = trained(&config, &data, 2);
+    let walks = model.generate(100, Some(&[500.0; 100]), &SampleOptions::default()).unwrap();
+    assert!(walks.iter().all(|m| (m.straight_distance() - 500.0).abs() < 1.0));
+}
+
+/// Of a fast clock a hand moves less than a pixel at a time: most events stand still, whatever the positions were.
+#[test]
+fn steps_below_a_pixel_stand_still() {
+    let slow = |i: i32| Point { x: 0.3 * f64::from(i), y: 0.01 * f64::from(i), t_ms: f64::from(i) };
+    let movement = Movement::new((0..100).map(slow).collect()).unwrap();
+    assert!(StepCodec::fit(&[&movement], 32, 32).unwrap().repeats);
+    let fast = |i: i32| Point { x: 3.0 * f64::from(i), ..slow(i) };
+    let movement = Movement::new((0..100).map(fast).collect()).unwrap();
+    assert!(!StepCodec::fit(&[&movement], 32, 32).unwrap().repeats);
+}
+
 #[test]
 fn targets_out_of_reach_are_refused() {
     let model = trained(&tiny_closed_loop(), &dataset(60, 3), 2);
@@ -378,6 +409,9 @@ fn targets_out_of_reach_are_refused() {
         let message = model.walk(&[[5, 5], [0, far]], &SampleOptions::default()).unwrap_err().to_string();
         assert!(message.contains("targets[1]") && message.contains(&far.to_string()), "{message}");
     }
+    let long = Movement::new((0..41).map(|i| Point { x: f64::from(i), y: 0.0, t_ms: 8.0 * f64::from(i) }).collect());
+    let message = model.encode(&[long.unwrap()], 1).unwrap_err().to_string();
+    assert!(message.contains("movement 0 is 41 points, expected 2 to 40"), "{message}");
     let few = model.encode(&movements(1, 4), 1).unwrap();
     let result = model.walk_summaries(few.view(), &[[5, 5], [6, 6]], &SampleOptions::default());
     assert!(matches!(result, Err(Error::Argument { .. })));

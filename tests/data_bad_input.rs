@@ -232,9 +232,9 @@ fn broken_recordings() {
         ("no condition", "a.json", good.replace('}', ",\"condition\":[]}").into(), &["condition: is empty"]),
         ("only a broken line", "a.jsonl", b"\n\n{\n".to_vec(), &["line 3: json"]),
         ("no lines", "a.jsonl", b"\n\n".to_vec(), &["movements", "empty"]),
-        ("gz cut", "a.jsonl.gz", packed[..packed.len() / 2].to_vec(), &["incomplete"]),
-        ("gz damaged", "a.jsonl.gz", [&packed[..packed.len() - 6], &[0; 6]].concat(), &["corrupt"]),
-        ("not gz", "a.jsonl.gz", good.into(), &["gzip"]),
+        ("gz cut", "a.jsonl.gz", packed[..packed.len() / 2].to_vec(), &["gzip: incomplete"]),
+        ("gz damaged", "a.jsonl.gz", [&packed[..packed.len() - 6], &[0; 6]].concat(), &["gzip: corrupt"]),
+        ("not gz", "a.jsonl.gz", good.into(), &["gzip: invalid"]),
         ("gz bomb of one line", "a.jsonl.gz", bomb.clone(), &["line 1: is longer than any recording"]),
         ("gz bomb of lines", "a.jsonl.gz", lines, &["size: is above 67108864 bytes"]),
         ("gz bomb of json", "a.json.gz", bomb, &["size: is above 8388608 bytes"]),
@@ -323,6 +323,15 @@ fn pipes_are_refused_and_not_waited_for() {
     }
     expect("pipe", &message(folder.path(), "pipe.json"), "pipe.json", &["not a regular file"]);
     expect("pipe", &message(folder.path(), ""), "pipe.json", &["not a regular file"]);
+    let folder = tempfile::tempdir().unwrap();
+    v4(folder.path());
+    for name in ["scaler.json", "normalization.json"] {
+        let pipe = folder.path().join(name);
+        let _ = fs::remove_file(&pipe);
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        expect("pipe", &message(folder.path(), ""), name, &["not a regular file"]);
+        fs::remove_file(&pipe).unwrap();
+    }
 }
 
 #[cfg(unix)]

@@ -227,10 +227,40 @@ fn csv_columns_by_name() {
     std::fs::write(&path, format!("\u{feff}Y,button,\"T\",X\r\n{}", text.replace('\n', "\r\n"))).unwrap();
     let (data, _) = open(&path);
     let m = &data.movements()[0];
-    assert_eq!((m.duration_ms(), m.points[0].y, m.session.as_deref()), (190.0, 50.0, Some("mine")));
+    assert_eq!(
+        (m.duration_ms(), m.points[0].y, m.session.as_deref()),
+        (190.0, 50.0, Some(path.with_extension("").to_str().unwrap()))
+    );
     // The same numbers as seconds are far too slow.
     let seconds = ReadOptions { csv_seconds: true, ..ReadOptions::default() };
     assert!(Dataset::open(&path, &seconds).is_err());
+}
+
+/// Files of one name in several folders, and names with dots, are sessions of their own; a movement without a session is
+/// one, too. What is recorded together is learnt from or tested with.
+#[test]
+fn sessions_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["ann/a.csv", "bob/a.csv", "eve/2024.01.05.csv", "eve/2024.01.06.csv"] {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text: String = (0..5).map(|i| rows(1000.0 * f64::from(i), "-").replace(",-", ",")).collect();
+        std::fs::write(path, format!("t,x,y,state,button\n{text}")).unwrap();
+    }
+    let (mut data, _) = open(folder.path());
+    let config = Config { quality_z: 0.0, ..Config::default() };
+    assert_eq!(data.prepare(&config, None).unwrap().report.sessions, 4);
+    let alone = data.movements()[0].points.clone();
+    data.push(trajgan::Movement::new(alone).unwrap(), None).unwrap();
+    let prepared = data.prepare(&config, None).unwrap();
+    assert_eq!(prepared.report.sessions, 4);
+    for session in data.movements().iter().filter_map(|m| m.session.as_ref()) {
+        let splits = [&prepared.train, &prepared.validation, &prepared.test];
+        let has = |split: &&&trajgan::data::Split| {
+            (0..split.len()).any(|i| split.movement(i).unwrap().session.as_ref() == Some(session))
+        };
+        assert_eq!(splits.iter().filter(has).count(), 1, "{session}");
+    }
 }
 
 #[test]

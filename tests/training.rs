@@ -228,6 +228,29 @@ fn refused_calls_change_nothing() {
         Err(Error::Argument { .. })
     ));
     assert_same(&fresh, &contents(&model), "a refused call");
+    // A first iteration that fails leaves neither limits nor settings of its data behind.
+    let broken = Config { lambda_recon: 1e300, ..config.clone() };
+    let error = model.train(&data, Stage::Autoencoder, &options(&broken, 1), &mut |_, _| Control::Continue);
+    assert!(matches!(error, Err(Error::Diverged { iteration: 0, .. })));
+    assert!(model.data().is_none());
+    assert_same(&fresh, &contents(&model), "a call that has done nothing");
+}
+
+/// A model is evaluated on its own split: what training is asked with may not make another.
+#[test]
+fn the_split_is_the_models() {
+    let (data, config) = (dataset(60, 7), Config { seed: 3, ..tiny() });
+    let model = |seed| {
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        let other = Config { seed, ..config.clone() };
+        model.train(&data, Stage::Autoencoder, &options(&other, 1), &mut |_, _| Control::Continue).unwrap();
+        model
+    };
+    let hash = |seed| data.prepare(&Config { seed, ..config.clone() }, None).unwrap().hash;
+    assert_ne!(hash(3), hash(4));
+    for seed in [3, 4] {
+        assert_eq!(model(seed).data().unwrap().hash, hash(3));
+    }
 }
 
 #[test]

@@ -40,6 +40,22 @@ impl Device {
     }
 }
 
+impl std::str::FromStr for Device {
+    type Err = Error;
+
+    /// `auto`, `cpu`, or the number of a CUDA device.
+    fn from_str(text: &str) -> Result<Device> {
+        match text {
+            "auto" => Ok(Device::Auto),
+            "cpu" => Ok(Device::Cpu),
+            number => number
+                .parse()
+                .map(Device::Cuda)
+                .map_err(|_| Error::argument("device", text, "auto, cpu, or the number of a CUDA device from 0")),
+        }
+    }
+}
+
 /// Where a model computes. A training step and the sampling of a batch ask it; nobody else need know.
 #[derive(Clone, Debug)]
 pub enum Backend {

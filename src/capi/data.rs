@@ -66,8 +66,9 @@ const _: () = assert!(size_of::<tg_read_options>() == 2 * 4 + 8 + 2 * 4 + 9 * 8)
 /// Recorded movements to learn from.
 pub struct tg_dataset {
     handle: Handle<Contents>,
-    /// Apart, so that it can be asked at any time.
+    /// Apart, so that they can be asked at any time.
     len: AtomicUsize,
+    condition_dim: u32,
 }
 
 pub(super) struct Contents {
@@ -83,8 +84,9 @@ impl tg_dataset {
 
 impl From<Handle<Contents>> for tg_dataset {
     fn from(handle: Handle<Contents>) -> Self {
-        let len = handle.shared("new", |contents| Ok(contents.data.len())).unwrap_or(0);
-        tg_dataset { handle, len: AtomicUsize::new(len) }
+        let of = |contents: &Contents| Ok((contents.data.len(), contents.data.condition_dim() as u32));
+        let (len, condition_dim) = handle.shared("new", of).unwrap_or((0, 1));
+        tg_dataset { handle, len: AtomicUsize::new(len), condition_dim }
     }
 }
 
@@ -184,9 +186,9 @@ pub unsafe extern "C" fn tg_read_options_init(out: *mut tg_read_options, struct_
     guard(|| unsafe { options::write(out, struct_size, tg_read_options::of(&ReadOptions::default())) })
 }
 
-/// Reads a file, or a folder of any depth, of recordings: .json, .jsonl and .csv, each also .gz, and session files of
-/// the Balabit kind; or a folder of prepared .npy arrays, among them X_train.npy. path is UTF-8. What was left out, and
-/// why, is in tg_dataset_info(); it is an error if nothing is left. [any]
+/// Reads a file, or a folder and what is up to 8 deep in it, of recordings: .json, .jsonl and .csv, each also .gz, and
+/// session files of the Balabit kind; or a folder of prepared .npy arrays, among them X_train.npy. path is UTF-8. What
+/// was left out, and why, is in tg_dataset_info(); it is an error if nothing is left. [any]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_dataset_open(
     path: *const c_char,
@@ -209,6 +211,13 @@ pub unsafe extern "C" fn tg_dataset_open(
 pub unsafe extern "C" fn tg_dataset_len(data: *const tg_dataset) -> usize {
     // SAFETY: a handle of ours, or NULL.
     unsafe { data.as_ref() }.map_or(0, |data| data.len.load(Ordering::Acquire))
+}
+
+/// Numbers that the condition of each movement has; 0 for NULL. [any]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tg_dataset_condition_dim(data: *const tg_dataset) -> u32 {
+    // SAFETY: a handle of ours, or NULL.
+    unsafe { data.as_ref() }.map_or(0, |data| data.condition_dim)
 }
 
 /// What is in the set, as JSON: {"movements":n,"condition_dim":c,"feature_dim":f,"longest":points,"rejected":

@@ -73,7 +73,8 @@ pub unsafe extern "C" fn tg_model_load(path: *const c_char, device: i32, out: *m
     })
 }
 
-/// Writes the model with all that training needs to go on, whole or not at all: what was at path survives a failure.
+/// Writes the model with all that training needs to go on, whole or not at all: what was at path survives a failure, but
+/// for that of the last step, the flush of the folder, before which the new file is in place.
 /// path is UTF-8. [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_model_save(model: *const tg_model, path: *const c_char) -> tg_status {

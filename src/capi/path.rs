@@ -150,7 +150,7 @@ pub unsafe extern "C" fn tg_path(
 /// the first lengths[i] points of row i, and beyond it the row repeats its last point. stride: max_seq_len or more. With
 /// polling_hz it has to hold the longest path, which only drawing shows: if it does not, TG_ERR_BUFFER names what is
 /// needed, and lengths is written all the same, flags and points are not; max_duration_ms * polling_hz / 1000 + 2 is
-/// always enough. flags: TG_PATH_* of each, or NULL. [shared]
+/// always enough. A path of more than 1000000 points is TG_ERR_ARGUMENT. flags: TG_PATH_* of each, or NULL. [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_paths(
     model: *const tg_model,

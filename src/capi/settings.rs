@@ -25,11 +25,13 @@ pub struct tg_model_options {
     pub noise_dim: u32,
     pub encoder_hidden_dim: u32,
     pub encoder_num_layers: u32,
+    /// v6 only.
     pub decoder_hidden_dim: u32,
     pub decoder_num_layers: u32,
+    /// v6: of the LSTM from the summary to the decoder; closed loop: of the walker.
     pub expander_hidden_dim: u32,
     pub expander_num_layers: u32,
-    /// TG_POOL_*, TG_EXPAND_*, TG_GENERATOR_*, TG_CRITIC_*.
+    /// TG_POOL_*, TG_EXPAND_* (v6 only), TG_GENERATOR_*, TG_CRITIC_*.
     pub pool: i32,
     pub expand: i32,
     pub generator: i32,

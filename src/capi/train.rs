@@ -36,7 +36,7 @@ pub struct tg_progress {
     pub direct: f64,
     pub recon: f64,
     pub latent: f64,
-    /// Stage 1 of the closed loop only, else 0: nats per event.
+    /// Stage 1 of the closed loop only, else 0: nats per point.
     pub step_nats: f64,
     pub tick_nats: f64,
     pub stop_nats: f64,
@@ -91,10 +91,11 @@ pub struct tg_train_options {
     /// Log intervals without improvement.
     pub plateau_patience: u64,
     pub plateau_factor: f64,
-    /// 1: stop early when the direct loss is below threshold and has not improved for patience iterations.
+    /// 1: stop early when the loss has not improved for patience iterations: v6's direct loss, once it is below threshold;
+    /// the closed loop's nats, whatever the threshold.
     pub threshold: f64,
     pub patience: u64,
-    /// 1.
+    /// 1, v6.
     pub lambda_recon: f64,
     pub lambda_latent: f64,
     pub lambda_direct: f64,
@@ -112,7 +113,7 @@ pub struct tg_train_options {
     pub augment_mirror: u32,
     /// Shortest movement that is used, in points.
     pub quality_min_length: u32,
-    /// 1: standard deviation of the noise on features.
+    /// 1, v6: standard deviation of the noise on features.
     pub augment_noise: f64,
     /// Movements further out than so many standard deviations are not used; 0: all are.
     pub quality_z: f64,
@@ -129,6 +130,8 @@ pub struct tg_train_options {
     pub on_progress: tg_progress_fn,
     /// Handed to on_progress, never read.
     pub user_data: *mut c_void,
+    /// 1, closed loop: share of the movements that are shown turned by any angle and scaled, and marked as such: 0 to 1.
+    pub augment_turn: f64,
 }
 
 // SAFETY: repr(C), of numbers and pointers only; the size below says that there is no padding.
@@ -141,7 +144,7 @@ unsafe impl Options for tg_train_options {
 }
 
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<tg_train_options>() == 8 * 4 + 30 * 8);
+const _: () = assert!(size_of::<tg_train_options>() == 8 * 4 + 31 * 8);
 
 const OPTIMIZERS: [OptimizerKind; 3] = [OptimizerKind::Adam, OptimizerKind::AdamW, OptimizerKind::RAdam];
 const SCHEDULES: [ScheduleKind; 5] =
@@ -200,6 +203,7 @@ impl tg_train_options {
             checkpoint_path: std::ptr::null(),
             on_progress: None,
             user_data: std::ptr::null_mut(),
+            augment_turn: config.augment_turn,
         }
     }
 
@@ -239,6 +243,7 @@ impl tg_train_options {
             augment_mirror: flag("augment_mirror", self.augment_mirror)?,
             quality_min_length: self.quality_min_length as usize,
             augment_noise: self.augment_noise,
+            augment_turn: self.augment_turn,
             quality_z: self.quality_z,
             log_interval: self.log_interval,
             eval_interval: self.eval_interval,

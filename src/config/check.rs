@@ -24,7 +24,6 @@ impl Config {
             ("discriminator_n_scales", self.discriminator_n_scales, MAX_LAYERS),
             ("batch_size", self.batch_size, MAX_BATCH),
             ("n_critic", self.n_critic as usize, 1000),
-            ("tick_classes", self.tick_classes, 128),
         ];
         for (name, value, most) in sizes {
             if !(1..=most).contains(&value) {
@@ -126,8 +125,10 @@ impl Config {
     }
 
     fn check_combinations(&self) -> Result<()> {
-        if !(2..=128).contains(&self.step_magnitudes) {
-            return Err(Error::argument("step_magnitudes", self.step_magnitudes, "2 to 128"));
+        for (name, classes) in [("step_magnitudes", self.step_magnitudes), ("tick_classes", self.tick_classes)] {
+            if !(2..=128).contains(&classes) {
+                return Err(Error::argument(name, classes, "2 to 128"));
+            }
         }
         if self.stage2_batch_size > MAX_BATCH {
             return Err(Error::argument("stage2_batch_size", self.stage2_batch_size, format!("0 to {MAX_BATCH}")));

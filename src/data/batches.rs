@@ -12,7 +12,7 @@ const LENGTH_BINS: usize = 5;
 const CONDITION_BINS: usize = 10;
 
 /// Batches of movements of similar length: 5 quantile bins, shuffled within each, cut into batches, which come
-/// in random order. Each epoch leaves out the few that do not fill a batch, of the longest at random.
+/// in random order. Each epoch leaves out the few that do not fill a batch, others each time, of any length.
 #[derive(Clone, Debug)]
 pub struct LengthAware {
     bins: Vec<Vec<usize>>,
@@ -61,6 +61,11 @@ impl LengthAware {
         if order.len() < self.batch_size {
             return order;
         }
+        // Not the end of the order: those are the longest, of which a small set would never see any.
+        let mut left_out = Vec::new();
+        choose(&(0..order.len()).collect::<Vec<_>>(), order.len() % self.batch_size, &mut rng, &mut left_out);
+        left_out.sort_unstable();
+        left_out.into_iter().rev().for_each(|place| _ = order.remove(place));
         let mut batches: Vec<&[usize]> = order.chunks_exact(self.batch_size).collect();
         rng.shuffle(&mut batches);
         batches.concat()
@@ -181,6 +186,15 @@ mod tests {
         assert_eq!(LengthAware::new(&lengths, 64, 3).batch(100), later);
         assert_ne!(LengthAware::new(&lengths, 64, 4).batch(100), later);
         assert_ne!(sampler.batch(115), later);
+    }
+
+    #[test]
+    fn what_does_not_fill_a_batch_is_of_any_length() {
+        let lengths: Vec<usize> = (0..100).map(|i| 3 + i).collect();
+        let mut sampler = LengthAware::new(&lengths, 64, 1);
+        let mut seen = [0; 100];
+        (0..300).for_each(|epoch| sampler.batch(epoch).into_iter().for_each(|i| seen[i] += 1));
+        assert!(seen.iter().all(|n| (150..235).contains(n)), "64 of 100 in 300 epochs: {seen:?}");
     }
 
     #[test]

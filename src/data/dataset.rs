@@ -5,7 +5,7 @@ use std::path::Path;
 use super::features::check_range;
 use super::readers::{self, ReadOptions, ReadReport, v4};
 use super::{Movement, Scaler};
-use crate::error::{Error, Result, try_push};
+use crate::error::{Error, Result};
 
 /// Movements with their conditions, or a V4 folder's splits with their scaled features.
 #[derive(Clone, Debug)]
@@ -51,20 +51,31 @@ impl Dataset {
                 if let Some(i) = numbers.iter().position(|c| !c.is_finite()) {
                     return Err(Error::argument(format!("condition[{i}]"), numbers[i], "a finite number"));
                 }
-                self.conditions.get_or_insert_default().extend(numbers);
             }
         }
-        try_push(&mut self.movements, movement, "movements")
+        // All memory before any change: a movement and its condition come together or not at all.
+        let conditions = condition.unwrap_or_default();
+        let room = self.movements.try_reserve(1);
+        let own = self.conditions.as_mut().map_or(Ok(()), |own| own.try_reserve(conditions.len()));
+        room.and(own).map_err(|_| Error::Memory { bytes: size_of::<Movement>(), purpose: "movements" })?;
+        if condition.is_some() {
+            self.conditions.get_or_insert_default().extend(conditions);
+        }
+        self.movements.push(movement);
+        Ok(())
     }
 
     /// Reads a file or folder: a V4 folder (one with X_train.npy), or recordings as .json, .jsonl, .csv (each
-    /// also .gz) and Balabit session files, in folders of any depth. The report says what was refused and why;
+    /// also .gz) and Balabit session files, in folders up to 8 deep. The report says what was refused and why;
     /// it is an error if nothing is left.
     pub fn open(path: &Path, options: &ReadOptions) -> Result<(Dataset, ReadReport)> {
         if v4::is_folder(path) {
             let arrays = v4::read(path, options)?;
             let data = Dataset { arrays: Some(arrays), ..Dataset::new(1) };
             let data = Dataset { condition_dim: data.arrays.as_ref().map_or(1, |a| a.condition_dim), ..data };
+            if data.is_empty() {
+                return Err(Error::format(path, "X_train.npy", "has no movements, nor have the other splits"));
+            }
             let report = ReadReport { read: data.len(), ..ReadReport::default() };
             return Ok((data, report));
         }

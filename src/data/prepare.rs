@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::readers::v4;
+use super::steps::MOST_WAY;
 use super::{Dataset, LengthModel, Movement, Scaler, Split, features};
-use crate::config::{ConditionKind, Config};
+use crate::config::{ConditionKind, Config, DecoderKind};
 use crate::error::{Error, Result};
 use crate::rng::{Rng, Stream};
 
@@ -41,7 +42,8 @@ pub struct PrepareReport {
     pub too_long: usize,
     /// Left out of the training split: fewer points than quality_min_length.
     pub too_short: usize,
-    /// Left out of the training split: a mean |feature| more than quality_z deviations from the mean.
+    /// Left out of the training split: a mean |feature| more than quality_z deviations from the mean. closed-loop: left out of
+    /// all splits, an end further away than a walk can be asked to go.
     pub outliers: usize,
     pub train: usize,
     pub validation: usize,
@@ -91,6 +93,12 @@ fn prepare_movements(data: &Dataset, config: &Config, given: Option<&Scaler>) ->
     let kept: Vec<usize> = all.filter(|&i| data.movements[i].points.len() <= config.max_seq_len).collect();
     let mut report = PrepareReport { movements: data.len(), ..PrepareReport::default() };
     report.too_long = data.len() - kept.len();
+    // A walk can only be asked for so much: what is further is no pointer's.
+    let walkable = |i: &usize| {
+        config.decoder == DecoderKind::V6 || data.movements[*i].target().iter().all(|x| x.abs() <= MOST_WAY)
+    };
+    let kept: Vec<usize> = kept.into_iter().filter(walkable).collect();
+    let unwalkable = data.len() - report.too_long - kept.len();
     let (mut splits, sessions) = split(&data.movements, &kept, config.seed);
     report.sessions = sessions;
     let fit = |train: &[usize]| {
@@ -114,6 +122,7 @@ fn prepare_movements(data: &Dataset, config: &Config, given: Option<&Scaler>) ->
     something(splits[0].len(), &report)?;
     let keep = quality(&scaled(&splits[0], &fit(&splits[0])?), config, &mut report);
     splits[0] = keep.into_iter().map(|at| splits[0][at]).collect();
+    report.outliers += unwalkable;
     something(splits[0].len(), &report)?;
     let scaler = given.map_or_else(|| fit(&splits[0]), |scaler| Ok(scaler.clone()))?;
     let splits = splits.map(|split| scaled(&split, &scaler));
@@ -213,14 +222,17 @@ fn quality(train: &Split, config: &Config, report: &mut PrepareReport) -> Vec<us
 /// Splits the kept movements, and how many sessions did so as a whole.
 fn split(movements: &[Movement], kept: &[usize], seed: u64) -> ([Vec<usize>; 3], usize) {
     let mut rng = Rng::new(seed, Stream::Split, 0);
-    let mut sessions: BTreeMap<(&Option<String>, &String), Vec<usize>> = BTreeMap::new();
+    // Movements without a session are each one of their own: after all others, by their number.
+    let mut sessions: BTreeMap<(bool, &Option<String>, &str, usize), Vec<usize>> = BTreeMap::new();
     for &i in kept {
-        if let Some(session) = &movements[i].session {
-            sessions.entry((&movements[i].user, session)).or_default().push(i);
-        }
+        let of = match &movements[i].session {
+            Some(session) => (false, &movements[i].user, session.as_str(), 0),
+            None => (true, &movements[i].user, "", i),
+        };
+        sessions.entry(of).or_default().push(i);
     }
-    let named: usize = sessions.values().map(Vec::len).sum();
-    if sessions.len() < 3 || named < kept.len() {
+    let named = sessions.keys().filter(|(unnamed, ..)| !unnamed).count();
+    if named < 3 {
         let mut order = kept.to_vec();
         rng.shuffle(&mut order);
         let n = order.len() as f64;
@@ -228,9 +240,9 @@ fn split(movements: &[Movement], kept: &[usize], seed: u64) -> ([Vec<usize>; 3],
         let second = (first + (n * SHARES[1]) as usize).min(order.len());
         return ([order[..first].to_vec(), order[first..second].to_vec(), order[second..].to_vec()], 0);
     }
-    let mut sessions: Vec<(&Option<String>, Vec<usize>)> = sessions.into_iter().map(|((u, _), s)| (u, s)).collect();
+    let mut sessions: Vec<(&Option<String>, Vec<usize>)> =
+        sessions.into_iter().map(|((_, user, ..), session)| (user, session)).collect();
     rng.shuffle(&mut sessions);
-    let count = sessions.len();
     let mut users: BTreeMap<&Option<String>, usize> = BTreeMap::new();
     sessions.iter().for_each(|(user, session)| *users.entry(user).or_default() += session.len());
     // Each session goes where most is missing, of its user and in all, so that every split has the same mix of users;
@@ -253,7 +265,7 @@ fn split(movements: &[Movement], kept: &[usize], seed: u64) -> ([Vec<usize>; 3],
         let session = splits[fullest].swap_remove(smallest);
         splits[empty].push(session);
     }
-    (splits.map(|split| split.concat()), count)
+    (splits.map(|split| split.concat()), named)
 }
 
 fn hash(train: &Split) -> String {

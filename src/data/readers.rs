@@ -224,7 +224,7 @@ impl Lines {
         line.clear();
         let most = MAX_LINE.min(self.max_bytes);
         let read = (&mut self.reader).take(most + 1).read_until(b'\n', line);
-        let read = read.map_err(|e| Error::io(&self.path, e))? as u64;
+        let read = read.map_err(|e| unreadable(&self.path, e))? as u64;
         self.number += 1;
         self.bytes += read;
         if self.bytes > self.max_bytes {
@@ -244,12 +244,21 @@ impl Lines {
     fn all(&mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let most = MAX_LINE.min(self.max_bytes);
-        (&mut self.reader).take(most + 1).read_to_end(&mut bytes).map_err(|e| Error::io(&self.path, e))?;
+        (&mut self.reader).take(most + 1).read_to_end(&mut bytes).map_err(|e| unreadable(&self.path, e))?;
         if bytes.len() as u64 > most {
             return Err(Error::format(&self.path, "size", format!("is above {most} bytes")));
         }
         afford(ROOM_FOR_LINE + PARSED * bytes.len(), "a recording")?;
         Ok(bytes)
+    }
+}
+
+/// What a decompressor finds wrong is the file's fault, not the disk's.
+fn unreadable(path: &Path, e: std::io::Error) -> Error {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    match e.kind() {
+        InvalidData | InvalidInput | UnexpectedEof => Error::format(path, "gzip", e),
+        _ => Error::io(path, e),
     }
 }
 

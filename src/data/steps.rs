@@ -60,6 +60,9 @@ pub struct Walk {
     pub events: Vec<Classes>,
 }
 
+/// Pixels along an axis that a walk may have to go.
+pub const MOST_WAY: f64 = 1e7;
+
 /// Where a walk stands: what the next event depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Place {
@@ -126,7 +129,7 @@ impl StepCodec {
         let (step, ticks) = longest.fold((1, 1), |(step, ticks), e| {
             (step.max(e.x.unsigned_abs()).max(e.y.unsigned_abs()), ticks.max(e.ticks))
         });
-        let still = pairs().filter(|p| p[0].x == p[1].x && p[0].y == p[1].y).count();
+        let still = movements.iter().flat_map(|m| events(&m.points, tick_ms)).filter(|e| (e.x, e.y) == (0, 0)).count();
         let codec = StepCodec {
             tick_ms,
             step_edges: edges(EXACT_STEP, magnitudes, step.min(MOST_STEP)),

@@ -8,7 +8,7 @@ use crate::rng::{Rng, Stream};
 
 /// Indices into `movements`, two halves of one size. Both have the same users with equal shares. Within a user whole
 /// sessions go to one half, the lighter one, in random order. A user of one session, of none known, or of one that
-/// outweighs all others is split by movement.
+/// outweighs all others is split by movement. Users of one movement are dealt, as if they were one user.
 pub fn halves(movements: &[&Movement], seed: u64, round: u64) -> (Vec<usize>, Vec<usize>) {
     let mut rng = Rng::new(seed, Stream::Evaluation, steps::SPLIT + round);
     let mut users: BTreeMap<&Option<String>, BTreeMap<&Option<String>, Vec<usize>>> = BTreeMap::new();
@@ -16,7 +16,11 @@ pub fn halves(movements: &[&Movement], seed: u64, round: u64) -> (Vec<usize>, Ve
         users.entry(&m.user).or_default().entry(&m.session).or_default().push(i);
     }
     let (mut left, mut right) = (Vec::new(), Vec::new());
-    for sessions in users.into_values() {
+    let (alone, users): (Vec<_>, Vec<_>) =
+        users.into_values().partition(|sessions| sessions.values().map(Vec::len).sum::<usize>() == 1);
+    let alone: Vec<usize> = alone.into_iter().flat_map(BTreeMap::into_values).flatten().collect();
+    let alone = BTreeMap::from([(&None, alone)]);
+    for sessions in users.into_iter().chain([alone]) {
         let known = sessions.keys().all(|s| s.is_some());
         let parts: Vec<Vec<usize>> = sessions.into_values().collect();
         let all = parts.concat();
@@ -72,6 +76,15 @@ mod tests {
             assert!(sessions(&left).iter().all(|s| !sessions(&right).contains(s)));
             assert!(of(&left, "b") == 9 && of(&left, "a") >= 12);
         }
+    }
+
+    #[test]
+    fn users_of_one_movement_are_dealt() {
+        let mut all: Vec<Movement> = (0..41).map(|i| movement(&i.to_string(), None)).collect();
+        all.extend((0..5).map(|_| movement("often", None)));
+        let (left, right) = halves(&all.iter().collect::<Vec<_>>(), 1, 0);
+        assert_eq!((left.len(), right.len()), (22, 22));
+        assert!(left.iter().all(|i| !right.contains(i)));
     }
 
     #[test]

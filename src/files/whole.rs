@@ -125,7 +125,10 @@ fn still_at(_: &File, _: &Path) -> io::Result<bool> {
 #[cfg(unix)]
 fn flush_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    let flushed = File::open(folder).and_then(|folder| folder.sync_all());
+    // A folder that may be written but not read, and file systems whose folders cannot be flushed: no more can be done.
+    let cannot = |e: &io::Error| matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput);
+    flushed.or_else(|e| if cannot(&e) { Ok(()) } else { Err(e) })
 }
 
 #[cfg(not(unix))]

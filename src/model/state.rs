@@ -1,5 +1,6 @@
 //! A model: configuration, weights, what it knows of its data, and where its training is.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
@@ -162,7 +163,7 @@ pub struct Model {
 }
 
 /// More parameters than any use of this design needs; a file or config that asks for more is refused.
-const MOST_PARAMETERS: usize = 1 << 28;
+const MOST_PARAMETERS: usize = 1 << 26;
 
 impl Model {
     /// A new model with initial weights from config.seed.
@@ -206,6 +207,16 @@ impl Model {
     /// Number of trained parameters.
     pub fn parameters(&self) -> usize {
         self.networks.layout.len()
+    }
+
+    /// The same by network, the first part of a tensor's name.
+    pub fn parameters_by_network(&self) -> BTreeMap<&str, usize> {
+        let mut sums = BTreeMap::new();
+        for entry in &self.networks.layout.entries {
+            let network = entry.name.split('.').next().unwrap_or_default();
+            *sums.entry(network).or_default() += entry.len();
+        }
+        sums
     }
 
     /// What the model knows of its data: nothing before it has trained.

@@ -284,7 +284,7 @@ pub fn losses(model: &Model) -> io::Result<Picture> {
     };
     let units = match model.config().decoder {
         DecoderKind::V6 => ["mean squared error", "loss"],
-        DecoderKind::ClosedLoop => ["nats an event", "loss"],
+        DecoderKind::ClosedLoop => ["nats a point", "loss"],
     };
     draw(SIZE.0, SIZE.1 / 2 + HEAD / 2, |area| {
         let (head, body) = area.split_vertically(HEAD);

@@ -18,6 +18,11 @@ impl Model {
     /// Summaries of movements: n x S in [-1,1].
     pub fn encode(&self, movements: &[Movement], threads: usize) -> Result<Array2<f32>> {
         if let Some(codec) = self.known_data("encode")?.codec.as_ref() {
+            let most = self.config.max_seq_len;
+            if let Some(i) = movements.iter().position(|m| !(2..=most).contains(&m.points.len())) {
+                let got = format!("{} points", movements[i].points.len());
+                return Err(Error::argument(format!("movement {i}"), got, format!("2 to {most} (max_seq_len)")));
+            }
             let walks: Vec<_> = movements.iter().map(|m| codec.encode(&m.points)).collect();
             let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(threads))?;
             return array2(movements.len(), self.config.summary_dim, z);

@@ -2,6 +2,7 @@
 
 use super::path::Ends;
 use crate::data::Point;
+use crate::error::{Error, Result};
 
 /// From A to B.
 pub fn way([from, to]: &Ends) -> [f64; 2] {
@@ -57,36 +58,41 @@ pub fn lay(points: &[Point], ends: &Ends) -> Option<Vec<Point>> {
 }
 
 /// Points every `interval` ms and the last one: a cubic through the given ones (Catmull-Rom, uneven times).
-pub fn resample(points: &[Point], interval: f64) -> Vec<Point> {
-    let Some(&last) = points.last() else { return Vec::new() };
+///
+/// # Errors
+/// `Memory`: a slow path and a fast clock make very many.
+pub fn resample(points: &[Point], interval: f64) -> Result<Vec<Point>> {
+    let mut out = Vec::new();
+    let Some(&last) = points.last() else { return Ok(out) };
     // The last interval is between one half and one and a half.
     let count = ((last.t_ms / interval - 0.5).ceil() as usize).max(1);
+    let bytes = (count + 1).saturating_mul(size_of::<Point>());
+    out.try_reserve_exact(count + 1).map_err(|_| Error::Memory { bytes, purpose: "a path at its polling rate" })?;
     let slope = |k: usize, value: fn(&Point) -> f64| {
         let (before, after) = (&points[k.saturating_sub(1)], &points[(k + 1).min(points.len() - 1)]);
         (value(after) - value(before)) / (after.t_ms - before.t_ms)
     };
     let mut k = 0;
-    let mut out: Vec<Point> = (0..count)
-        .map(|i| {
-            let t_ms = i as f64 * interval;
-            while k + 2 < points.len() && points[k + 1].t_ms <= t_ms {
-                k += 1;
-            }
-            let (a, b) = (&points[k], &points[k + 1]);
-            let (span, u) = (b.t_ms - a.t_ms, (t_ms - a.t_ms) / (b.t_ms - a.t_ms));
-            let cubic = |value: fn(&Point) -> f64| {
-                let (m0, m1) = (slope(k, value) * span, slope(k + 1, value) * span);
-                let (u2, u3) = (u * u, u * u * u);
-                (2.0 * u3 - 3.0 * u2 + 1.0) * value(a)
-                    + (u3 - 2.0 * u2 + u) * m0
-                    + (3.0 * u2 - 2.0 * u3) * value(b)
-                    + (u3 - u2) * m1
-            };
-            Point { x: cubic(|p| p.x), y: cubic(|p| p.y), t_ms }
-        })
-        .collect();
+    let point = |i: usize| {
+        let t_ms = i as f64 * interval;
+        while k + 2 < points.len() && points[k + 1].t_ms <= t_ms {
+            k += 1;
+        }
+        let (a, b) = (&points[k], &points[k + 1]);
+        let (span, u) = (b.t_ms - a.t_ms, (t_ms - a.t_ms) / (b.t_ms - a.t_ms));
+        let cubic = |value: fn(&Point) -> f64| {
+            let (m0, m1) = (slope(k, value) * span, slope(k + 1, value) * span);
+            let (u2, u3) = (u * u, u * u * u);
+            (2.0 * u3 - 3.0 * u2 + 1.0) * value(a)
+                + (u3 - 2.0 * u2 + u) * m0
+                + (3.0 * u2 - 2.0 * u3) * value(b)
+                + (u3 - u2) * m1
+        };
+        Point { x: cubic(|p| p.x), y: cubic(|p| p.y), t_ms }
+    };
+    out.extend((0..count).map(point));
     out.push(last);
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -111,7 +117,7 @@ mod tests {
     fn resampling_keeps_ends_and_order() {
         let path = points(&[(0.0, 0.0, 0.0), (3.0, 1.0, 16.0), (9.0, 2.0, 31.0), (10.0, 2.0, 90.0)]);
         for interval in [0.125, 1.0, 8.0, 16.0] {
-            let out = resample(&path, interval);
+            let out = resample(&path, interval).unwrap();
             assert_eq!((out[0], out[out.len() - 1]), (path[0], path[3]));
             assert!(out.windows(2).all(|p| p[1].t_ms > p[0].t_ms));
             let steps = out[..out.len() - 1].windows(2).all(|p| (p[1].t_ms - p[0].t_ms - interval).abs() < 1e-9);

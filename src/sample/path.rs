@@ -5,7 +5,7 @@ use super::lay::{lay, resample, way};
 use crate::config::DecoderKind;
 use crate::data::steps::condition;
 use crate::data::{Movement, Point};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, afford};
 use crate::model::Model;
 use crate::model::critic::CriticTrace;
 use crate::rng::{Rng, Stream};
@@ -104,6 +104,10 @@ impl Model {
             let wanted: Vec<(u64, Ends)> =
                 open.iter().map(|&i| (options.first.wrapping_add(i as u64), ends[i])).collect();
             let drawn = self.attempt(&wanted, attempt, options)?;
+            let ms: f64 = drawn.iter().map(|d| options.duration(d.movement.duration_ms())).sum();
+            let points = ms * options.polling_hz / 1000.0;
+            // A quarter more than they are.
+            afford((1.25 * points) as usize * size_of::<Point>(), "paths at their polling rate")?;
             for ((&i, drawn), (_, ends)) in open.iter().zip(drawn).zip(&wanted) {
                 paths[i] = options.finish(drawn, ends, attempt == TRIES)?;
             }
@@ -283,16 +287,18 @@ impl PathOptions {
         self.bounds.is_none_or(|[l, t, r, b]| (l..=r).contains(&x) && (t..=b).contains(&y))
     }
 
+    /// What becomes of a duration (ms) as drawn.
+    fn duration(&self, drawn: f64) -> f64 {
+        let longest = if self.max_duration_ms > 0.0 { self.max_duration_ms } else { f64::INFINITY };
+        (drawn * self.duration_scale).max(self.min_duration_ms).min(longest)
+    }
+
     /// Lays a movement onto its ends. None: it has to be drawn again, unless it is the last try.
     fn finish(&self, drawn: Drawn, ends: &Ends, last: bool) -> Result<Option<Path>> {
         let Drawn { movement, scaled } = drawn;
         let Some(mut points) = lay(&movement.points, ends) else { return Ok(None) };
         let duration = points.last().map_or(0.0, |p| p.t_ms);
-        let wanted = (duration * self.duration_scale).max(self.min_duration_ms).min(if self.max_duration_ms > 0.0 {
-            self.max_duration_ms
-        } else {
-            f64::INFINITY
-        });
+        let wanted = self.duration(duration);
         let stretched = (wanted - duration * self.duration_scale).abs() > 1e-9;
         if stretched && !last {
             return Ok(None);
@@ -305,7 +311,7 @@ impl PathOptions {
                 let name = "points of a path (duration times polling_hz)";
                 return Err(Error::argument(name, count, format!("up to {MOST_POINTS}")));
             }
-            points = resample(&points, 1000.0 / self.polling_hz);
+            points = resample(&points, 1000.0 / self.polling_hz)?;
         }
         if self.integer_pixels {
             points.iter_mut().for_each(|p| (p.x, p.y) = (p.x.round(), p.y.round()));

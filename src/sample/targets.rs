@@ -10,14 +10,11 @@ use crate::backend::cpu::Pool;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda;
 use crate::data::Movement;
-use crate::data::steps::condition;
+use crate::data::steps::{MOST_WAY, condition};
 use crate::error::{Error, Result};
 use crate::model::{Autoencoder, Model};
 use crate::rng::{Rng, Stream};
 use crate::train::shards::{ROWS, row_ranges};
-
-/// Pixels along an axis that a walk may have to go.
-const MOST_WAY: u32 = 10_000_000;
 
 impl Model {
     /// Walks of the closed-loop decoder to targets in whole pixels from (0, 0): exact ends, own lengths and times.
@@ -156,15 +153,17 @@ impl Model {
             let rng = &mut Rng::new(options.seed, Stream::SampleCondition, options.first.wrapping_add(i as u64));
             let pick = rng.below(data.conditions.len() / 2) * 2;
             let [x, y] = [data.conditions[pick], data.conditions[pick + 1]].map(f64::from);
-            let scale = distances.map_or(1.0, |d| d[i] / x.hypot(y).max(1.0));
-            [(x * scale).round() as i32, (y * scale).round() as i32]
+            let Some(distance) = distances.map(|d| d[i]) else { return [x, y].map(|x| x.round() as i32) };
+            // A movement that ended where it began has no direction.
+            let [x, y] = if [x, y] == [0.0, 0.0] { [1.0, 0.0] } else { [x, y] };
+            [x, y].map(|v| (v * distance / x.hypot(y)).round() as i32)
         };
         Ok((0..count).map(target).collect())
     }
 }
 
 fn check_targets(targets: &[[i32; 2]]) -> Result<()> {
-    match targets.iter().position(|t| t.iter().any(|x| x.unsigned_abs() > MOST_WAY)) {
+    match targets.iter().position(|t| t.iter().any(|&x| f64::from(x).abs() > MOST_WAY)) {
         Some(i) => {
             let expected = format!("within {MOST_WAY} px of 0");
             Err(Error::argument(format!("targets[{i}]"), format!("{:?}", targets[i]), expected))

@@ -130,10 +130,10 @@ fn stage1_flat(history: &[Record], c: &Config) -> Option<Diagnosis> {
 fn nats_flat(history: &[Record], c: &Config) -> Option<Diagnosis> {
     let (half, now) = halves(history, STAGE1_PATIENCE)?;
     let stuck = now.losses[3] > 0.75 * guessing(c) && stands_still(half.losses[3], now.losses[3]);
-    stuck.then(|| flat(story("nats an event", 3, half, now), c))
+    stuck.then(|| flat(story("nats a point", 3, half, now), c))
 }
 
-/// Nats an event of a walker that knows nothing: x and y step, tick, stop.
+/// Nats an event, the least a point can have, of a walker that knows nothing: x and y step, tick, stop.
 fn guessing(c: &Config) -> f64 {
     let steps = (2 * c.step_magnitudes - 1) as f64;
     2.0 * steps.ln() + (c.tick_classes as f64).ln() + 2f64.ln()
@@ -239,7 +239,7 @@ fn v6_diverged(history: &[Record], c: &Config) -> Option<Diagnosis> {
 
 /// Worse than guessing after having been much better.
 fn likelihood_diverged(history: &[Record], c: &Config) -> Option<Diagnosis> {
-    far_above(history, 3, "nats an event", guessing(c), c)
+    far_above(history, 3, "nats a point", guessing(c), c)
 }
 
 fn far_above(history: &[Record], k: usize, name: &str, bad: f64, c: &Config) -> Option<Diagnosis> {

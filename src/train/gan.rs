@@ -81,7 +81,7 @@ impl Model {
             let done = stage.iteration(&mut pool, &mut learner, c, batch, iteration);
             let (critic, generator) = done.inspect_err(|_| before.put_back(&mut learner))?;
             if c.generator_average > 0.0 {
-                let keep = c.generator_average as f32;
+                let keep = average_keeps(c, iteration);
                 let weights = &self.weights.params[self.networks.generator_range.clone()];
                 self.average.iter_mut().zip(weights).for_each(|(a, w)| *a = keep * *a + (1.0 - keep) * w);
             }
@@ -192,6 +192,13 @@ impl Model {
     }
 }
 
+/// What the generator's average keeps of itself in an iteration, from 0: little at first, so that it is of what has been
+/// learnt and not of the weights that it began with (as in TensorFlow's ExponentialMovingAverage).
+pub(crate) fn average_keeps(c: &Config, iteration: u64) -> f32 {
+    let i = iteration as f64;
+    c.generator_average.min((1.0 + i) / (10.0 + i)) as f32
+}
+
 /// What the GAN learns from: summaries (n,S) of real movements and their conditions (n,columns).
 #[derive(Default)]
 struct Latents {
@@ -222,4 +229,19 @@ impl Latents {
 
 fn gather(rows: &[f32], width: usize, chosen: &[usize]) -> Vec<f32> {
     chosen.iter().flat_map(|&i| &rows[i * width..(i + 1) * width]).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_average_forgets_where_it_began() {
+        let c = Config { generator_average: 0.999, ..Config::default() };
+        let left = |iterations: u64| (0..iterations).map(|i| f64::from(average_keeps(&c, i))).product::<f64>();
+        assert!(left(10) < 1e-4 && left(1000) < 1e-15);
+        assert_eq!((average_keeps(&c, 0), average_keeps(&c, 20_000)), (0.1, 0.999));
+        let short = Config { generator_average: 0.05, ..c };
+        assert_eq!(average_keeps(&short, 0), 0.05);
+    }
 }

@@ -7,7 +7,7 @@ pub mod stage2;
 pub mod update;
 
 mod autoencoder;
-mod gan;
+pub(crate) mod gan;
 
 use std::fmt;
 use std::time::Instant;
@@ -71,7 +71,7 @@ pub struct Progress {
     pub direct: f64,
     pub recon: f64,
     pub latent: f64,
-    /// Stage 1 of the closed-loop decoder: nats an event for steps, ticks and the stop.
+    /// Stage 1 of the closed-loop decoder: nats a point for steps, ticks and the stop.
     pub nats: Option<[f64; 3]>,
     /// Stage 1: the losses in the order of [`stage1::Losses`] on the validation split, where an eval interval ends here.
     pub validation: Option<[f64; 4]>,
@@ -136,25 +136,35 @@ impl Model {
             let problem = "the autoencoder has not been trained: the GAN learns in its latent space".into();
             return Err(Error::State { call: "train", problem });
         }
+        // The split is the model's, whatever seed others have: what it is tested on must not be learnt.
+        let config = Config { seed: self.config.seed, ..options.config.clone() };
         let scaler = self.data.as_ref().and_then(|d| d.scaler.as_ref());
-        let data = data.prepare(&options.config, scaler)?;
+        let data = data.prepare(&config, scaler)?;
         let closed_loop = self.config.decoder == DecoderKind::ClosedLoop;
         if closed_loop && (0..data.train.len()).any(|i| data.train.movement(i).is_none()) {
             let expected = "recordings in pixels and milliseconds: the closed-loop decoder walks in those";
             return Err(Error::argument("data set", "arrays of features", expected));
         }
-        afford(self.training_bytes(&options.config, data.train.len(), options.threads), "training")?;
-        if self.data.is_none() {
-            self.data = Some(DataModel::new(&data, &options.config)?);
-        }
-        // From here on the model changes.
-        self.config = Config { seed: self.config.seed, ..options.config.clone() };
+        afford(self.training_bytes(&config, data.train.len(), options.threads), "training")?;
+        let known = match &self.data {
+            Some(known) => known.clone(),
+            None => DataModel::new(&data, &config)?,
+        };
+        // From here on the model changes; what this call alone has set goes with it if no iteration comes of it.
+        let k = stage as usize - 1;
+        let before = (self.config.clone(), self.data.replace(known), self.stages[k].clone(), self.average.clone());
+        self.config = config;
+        self.stages[k].seed = options.seed;
         self.sampler = Default::default();
-        self.stages[stage as usize - 1].seed = options.seed;
-        match stage {
+        let done = match stage {
             Stage::Autoencoder => self.train_autoencoder(&data, options, on_progress),
             Stage::Gan => self.train_gan(&data, options, on_progress),
+        };
+        if done.is_err() && self.stages[k].iteration == before.2.iteration {
+            (self.config, self.data, self.stages[k], self.average) = before;
         }
+        self.sampler = Default::default();
+        done
     }
 
     /// More than a stage takes: gradients of every shard, moments, what a worker keeps of a shard's steps (some twenty

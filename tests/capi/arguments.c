@@ -17,7 +17,7 @@ static void library(void) {
     SAYS("device 1000: ");
     tg_dataset_free(NULL);
     tg_model_free(NULL);
-    CHECK(tg_dataset_len(NULL) == 0);
+    CHECK(tg_dataset_len(NULL) == 0 && tg_dataset_condition_dim(NULL) == 0);
 }
 
 static void null_pointers(void) {

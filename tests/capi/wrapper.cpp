@@ -132,6 +132,15 @@ int main() {
     ReadOptions reading;
     CHECK(reading.pause_ms > 0);
     refused(TG_ERR_IO, "nowhere", [&] { Dataset::open("nowhere", reading); });
+    FILE *lines = std::fopen("conditions.jsonl", "w");
+    CHECK(lines != nullptr);
+    CHECK(std::fputs("{\"x\":[0,5,9],\"y\":[0,1,1],\"t\":[0,8,16],\"condition\":[1,2,3]}\n", lines) >= 0 && std::fclose(lines) == 0);
+    Dataset opened = Dataset::open("conditions.jsonl", reading);
+    Points three(STEPS);
+    three.resize(arc(1, three.data()));
+    refused(TG_ERR_ARGUMENT, "condition", [&] { opened.push(three, {5}); });
+    opened.push(three, {4, 5, 6});
+    CHECK(opened.size() == 2);
     refused(TG_ERR_IO, "nowhere", [] { Model::load("nowhere"); });
     for (tg_decoder decoder : {TG_DECODER_CLOSED_LOOP, TG_DECODER_V6}) {
         Dataset data = movements();

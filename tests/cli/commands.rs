@@ -147,6 +147,17 @@ fn path_and_evaluate_use_a_model() {
     assert!(fs::read_to_string(folder.join("report.html")).unwrap().contains("</html>"));
     refused(folder, &[&evaluate[..], &["--html", "report.txt"]].concat(), 2);
     refused(folder, &["evaluate", "nowhere", "--model", &model], 2);
+    // The run knows its data; what was read otherwise has other splits.
+    let of_run = |model: &str| trajgan(folder, &["evaluate", "--model", model, "--quick", "--device", "cpu"]);
+    let said = |output: &Output| text(&output.stdout) + &text(&output.stderr);
+    assert!(of_run(&model).status.success() && !said(&of_run(&model)).contains("Other data"));
+    let all = fs::read_to_string(folder.join("recordings.jsonl")).unwrap();
+    fs::write(folder.join("other.jsonl"), all.lines().rev().map(|l| format!("{l}\n")).collect::<String>()).unwrap();
+    let other = good(folder, &["evaluate", "other.jsonl", "--model", &model, "--quick"]);
+    assert!(other.contains("Other data than it was trained on"), "{other}");
+    assert!(
+        refused(folder, &["generate", "--model", &model, "-o", "a.jsonl", "--device", "gpu"], 2).contains("auto, cpu")
+    );
 }
 
 fn check_npz(folder: &Path, model: &str, movements: &[Value]) {
@@ -183,6 +194,10 @@ fn inspect_export_and_runs_tell_of_models() {
     let table = good(folder, &["inspect", run]);
     assert!(table.contains("stage 1: 30/30 iterations") && table.contains("discriminator"), "{table}");
     assert!(good(folder, &["inspect", other]).contains("stage 2: not trained"));
+    let preset = json(folder, &["inspect", "--preset", "large", "--decoder", "v6"]);
+    assert_eq!((&preset["config"]["summary_dim"], preset["networks"]["decoder"].is_u64()), (&128.into(), true));
+    assert!(good(folder, &["inspect", "--preset", "default"]).contains("walker"));
+    refused(folder, &["inspect"], 2);
 
     let sizes = [&["-o", "m.safetensors"][..], &["-o", "h.safetensors", "--half"]]
         .map(|args| json(folder, &[&["export", run], args].concat())["bytes"].as_u64().unwrap());

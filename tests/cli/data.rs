@@ -39,6 +39,12 @@ fn prepare_reports_what_it_left_out_and_train_reads_what_it_wrote() {
     assert_eq!((shape("X"), shape("C")), (serde_json::json!([n, 36, 8]), serde_json::json!([n])));
     let run = json(folder, &["train", "prepared", "--config", "small.toml", "--iterations", "5"]);
     assert_eq!(run["stage2"]["iterations"], 5);
+    // What v6 leaves out is left out without being asked, too; and what a killed run left behind is in nobody's way.
+    fs::create_dir(folder.join(".prepared.old")).unwrap();
+    fs::write(folder.join(".prepared.old/X_train.npy"), "").unwrap();
+    let plain = json(folder, &["prepare", "recordings.jsonl", "-o", "prepared", "--overwrite"]);
+    assert!(plain["prepared"]["outliers"].as_u64().unwrap() > 0);
+    assert!(!folder.join(".prepared.old").exists());
     // Neither another's folder nor a damaged one is replaced.
     fs::create_dir(folder.join("mine")).unwrap();
     refused(folder, &["prepare", "recordings.jsonl", "-o", "mine", "--overwrite"], 2);

@@ -367,6 +367,7 @@ inline void optimiser(int P, bool adaptive) {
         Doubles g_squares(parts, NAN), w_squares(parts, NAN);
         double length = NAN;
         int failed = 0;
+        const float some = 0.75f, none = 0.0f;
         const auto step = [&](const Floats& gradient) {
             blocks(parts, 0, [&] { sum_squares(g_squares.data(), gradient.data(), P); });
             blocks(parts, 0, [&] { sum_squares(w_squares.data(), a.data(), P); });
@@ -375,7 +376,7 @@ inline void optimiser(int P, bool adaptive) {
             });
         };
         step(g);
-        each(P, [&] { move_average(kept.data(), a.data(), 0.75f, &failed, P); });
+        each(P, [&] { move_average(kept.data(), a.data(), &some, &failed, P); });
         Floats out = a;
         append(out, b);
         append(out, c);
@@ -385,7 +386,7 @@ inline void optimiser(int P, bool adaptive) {
         const Floats before = a;
         step(bad);
         step(g);  // a good one after a bad one: still nothing
-        each(P, [&] { move_average(kept.data(), g.data(), 0.0f, &failed, P); });
+        each(P, [&] { move_average(kept.data(), g.data(), &none, &failed, P); });
         append(out, Doubles{(double)failed, a == before && kept[0] == out[3 * P] ? 0.0 : 1.0});
         return out;
     });

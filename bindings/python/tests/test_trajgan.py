@@ -1,7 +1,9 @@
 """Against the real library: TRAJGAN_LIBRARY=.../libtrajgan.so python3 -m unittest discover bindings/python/tests"""
 
+import copy
 import ctypes
 import pathlib
+import pickle
 import re
 import sys
 import tempfile
@@ -113,6 +115,10 @@ class Everything(unittest.TestCase):
             path = pathlib.Path(folder) / "größe.json"
             path.write_text('{"x":[0,5,30,60],"y":[0,1,2,3],"t":[0,8,16,24]}')
             self.assertEqual(len(trajgan.Dataset.open(path, csv_seconds=1)), 1)
+        with self.assertRaises(TypeError):
+            copy.copy(data)
+        with self.assertRaises(TypeError):
+            pickle.dumps(data)
         data.close()
         self.check_refused(Status.ARGUMENT, "data is NULL", data.info)
 
@@ -125,6 +131,10 @@ class Everything(unittest.TestCase):
         seen = []
         self.assertTrue(model.train(data, 1, lambda p: seen.append(p.iteration), iterations=4, batch_size=8))
         self.assertEqual(seen, [4])
+        # Reports may be kept.
+        kept = []
+        self.assertTrue(model.train(data, 1, kept.append, iterations=6, batch_size=8, augment_turn=0.5))
+        self.assertEqual([(p.iteration, p.iterations) for p in kept], [(5, 6), (6, 6)])
         self.check_refused(Status.ARGUMENT, "is -1", model.train, data, 1, learning_rate=-1)
         with tempfile.TemporaryDirectory() as folder:
             model.save(folder + "/m.safetensors")

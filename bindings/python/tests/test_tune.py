@@ -1,6 +1,7 @@
 """Searches of a few small trials: journal and database, one objective and two, alone and shared, going on."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -49,8 +50,10 @@ class Tune(unittest.TestCase):
         trials = self.trials(journal, "trajgan_stage1")
         self.assertGreaterEqual(len(trials), 3)
         self.assertIn("complete", told)
+        # The first is the preset; what the decoder does not look at is not searched.
         first = trials[0]
-        self.assertEqual({name: first.params[name] for name in tune.BASELINE[1]}, tune.BASELINE[1])
+        preset = dict(latent_dim=48, summary_dim=32, pool_type="hybrid", lr=4e-3, lr_schedule="onecycle")
+        self.assertEqual(first.params, preset)
         self.assertEqual(sorted(first.intermediate_values), [1, 2, 3, 4])
         self.assertEqual(first.value, first.intermediate_values[4])
         model = trajgan.Model.load(self.folder / "models/stage1_trial_0.safetensors")
@@ -75,10 +78,28 @@ class Tune(unittest.TestCase):
         # Sizes are searched where they are not those of a model.
         self.tune(database, "--stage", "2", "--trials", "1")
         [trial] = self.trials(database, "trajgan_stage2")
-        self.assertEqual(trial.params["generator_hidden_dims"], "256,256")
+        self.assertEqual(trial.params["generator_hidden_dims"], "128,128")
+
+    def test_both_stages_with_plots_and_a_log(self):
+        journal, plots, log = (str(self.folder / name) for name in ("both.journal", "plots", "tune.log"))
+        optuna.logging.set_verbosity(optuna.logging.INFO)
+        self.addCleanup(optuna.logging.set_verbosity, optuna.logging.ERROR)
+        drawn = ["--plots", plots] if importlib.util.find_spec("plotly") else []
+        told = self.tune(journal, "--stage", "both", "--decoder", "v6", "--trials", "2", "--log", log, *drawn)
+        [first, *_] = self.trials(journal, "trajgan_stage1")
+        self.assertEqual((first.params["expand_type"], first.params["lambda_recon"]), ("lstm", 1.0))
+        [first, *_] = self.trials(journal, "trajgan_stage2")
+        self.assertEqual((first.params["lr_G"], first.params["use_feature_matching"]), (1e-4, True))
+        self.assertNotIn("noise_dim", first.params)
+        self.assertIn("trajgan_stage2", told)
+        self.assertIn("finished with value", (self.folder / "tune.log").read_text())
+        for stage in (1, 2) if drawn else ():
+            for name in ("optimization_history", "param_importances"):
+                page = self.folder / "plots" / f"trajgan_stage{stage}_{name}.html"
+                self.assertIn("plotly", page.read_text(), page)
 
     def test_wrong_calls(self):
-        for arguments in (["--stage", "1"], ["data", "--stage", "3"], ["data"]):
+        for arguments in (["--stage", "1"], ["data", "--stage", "3"], ["data"], ["data", "--stage", "both", "--model", "m"]):
             with self.assertRaises(SystemExit) as caught, contextlib.redirect_stderr(io.StringIO()):
                 tune.main(arguments)
             self.assertEqual(caught.exception.code, 2)

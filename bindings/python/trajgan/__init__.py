@@ -76,6 +76,10 @@ class _Handle:
     def __del__(self):
         self.close()
 
+    def __reduce__(self):
+        # Two owners would both free it.
+        raise TypeError(f"a {type(self).__name__} can be neither copied nor pickled")
+
     def __enter__(self):
         return self
 
@@ -90,7 +94,6 @@ class Dataset(_Handle):
 
     def __init__(self, condition_dim=1):
         super().__init__("tg_dataset_new", condition_dim)
-        self._condition_dim = condition_dim
 
     @classmethod
     def open(cls, path, **options):
@@ -98,14 +101,13 @@ class Dataset(_Handle):
         data = cls.__new__(cls)
         read = _api.made(_api.ReadOptions, "tg_read_options_init", **options)
         _Handle.__init__(data, "tg_dataset_open", os.fsencode(path), ctypes.byref(read))
-        data._condition_dim = data.info()["condition_dim"]
         return data
 
     def push(self, points, condition=None):
         """One movement (n,3); condition: None, or condition_dim numbers."""
         points = _shaped("points", points, np.float64, None, 3)
         if condition is not None:
-            condition = _shaped("condition", np.atleast_1d(condition), np.float64, self._condition_dim)
+            condition = _shaped("condition", np.atleast_1d(condition), np.float64, _api.lib.tg_dataset_condition_dim(self._handle))
         _api.call("tg_dataset_push", self._handle, _doubles(points), len(points), _doubles(condition))
 
     def __len__(self):
@@ -194,7 +196,8 @@ class Model(_Handle):
         def watch(progress, _):
             # Nothing that is raised may pass through the library.
             try:
-                return int(on_progress(progress.contents) is False)
+                # A copy: the library's own is gone after the call, but who is told may keep it.
+                return int(on_progress(_api.Progress.from_buffer_copy(progress.contents)) is False)
             except BaseException as error:
                 raised.append(error)
                 return 1

@@ -142,6 +142,7 @@ class TrainOptions(Options):
         ),
         ("on_progress", ProgressFn),
         ("user_data", c_void_p),
+        ("augment_turn", c_double),
     ]
 
 
@@ -204,6 +205,7 @@ OTHERS = {
     "tg_status_name": (c_char_p, [c_int32]),
     "tg_last_error": (c_char_p, []),
     "tg_dataset_len": (c_size_t, [HANDLE]),
+    "tg_dataset_condition_dim": (c_uint32, [HANDLE]),
     "tg_dataset_free": (None, [HANDLE]),
     "tg_model_free": (None, [HANDLE]),
     "tg_stream_free": (None, [HANDLE]),

@@ -1,5 +1,6 @@
-"""Searches for good settings with Optuna: python -m trajgan.tune DATA --stage 1|2 [options]
+"""Searches for good settings with Optuna: python -m trajgan.tune DATA --stage 1|2|both [options]
 
+    python -m trajgan.tune recordings/ --stage both --trials 50 --plots plots --log tune.log
     python -m trajgan.tune recordings/ --stage 1 --trials 50 --storage sqlite:///tune.db --workers 4
     python -m trajgan.tune recordings/ --stage 2 --trials 50 --storage tune.journal --model tune/stage1_trial_7.safetensors
     python -m trajgan.tune --stage 1 --storage sqlite:///tune.db --analyze
@@ -8,10 +9,11 @@ One objective, and trials without prospects are stopped early (Hyperband); or --
 as Optuna forbids both at once. Stage 1: the validation loss; with --pareto its two parts, v6's direct and latent loss
 or the closed loop's nats of steps and of ticks. Stage 2: the MMD of real and generated summaries; with --pareto also how far from
 chance a forest tells real movements from generated ones; both are scores of Model.evaluate. A study in a storage goes on where it is, on as many workers and machines
-as share it. The settings as they come are the first trial.
+as share it. The settings of the preset are the first trial. --stage both: the second stage on the best model of the first.
 """
 
 import argparse
+import logging
 import math
 import pathlib
 import subprocess
@@ -22,9 +24,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 import trajgan
-from trajgan import Decoder, Preset, Stage
+from trajgan import Decoder, Preset, Stage, _api
 
-WIDTHS = {"256": [256], "256,256": [256, 256], "512,256": [512, 256], "512,512": [512, 512], "256,512,256": [256, 512, 256]}
+# Widths of hidden layers: the presets' are among them.
+WIDTHS = {",".join(map(str, dims)): dims for dims in (
+    [256], [128, 128], [256, 256], [512, 256], [512, 512], [256, 512, 256], [512, 512, 256])}
+SUMMARIES = {Decoder.V6: [64, 96, 128, 192], Decoder.CLOSED_LOOP: [16, 32, 64, 128]}
 
 
 def storage(name):
@@ -32,23 +37,27 @@ def storage(name):
     return name if "://" in name else JournalStorage(JournalFileBackend(name))
 
 
-def architecture_1(trial):
-    return dict(
+def architecture_1(trial, decoder):
+    chosen = dict(
         latent_dim=trial.suggest_categorical("latent_dim", [32, 48, 64, 96]),
-        summary_dim=trial.suggest_categorical("summary_dim", [64, 96, 128, 192]),
+        summary_dim=trial.suggest_categorical("summary_dim", SUMMARIES[decoder]),
         pool=trajgan.Pool[trial.suggest_categorical("pool_type", ["attention", "mean", "last", "hybrid"]).upper()],
-        expand=trajgan.Expand[trial.suggest_categorical("expand_type", ["lstm", "mlp", "repeat"]).upper()],
     )
+    if decoder == Decoder.V6:
+        chosen["expand"] = trajgan.Expand[trial.suggest_categorical("expand_type", ["lstm", "mlp", "repeat"]).upper()]
+    return chosen
 
 
-def training_1(trial):
-    schedule = trial.suggest_categorical("lr_schedule", ["none", "cosine", "step", "plateau"])
-    return dict(
+def training_1(trial, decoder):
+    schedule = trial.suggest_categorical("lr_schedule", ["none", "cosine", "step", "plateau", "onecycle"])
+    chosen = dict(
         learning_rate=trial.suggest_float("lr", 1e-5, 1e-2, log=True),
         schedule=trajgan.Schedule[schedule.upper()],
-        lambda_recon=trial.suggest_float("lambda_recon", 0.5, 2.0),
-        lambda_latent=trial.suggest_float("lambda_latent", 0.1, 1.0),
     )
+    if decoder == Decoder.V6:
+        chosen["lambda_recon"] = trial.suggest_float("lambda_recon", 0.5, 2.0)
+        chosen["lambda_latent"] = trial.suggest_float("lambda_latent", 0.1, 1.0)
+    return chosen
 
 
 def architecture_2(trial):
@@ -71,12 +80,39 @@ def training_2(trial):
     return chosen
 
 
-# The original's defaults, where the spaces have them.
-BASELINE = {
-    1: dict(latent_dim=48, summary_dim=96, pool_type="attention", expand_type="lstm", lr=1e-3, lr_schedule="none",
-            lambda_recon=1.0, lambda_latent=0.5),
-    2: dict(lr_G=1e-4, lr_D=1e-4, n_critic=5, lambda_gp=10.0, use_feature_matching=False),
-}
+def first_trial(args):
+    """The settings as they come, as a trial."""
+    model = trajgan.Model.load(args.model) if args.model else new_model(args)
+    sizes = model.options
+    training = _api.made(_api.TrainOptions, "tg_train_options_init", args.stage, model._handle)
+    if args.stage == 1:
+        chosen = dict(latent_dim=sizes.latent_dim, summary_dim=sizes.summary_dim,
+                      pool_type=trajgan.Pool(sizes.pool).name.lower(), lr=training.learning_rate,
+                      lr_schedule=trajgan.Schedule(training.schedule).name.lower())
+        if sizes.decoder == Decoder.V6:
+            chosen.update(expand_type=trajgan.Expand(sizes.expand).name.lower(),
+                          lambda_recon=training.lambda_recon, lambda_latent=training.lambda_latent)
+        return chosen
+    chosen = dict(lr_G=training.learning_rate, lr_D=training.critic_learning_rate, n_critic=training.n_critic,
+                  lambda_gp=training.lambda_gp, use_feature_matching=training.lambda_fm != 0.0)
+    if not args.model:
+        generator, critic = (",".join(str(dim) for dim in dims if dim)
+                             for dims in (sizes.generator_hidden_dims, sizes.critic_hidden_dims))
+        chosen.update(noise_dim=sizes.noise_dim, generator_hidden_dims=generator, discriminator_hidden_dims=critic)
+    return chosen
+
+
+def decoder_of(args):
+    return Decoder[args.decoder.upper().replace("-", "_")]
+
+
+def new_model(args, **architecture):
+    return trajgan.Model(Preset[args.preset.upper()], decoder_of(args), seed=args.seed, **architecture)
+
+
+def model_of(args, trial):
+    """Where the model of a complete trial is."""
+    return pathlib.Path(args.out) / f"stage{args.stage}_trial_{trial.number}.safetensors"
 
 
 class Search:
@@ -85,10 +121,6 @@ class Search:
     def __init__(self, args):
         self.args = args
         self.data = trajgan.Dataset.open(args.data)
-
-    def new_model(self, **architecture):
-        decoder = Decoder[self.args.decoder.upper().replace("-", "_")]
-        return trajgan.Model(Preset[self.args.preset.upper()], decoder, seed=self.args.seed, **architecture)
 
     def train(self, model, stage, trial=None, **options):
         """Trains, tells the trial every so often how it goes, and gives the last report."""
@@ -120,14 +152,15 @@ class Search:
             if error.status == trajgan.Status.DIVERGED:
                 raise optuna.TrialPruned(str(error)) from None
             raise
-        folder = pathlib.Path(self.args.out)
-        folder.mkdir(parents=True, exist_ok=True)
-        model.save(folder / f"stage{self.args.stage}_trial_{trial.number}.safetensors")
+        path = model_of(self.args, trial)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(path)
         return values
 
     def stage_1(self, trial):
-        model = self.new_model(**architecture_1(trial))
-        loss, first, second, third = self.train(model, Stage.AUTOENCODER, trial, **training_1(trial))
+        decoder = decoder_of(self.args)
+        model = new_model(self.args, **architecture_1(trial, decoder))
+        loss, first, second, third = self.train(model, Stage.AUTOENCODER, trial, **training_1(trial, decoder))
         # v6: direct, recon, latent; closed loop: steps, ticks, stop.
         parts = (first, third) if model.options.decoder == Decoder.V6 else (first, second)
         return model, parts if self.args.pareto else loss
@@ -136,7 +169,7 @@ class Search:
         if self.args.model:
             model = trajgan.Model.load(self.args.model)
         else:
-            model = self.new_model(**architecture_2(trial))
+            model = new_model(self.args, **architecture_2(trial))
             self.train(model, Stage.AUTOENCODER)
         self.train(model, Stage.GAN, trial, **training_2(trial))
         report = model.evaluate(self.data, seed=self.args.seed, threads=self.args.threads, quick=1)
@@ -156,10 +189,7 @@ def study_of(args):
     sampler = optuna.samplers.TPESampler(seed=None if args.workers > 1 or args.worker else args.seed)
     study = optuna.create_study(study_name=name, storage=storage(args.storage), sampler=sampler, load_if_exists=True, **kind)
     if not study.trials and not args.worker:
-        first = dict(BASELINE[args.stage])
-        if args.stage == 2 and not args.model:
-            first.update(noise_dim=128, generator_hidden_dims="256,256", discriminator_hidden_dims="256,256")
-        study.enqueue_trial(first)
+        study.enqueue_trial(first_trial(args))
     return study
 
 
@@ -171,10 +201,30 @@ def tell(study):
         print(f"trial {trial.number}: {values}  {trial.params}")
 
 
+def plot(study, folder):
+    """Pages of how the search went; they need plotly."""
+    from optuna import visualization
+
+    values = range(len(study.directions))
+    figures = {f"optimization_history{k or ''}": visualization.plot_optimization_history(
+        study, target=lambda trial, k=k: trial.values[k], target_name=f"objective {k}") for k in values}
+    if len(values) > 1:
+        figures["pareto_front"] = visualization.plot_pareto_front(study)
+    done = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+    if len(done) > 1:
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        figures["param_importances"] = visualization.plot_param_importances(
+            study, evaluator=evaluator, target=lambda trial: trial.values[0], target_name="objective 0")
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.write_html(folder / f"{study.study_name}_{name}.html", include_plotlyjs="directory")
+
+
 def parse(argv):
     parser = argparse.ArgumentParser("trajgan.tune", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", nargs="?", help="recordings or a folder of arrays")
-    parser.add_argument("--stage", type=int, choices=[1, 2], required=True)
+    parser.add_argument("--stage", choices=["1", "2", "both"], required=True)
     parser.add_argument("--model", help="stage 2: on top of this stage 1, whose sizes are then not searched")
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--iterations", type=int, default=3000, help="of each stage that a trial trains")
@@ -187,17 +237,20 @@ def parse(argv):
     parser.add_argument("--preset", choices=["default", "fast", "large", "recommended"], default="default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="of each worker")
+    parser.add_argument("--plots", metavar="FOLDER", help="pages of how the search went (needs plotly)")
+    parser.add_argument("--log", metavar="FILE", help="what Optuna says, also there")
     parser.add_argument("--analyze", action="store_true", help="only tell what has been found")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if not args.data and not args.analyze:
         parser.error("name the data")
+    if args.stage == "both" and (args.model or args.study):
+        parser.error("--stage both has a model and names of its own: leave out --model and --study")
     return args
 
 
-def main(argv=None):
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse(argv)
+def run(args, argv):
+    """One stage; gives its study. argv: the arguments that workers are started with."""
     study = study_of(args)
     if not args.analyze:
         # Each worker takes the next trial until so many are there; the storage is what they share. Workers start none.
@@ -211,6 +264,27 @@ def main(argv=None):
             sys.exit("a worker has failed")
     if not args.worker:
         tell(study)
+        if args.plots:
+            plot(study, args.plots)
+    return study
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse(argv)
+    if args.log:
+        logging.getLogger("optuna").addHandler(logging.FileHandler(args.log))
+    if args.stage != "both":
+        args.stage = int(args.stage)
+        return run(args, argv)
+    # The later of two equal flags counts.
+    args.stage = 1
+    study = run(args, [*argv, "--stage", "1"])
+    if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
+        sys.exit("no trial of stage 1 is complete")
+    args.model = str(model_of(args, study.best_trials[0]))
+    args.stage = 2
+    return run(args, [*argv, "--stage", "2", "--model", args.model])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ use super::context::Context;
 pub use super::gan_space::RING;
 use super::gan_space::{D_FAKE, D_REAL, FAILED, LOSSES, MATCHING, PENALTY, Report, SCORE, Space};
 use super::launch::gradient_room;
-use super::launch_steps::{Adam, Numbers, SETTINGS, settings};
+use super::launch_steps::{Adam, KEEP, Numbers, SETTINGS, settings};
 use super::layers::{Arenas, Pass};
 use super::session::{Plan, Routine, Rows, Session, Span};
 use crate::config::{Config, OptimizerKind};
@@ -19,6 +19,7 @@ use crate::model::Networks;
 use crate::model::gan::CriticLosses;
 use crate::nn::optim::{Moments, Optimizer};
 use crate::rng::Stream;
+use crate::train::gan::average_keeps;
 use crate::train::stage2::{GanBatch, GeneratorLosses};
 
 /// What the GAN learns from: summaries (n,S) of real movements, their conditions (n,C), and the bins that batches come from.
@@ -315,7 +316,9 @@ impl<'a> Gan<'a> {
         let (beta1, beta2, weight_decay) = (c.adam_beta1, c.adam_beta2, c.stage2_weight_decay);
         let optimizer = Optimizer { kind: OptimizerKind::Adam, beta1, beta2, weight_decay };
         let step = optimizer.coefficients(*steps, if critic { c.lr_discriminator } else { c.lr_generator }, 1.0);
-        settings(&step, c.stage2_grad_clip)
+        let mut settings = settings(&step, c.stage2_grad_clip);
+        settings[KEEP] = average_keeps(c, self.now.iteration);
+        settings
     }
 
     fn settings(&self, draw: usize) -> Span {
@@ -338,7 +341,8 @@ impl<'a> Gan<'a> {
         self.generator()?;
         if self.c.generator_average > 0.0 {
             let range = self.networks.generator_range.clone();
-            let (keep, weights) = (self.c.generator_average as f32, self.arenas.params.part(range.start, range.len()));
+            let weights = self.arenas.params.part(range.start, range.len());
+            let keep = self.settings(draws).part(KEEP, 1);
             self.session.move_average(self.average, weights, keep, self.report.failed, range.len())?;
         }
         self.session.end_iteration(self.report.ring, self.clock, self.report.failed, RING)

@@ -124,7 +124,7 @@ kernels! {
     optim {
         sum_squares: "ppi",
         adam_step: "pppppppppi",
-        move_average: "ppfpi",
+        move_average: "ppppi",
     }
     pool {
         attend: "ppppppi",

@@ -18,7 +18,11 @@ pub(super) fn parts(size: usize) -> usize {
 /// Numbers of a step that adam_step is given.
 pub(super) const SETTINGS: usize = 12;
 
-/// They, of a step whose gradient has at most the norm `clip`. `AdamStep::scale` is left to the device.
+/// Where move_average finds what it keeps.
+pub(super) const KEEP: usize = 11;
+
+/// They, of a step whose gradient has at most the norm `clip`. `AdamStep::scale` is left to the device, and an average keeps
+/// nothing.
 pub(super) fn settings(step: &AdamStep, clip: f64) -> [f32; SETTINGS] {
     let adaptive = f64::from(u8::from(step.adaptive));
     let AdamStep { decay, shrink, beta1, beta2, rate, v_scale, epsilon, .. } = *step;
@@ -216,9 +220,9 @@ impl Session {
         self.launch(Kernel::adam_step, Shape::Each(size), 0, &[&pointers[..], &[size.into()]].concat())
     }
 
-    /// float* average, const float* w (P), float keep, const int* failed, int size
-    pub(super) fn move_average(&self, average: Span, w: Span, keep: f32, failed: Span, size: usize) -> Result<()> {
-        let args = [average.into(), w.into(), Arg::Float(keep), failed.into(), size.into()];
+    /// float* average, const float* w (P), const float* keep (1), const int* failed, int size
+    pub(super) fn move_average(&self, average: Span, w: Span, keep: Span, failed: Span, size: usize) -> Result<()> {
+        let args = [average.into(), w.into(), keep.into(), failed.into(), size.into()];
         self.launch(Kernel::move_average, Shape::Each(size), 0, &args)
     }
 

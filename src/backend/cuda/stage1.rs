@@ -10,7 +10,7 @@ use super::batch::Merged;
 use super::context::Context;
 use super::launch::{ADD, gradient_room};
 use super::launch_sequence::{Packed, Room};
-use super::launch_steps::{Adam, Numbers as Draws, SETTINGS, parts, settings};
+use super::launch_steps::{Adam, KEEP, Numbers as Draws, SETTINGS, parts, settings};
 use super::layers::Arenas;
 use super::sequence::Sweep;
 use super::session::{Numbers, Plan, Routine, Rows, Session, Span};
@@ -275,7 +275,8 @@ impl Stage1 {
         s.store_losses(ring, 1, failed, self.losses, self.clock())?;
         let ([m, v], settings) = (self.moments, self.orders.from(4));
         s.update(Adam { w, g, m, v, g_squares, w_squares, settings, norm, failed }, size)?;
-        s.move_average(self.kept, self.arenas.buffers, 0.0, failed, self.kept.len())
+        // Keeps nothing: a copy, unless the step has failed.
+        s.move_average(self.kept, self.arenas.buffers, settings.part(KEEP, 1), failed, self.kept.len())
     }
 
     /// Waits, and reads what the step reported.

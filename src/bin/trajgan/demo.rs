@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use trajgan::config::Preset;
 use trajgan::files::write_whole;
-use trajgan::{Config, Dataset, Device, Model, Movement, SampleOptions, Stage};
+use trajgan::{Config, Dataset, Model, Movement, SampleOptions, Stage};
 
 use crate::console::{self, Console};
 use crate::failure::{Failure, Result};
+use crate::hardware::Hardware;
 use crate::output::Order;
 use crate::plot;
 use crate::run_folder::RunFolder;
@@ -38,9 +39,8 @@ pub struct Args {
     /// Same seed, same recordings and movements
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
-    /// CPU threads, 0 for one per core
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    hardware: Hardware,
     /// Print the result as JSON; progress goes to stderr
     #[arg(long)]
     json: bool,
@@ -84,15 +84,23 @@ pub fn run(args: &Args) -> Result<()> {
     let (data, _) = Dataset::open(&recordings, &settings.read)?;
     let folder = RunFolder::create(&args.out, None)?;
     folder.write_config(&settings)?;
-    let model = Model::new(settings.config.clone(), Device::Auto)?;
+    let model = Model::new(settings.config.clone(), args.hardware.device)?;
     let (stages, seeds) = (vec![Stage::Autoencoder, Stage::Gan], vec![args.seed; 2]);
-    let mut job =
-        Job { model, data: &data, config: settings.config, stages, seeds, threads: args.threads, folder, console };
+    let mut job = Job {
+        model,
+        data: &data,
+        config: settings.config,
+        stages,
+        seeds,
+        threads: args.hardware.threads,
+        folder,
+        console,
+    };
     let mut summary = job.run()?;
 
     let [model, jsonl, csv] = ["model.safetensors", "movements.jsonl", "movements.csv"].map(|name| args.out.join(name));
     job.model.save(&model)?;
-    let options = SampleOptions { seed: args.seed, threads: args.threads, ..SampleOptions::default() };
+    let options = SampleOptions { seed: args.seed, threads: args.hardware.threads, ..SampleOptions::default() };
     let made = job.model.generate(args.count, None, &options)?;
     let order = Order { model: &job.model, count: args.count, conditions: None, options, features: false };
     order.write(&jsonl)?;

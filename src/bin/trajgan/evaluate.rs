@@ -2,25 +2,25 @@
 
 use std::path::PathBuf;
 
-use trajgan::Dataset;
-use trajgan::data::ReadOptions;
 use trajgan::eval::EvalOptions;
 use trajgan::files::write_whole;
 
 use crate::console::{Console, say};
 use crate::failure::{Failure, Result, check_place};
-use crate::{recordings, run_folder};
+use crate::hardware::Hardware;
+use crate::recordings;
+use crate::run_folder::{self, RunFolder};
 
 /// Judge a model's movements against held-out recordings, beside real against real
 #[derive(clap::Args)]
 #[command(after_help = "Give the data that the model was trained on: the test split is what it has not seen.
 
 Examples:
-  trajgan evaluate --model checkpoints/run_20260131_120000 recordings/ --html report.html
+  trajgan evaluate --model checkpoints/run_20260131_120000 --html report.html
   trajgan evaluate --model my.safetensors recordings.jsonl --quick --json")]
 pub struct Args {
-    /// Recordings or a folder of arrays, as for train
-    data: PathBuf,
+    /// Recordings or a folder of arrays, as for train [default: those of the model's run]
+    data: Option<PathBuf>,
     /// Model file, or a run folder for its newest
     #[arg(long)]
     model: PathBuf,
@@ -33,9 +33,8 @@ pub struct Args {
     /// Same seed, same report
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// CPU threads, 0 for one per core; the result does not depend on it
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    hardware: Hardware,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -48,11 +47,15 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Failure::Usage(format!("{}: expected a name in .html", html.display())));
     }
     args.html.as_deref().map_or(Ok(()), check_place)?;
-    let (path, model) = run_folder::load(&args.model)?;
-    let (data, report) = Dataset::open(&args.data, &ReadOptions::default())?;
-    recordings::rejections(&report, console);
-    console.line(&format!("{} against the test split of {}", path.display(), args.data.display()));
-    let options = EvalOptions { seed: args.seed, threads: args.threads, quick: args.quick };
+    let (path, model) = run_folder::load(&args.model, args.hardware.device)?;
+    let data = recordings::of_model(&model, RunFolder::of(&path).as_ref(), args.data.as_deref(), console)?;
+    console.line(&format!("{} against the test split of {} movements", path.display(), data.len()));
+    if !recordings::seen(&model, &data, model.config())? {
+        console.line(
+            "Other data than it was trained on, or read otherwise: some of the test split may be what it has learnt.",
+        );
+    }
+    let options = EvalOptions { seed: args.seed, threads: args.hardware.threads, quick: args.quick };
     let report = model.evaluate(&data, &options)?;
     if let Some(html) = &args.html {
         let page = report.to_html();

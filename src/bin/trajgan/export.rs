@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use trajgan::Device;
 
 use crate::console::{say, say_json};
 use crate::failure::{Failure, Result};
@@ -29,7 +30,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.out.extension().is_none_or(|e| e != "safetensors") {
         return Err(Failure::Usage(format!("{}: expected a name in .safetensors", args.out.display())));
     }
-    let (path, model) = run_folder::load(&args.model)?;
+    let (path, model) = run_folder::load(&args.model, Device::Cpu)?;
     model.export(&args.out, args.half)?;
     let bytes = std::fs::metadata(&args.out).map_err(|e| Failure::io(&args.out, e))?.len();
     if args.json {

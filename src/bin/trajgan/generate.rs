@@ -7,6 +7,7 @@ use trajgan::SampleOptions;
 
 use crate::console::{self, Console};
 use crate::failure::{Failure, Result};
+use crate::hardware::Hardware;
 use crate::{output, run_folder};
 
 /// Make movements with a trained model
@@ -56,9 +57,8 @@ pub struct Args {
     /// Scaled features rather than points
     #[arg(long)]
     features: bool,
-    /// CPU threads, 0 for one per core; the result does not depend on it
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    hardware: Hardware,
     /// Print what was made as JSON
     #[arg(long)]
     json: bool,
@@ -66,7 +66,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     output::Format::of(&args.out)?;
-    let (path, model) = run_folder::load(&args.model)?;
+    let (path, model) = run_folder::load(&args.model, args.hardware.device)?;
     let dim = output::condition_dim(&model);
     let mut count = args.count.unwrap_or(100);
     let conditions = match (&args.conditions, args.distance) {
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
         step_temperature: args.temperature,
         time_temperature: args.temperature,
         allow_tf32: args.allow_tf32,
-        threads: args.threads,
+        threads: args.hardware.threads,
     };
     let conditions = conditions.as_deref();
     output::Order { model: &model, count, conditions, options, features: args.features }.write(&args.out)?;

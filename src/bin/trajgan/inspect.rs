@@ -1,28 +1,34 @@
 //! `inspect`: what a model is and how far it has trained.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use trajgan::config::{DecoderKind, Expand};
+use trajgan::config::{DecoderKind, Expand, Preset};
 use trajgan::data::steps::INPUTS;
-use trajgan::files::TensorFile;
 use trajgan::model::StageState;
 use trajgan::train::diagnose::{Evidence, diagnose};
-use trajgan::{Config, Model};
+use trajgan::{Config, Device, Model};
 
 use crate::console::{say, say_json};
 use crate::failure::Result;
 use crate::run_folder::{self, LogEnd, RunFolder};
 
-/// Show what a model or checkpoint is: architecture, parameters, training so far, data
+/// Show what a model, checkpoint or preset is: architecture, parameters, training so far, data
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   trajgan inspect checkpoints/run_20260131_120000/final.safetensors --json
-  trajgan inspect --diagnose checkpoints/run_20260131_120000")]
+  trajgan inspect --diagnose checkpoints/run_20260131_120000
+  trajgan inspect --preset large --decoder v6")]
 pub struct Args {
     /// Model file, or a run folder for its newest
-    model: PathBuf,
+    #[arg(required_unless_present = "preset", conflicts_with = "preset")]
+    model: Option<PathBuf>,
+    /// The networks of a preset instead: default, fast, large or recommended
+    #[arg(long, value_name = "NAME")]
+    preset: Option<Preset>,
+    /// Of the preset: closed-loop or v6 [default: closed-loop]
+    #[arg(long, value_name = "NAME", requires = "preset")]
+    decoder: Option<DecoderKind>,
     /// Say what is wrong with the training, as far as its losses tell: cause and fix
     #[arg(long)]
     diagnose: bool,
@@ -32,26 +38,38 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let (path, model) = run_folder::load(&args.model)?;
+    let Some(path) = &args.model else {
+        let preset = args.preset.unwrap_or(Preset::Default);
+        let config = match args.decoder {
+            Some(DecoderKind::V6) => Config::preset(preset),
+            Some(DecoderKind::ClosedLoop) | None => Config::closed_loop(preset),
+        };
+        let model = Model::new(config, Device::Cpu)?;
+        if args.json {
+            let mut info = model.info();
+            info["networks"] = json!(model.parameters_by_network());
+            say_json(&info);
+        } else {
+            say(&format!("preset {}, {} decoder", preset.name(), model.config().decoder.name()));
+            networks(&model);
+        }
+        return Ok(());
+    };
+    let (path, model) = run_folder::load(path, Device::Auto)?;
     if args.diagnose {
         diagnosis(&path, &model, args.json);
         return Ok(());
     }
-    let networks = networks(&path)?;
     let bytes = std::fs::metadata(&path).map_err(|e| crate::failure::Failure::io(&path, e))?.len();
     if args.json {
         let mut info = model.info();
-        (info["path"], info["bytes"], info["networks"]) = (json!(path), json!(bytes), json!(networks));
+        (info["path"], info["bytes"], info["networks"]) =
+            (json!(path), json!(bytes), json!(model.parameters_by_network()));
         say_json(&info);
         return Ok(());
     }
     say(&format!("{} ({:.1} MB), {} decoder", path.display(), bytes as f64 / 1e6, model.config().decoder.name()));
-    say("");
-    say(&format!("{:14} {:>10}  architecture", "network", "parameters"));
-    for (name, what) in architecture(model.config()) {
-        say(&format!("{name:14} {:>10}  {what}", networks.get(name).copied().unwrap_or(0)));
-    }
-    say(&format!("{:14} {:>10}", "all", model.parameters()));
+    networks(&model);
     say("");
     let [first, second] = model.stages();
     let c = model.config();
@@ -65,6 +83,17 @@ pub fn run(args: &Args) -> Result<()> {
     data(&model);
     say(&device(&model));
     Ok(())
+}
+
+/// A table of the networks.
+fn networks(model: &Model) {
+    let parameters = model.parameters_by_network();
+    say("");
+    say(&format!("{:14} {:>10}  architecture", "network", "parameters"));
+    for (name, what) in architecture(model.config()) {
+        say(&format!("{name:14} {:>10}  {what}", parameters.get(name).copied().unwrap_or(0)));
+    }
+    say(&format!("{:14} {:>10}", "all", model.parameters()));
 }
 
 /// What the losses say, and what the log of the run adds: how fast it was, and whether it ended by exploding.
@@ -93,19 +122,6 @@ fn diagnosis(path: &Path, model: &Model, json: bool) {
         say(&format!("  likely cause: {}", word("cause")));
         say(&format!("  try: {}", word("fix")));
     }
-}
-
-/// Parameters by the first part of their names; the vectors of spectral norm and the training state are none.
-fn networks(path: &Path) -> Result<BTreeMap<String, usize>> {
-    let mut sums = BTreeMap::new();
-    for (name, tensor) in TensorFile::read(path)?.tensors {
-        let network = name.split('.').next().unwrap_or_default();
-        let counted = !matches!(network, "train" | "data") && !name.ends_with("_u") && !name.ends_with("_v");
-        if counted {
-            *sums.entry(network.to_owned()).or_insert(0) += tensor.values.len();
-        }
-    }
-    Ok(sums)
 }
 
 /// Networks by the first part of their tensors' names, and what they are.

@@ -6,6 +6,7 @@ mod evaluate;
 mod export;
 mod failure;
 mod generate;
+mod hardware;
 mod inspect;
 mod output;
 mod path;

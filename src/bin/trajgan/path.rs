@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use trajgan::PathOptions;
+use trajgan::{Device, PathOptions};
 
 use crate::console::{Console, say, say_json};
 use crate::failure::{Failure, Result};
@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.count == 0 {
         return Err(Failure::Usage("--count is 0, expected 1 or more".into()));
     }
-    let (_, model) = run_folder::load(&args.model)?;
+    let (_, model) = run_folder::load(&args.model, Device::Cpu)?;
     let options = PathOptions {
         seed: args.seed,
         first: args.first,

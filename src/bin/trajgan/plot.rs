@@ -3,19 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use trajgan::data::ReadOptions;
 use trajgan::files::write_whole;
 use trajgan::report::Picture;
 use trajgan::report::plot::{Against, Panel, losses, pairs, sheet};
 use trajgan::report::tracks::{Examples, drawable, generated, scaler};
-use trajgan::{Dataset, Model, SampleOptions};
+use trajgan::{Dataset, Device, Model, SampleOptions};
 
 use crate::console::{Console, say_json};
 use crate::failure::{Failure, Result};
 use crate::output::condition_dim;
 use crate::recordings;
 use crate::run_folder::{self, RunFolder};
-use crate::settings::{Flags, Settings};
 
 /// Draw movements and losses as PNG files
 #[derive(clap::Subcommand)]
@@ -82,11 +80,11 @@ pub fn run(command: &Command) -> Result<()> {
     if let Some(out) = common.out.as_ref().filter(|out| out.extension().is_none_or(|e| e != "png")) {
         return Err(Failure::Usage(format!("{}: expected a name in .png", out.display())));
     }
-    let (path, model) = run_folder::load(&common.model)?;
+    let (path, model) = run_folder::load(&common.model, Device::Auto)?;
     let folder = RunFolder::of(&path);
     let picture = match command {
         Command::Compare { data, rows, seed, .. } => {
-            let data = open(&model, folder.as_ref(), data.as_deref(), Console { json: common.json })?;
+            let data = recordings::of_model(&model, folder.as_ref(), data.as_deref(), Console { json: common.json })?;
             compare(&model, &data, *rows as usize, *seed)
         }
         Command::Sheet { count, distance, seed, .. } => paths(&model, *count as usize, *distance, *seed),
@@ -104,25 +102,6 @@ pub fn run(command: &Command) -> Result<()> {
         say_json(&json!({ "picture": out, "width": width, "height": height, "model": path }));
     }
     Ok(())
-}
-
-/// The data that a flag names, else that of the run.
-fn open(model: &Model, folder: Option<&RunFolder>, data: Option<&Path>, console: Console) -> Result<Dataset> {
-    let settings = match folder {
-        Some(folder) => Some(Settings::resumed(&Flags::default(), model.config(), &folder.config())?),
-        None => None,
-    };
-    let path = match (data, &settings) {
-        (None, None) => {
-            return Err(Failure::Usage("the model lies in no run folder: name its recordings with --data".into()));
-        }
-        (Some(data), _) => data.to_owned(),
-        (None, Some(settings)) => settings.data(None)?,
-    };
-    let read = settings.map_or_else(ReadOptions::default, |settings| settings.read);
-    let (data, report) = Dataset::open(&path, &read)?;
-    recordings::rejections(&report, console);
-    Ok(data)
 }
 
 /// Movements of the test split, and what the model makes for the same wishes.

@@ -13,7 +13,7 @@ use crate::settings::{Flags, Settings};
 /// Turn recordings into training arrays, and say what was left out
 #[derive(clap::Args)]
 #[command(
-    after_help = "Reads .json, .jsonl, .csv (each also .gz) and session files, in folders of any depth. Continuous recordings are cut into movements; the thresholds are settings such as pause_ms and min_distance.
+    after_help = "Reads .json, .jsonl, .csv (each also .gz) and session files, in folders up to 8 deep. Continuous recordings are cut into movements; the thresholds are settings such as pause_ms and min_distance.
 
 Example: trajgan prepare recordings/ -o prepared --set min_points=10"
 )]
@@ -35,7 +35,8 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let console = Console { json: args.json };
-    let mut settings = Settings::new(&args.settings, None)?;
+    // Arrays are for the v6 decoder, and what it would filter is filtered here.
+    let mut settings = Settings::new(&args.settings.for_arrays()?, None)?;
     if args.out.exists() && !args.overwrite {
         return Err(Failure::Usage(format!("{}: is there already (--overwrite replaces it)", args.out.display())));
     }
@@ -64,14 +65,23 @@ fn replace_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
     if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(|e| Failure::io(parent, e))?;
     }
-    // A leftover of a run that was killed.
+    // Leftovers of a run that was killed. Between its two renames only the old folder was there.
     let _ = fs::remove_dir_all(&new);
-    let done = fs::create_dir(&new).map_err(|e| Failure::io(&new, e)).and_then(|()| fill(&new)).and_then(|()| {
-        if folder.exists() {
-            fs::rename(folder, &old).map_err(|e| Failure::io(folder, e))?;
+    if old.exists() {
+        let back = if folder.exists() { fs::remove_dir_all(&old) } else { fs::rename(&old, folder) };
+        back.map_err(|e| Failure::io(&old, e))?;
+    }
+    let replace = || {
+        let there = folder.exists();
+        if there {
+            fs::rename(folder, &old)?;
         }
-        fs::rename(&new, folder).map_err(|e| Failure::io(folder, e))
-    });
+        fs::rename(&new, folder).inspect_err(|_| {
+            let _ = there.then(|| fs::rename(&old, folder));
+        })
+    };
+    let done = fs::create_dir(&new).map_err(|e| Failure::io(&new, e)).and_then(|()| fill(&new));
+    let done = done.and_then(|()| replace().map_err(|e| Failure::io(folder, e)));
     let _ = fs::remove_dir_all(if done.is_ok() { &old } else { &new });
     done
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use trajgan::Dataset;
-use trajgan::data::{PrepareReport, ReadReport};
+use trajgan::data::{PrepareReport, ReadOptions, ReadReport};
+use trajgan::{Config, Dataset, Model};
 
 use crate::console::Console;
-use crate::failure::Result;
-use crate::settings::Settings;
+use crate::failure::{Failure, Result};
+use crate::run_folder::RunFolder;
+use crate::settings::{Flags, Settings};
 
 /// Examples of each report that people see; programs get all that the library keeps.
 const SHOWN: usize = 5;
@@ -20,6 +21,33 @@ pub fn open(path: &Path, settings: &mut Settings, console: Console) -> Result<(D
     console.line(&format!("{}: {} movements, up to {} points", path.display(), data.len(), data.longest()));
     rejections(&report, console);
     Ok((data, report))
+}
+
+/// The data that the command line names, else that of the model's run; read as the run has read it.
+pub fn of_model(model: &Model, folder: Option<&RunFolder>, data: Option<&Path>, console: Console) -> Result<Dataset> {
+    let settings = match folder {
+        Some(folder) => Some(Settings::resumed(&Flags::default(), model.config(), &folder.config())?),
+        None => None,
+    };
+    let path = match (data, &settings) {
+        (None, None) => {
+            return Err(Failure::Usage(
+                "the model lies in no run folder: name its recordings (plot: with --data)".into(),
+            ));
+        }
+        (Some(data), _) => data.to_owned(),
+        (None, Some(settings)) => settings.data(None)?,
+    };
+    let read = settings.map_or_else(ReadOptions::default, |settings| settings.read);
+    let (data, report) = Dataset::open(&path, &read)?;
+    rejections(&report, console);
+    Ok(data)
+}
+
+/// Whether the training split is what the model has learnt from. True for a model that has learnt nothing.
+pub fn seen(model: &Model, data: &Dataset, config: &Config) -> Result<bool> {
+    let Some(known) = model.data() else { return Ok(true) };
+    Ok(data.prepare(config, known.scaler.as_ref())?.hash == known.hash)
 }
 
 /// Nothing if nothing was rejected.

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use trajgan::{Config, Dataset, Model, Stage};
+use trajgan::{Config, Model, Stage};
 
 use crate::console::{self, Console};
 use crate::failure::{Failure, Result};
+use crate::hardware::Hardware;
 use crate::recordings;
 use crate::run_folder::{self, RunFolder};
 use crate::settings::{Flags, Settings};
@@ -27,9 +28,8 @@ pub struct Args {
     data: Option<PathBuf>,
     #[command(flatten)]
     settings: Flags,
-    /// CPU threads, 0 for one per core; the result does not depend on it
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    hardware: Hardware,
     /// Go on even if the data is not what the model has been trained on
     #[arg(long)]
     other_data: bool,
@@ -40,7 +40,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let console = Console { json: args.json };
-    let (path, model) = run_folder::load(&args.run)?;
+    let (path, model) = run_folder::load(&args.run, args.hardware.device)?;
     let Some(folder) = RunFolder::of(&path) else {
         let message = "not in a run folder (no config.toml beside it); use: trajgan train --from";
         return Err(Failure::Usage(format!("{}: {message}", path.display())));
@@ -50,16 +50,26 @@ pub fn run(args: &Args) -> Result<()> {
     let data = settings.data(args.data.as_deref())?;
     console.line(&format!("Going on from {}", path.display()));
     let (data, _) = recordings::open(&data, &mut settings, console)?;
-    if !args.other_data {
-        same_data(&model, &data, &settings.config)?;
+    if !args.other_data && !recordings::seen(&model, &data, &settings.config)? {
+        let problem =
+            "the training movements are not those that the model has seen: the data or its settings have changed";
+        return Err(Failure::Usage(format!("{problem} (--other-data goes on all the same)")));
     }
     // A stage that has begun has its seed; one that has not takes that of the stage before it.
     let [first, second] = model.stages();
     let seed = |stage: &Stage| if *stage == Stage::Gan && second.iteration > 0 { second.seed } else { first.seed };
     let seeds = stages.iter().map(seed).collect();
     let folder = folder.with_logs()?;
-    let mut job =
-        Job { model, data: &data, config: settings.config, stages, seeds, threads: args.threads, folder, console };
+    let mut job = Job {
+        model,
+        data: &data,
+        config: settings.config,
+        stages,
+        seeds,
+        threads: args.hardware.threads,
+        folder,
+        console,
+    };
     let summary = job.run()?;
     if args.json {
         console::say_json(&summary);
@@ -80,14 +90,4 @@ fn stages_left(model: &Model, config: &Config, stage: Option<&str>) -> Result<Ve
         return Err(Failure::Usage("stage 1 is done; go on with: trajgan train --stage 2 --from".into()));
     }
     Ok(stages)
-}
-
-fn same_data(model: &Model, data: &Dataset, config: &Config) -> Result<()> {
-    let Some(known) = model.data() else { return Ok(()) };
-    let prepared = data.prepare(config, known.scaler.as_ref())?;
-    if prepared.hash == known.hash {
-        return Ok(());
-    }
-    let message = "the training movements are not those that the model has seen: the data or its settings have changed";
-    Err(Failure::Usage(format!("{message} (--other-data goes on all the same)")))
 }

@@ -159,13 +159,13 @@ pub fn picture_name(kind: &str) -> String {
 }
 
 /// A model file, or the one of a run folder that has trained longest.
-pub fn load(path: &Path) -> Result<(PathBuf, Model)> {
+pub fn load(path: &Path, device: Device) -> Result<(PathBuf, Model)> {
     if !path.is_dir() {
-        return Ok((path.to_owned(), Model::load(path, Device::Auto)?));
+        return Ok((path.to_owned(), Model::load(path, device)?));
     }
     let mut best: Option<(PathBuf, Model)> = None;
     for file in checkpoints(path)? {
-        match Model::load(&file, Device::Auto) {
+        match Model::load(&file, device) {
             Ok(model) => {
                 if best.as_ref().is_none_or(|(_, old)| progress(old) < progress(&model)) {
                     best = Some((file, model));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use trajgan::Model;
+use trajgan::{Device, Model};
 
 use crate::console::{say, say_json};
 use crate::failure::{Failure, Result};
@@ -53,7 +53,7 @@ fn list(folder: &Path, json: bool) -> Result<()> {
     for path in paths {
         let files = run_folder::checkpoints(&path)?.len();
         // A run that has saved nothing yet is one too.
-        let newest = if files > 0 { Some(run_folder::load(&path)?) } else { None };
+        let newest = if files > 0 { Some(run_folder::load(&path, Device::Cpu)?) } else { None };
         rows.push(row(&path, files, newest.as_ref().map(|(_, model)| model)));
     }
     if json {
@@ -93,7 +93,7 @@ fn row(path: &Path, files: usize, model: Option<&Model>) -> Value {
 }
 
 fn compare(runs: &[PathBuf], json: bool) -> Result<()> {
-    let loaded = runs.iter().map(|path| run_folder::load(path)).collect::<Result<Vec<_>>>()?;
+    let loaded = runs.iter().map(|path| run_folder::load(path, Device::Cpu)).collect::<Result<Vec<_>>>()?;
     let configs: Vec<Value> = loaded.iter().map(|(_, model)| json!(model.config())).collect();
     let mut rows: Vec<(String, Vec<Value>)> = Vec::new();
     for name in configs.iter().filter_map(Value::as_object).take(1).flat_map(|fields| fields.keys()) {

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use trajgan::config::DecoderKind;
-use trajgan::{Device, Model, Stage};
+use trajgan::{Model, Stage};
 
 use crate::console::{self, Console};
 use crate::failure::{Failure, Result};
+use crate::hardware::Hardware;
 use crate::run_folder::{self, RunFolder};
 use crate::settings::{Flags, Settings};
 use crate::training::Job;
@@ -39,9 +40,8 @@ pub struct Args {
     name: Option<String>,
     #[command(flatten)]
     settings: Flags,
-    /// CPU threads, 0 for one per core; the result does not depend on it
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    hardware: Hardware,
     /// Print all settings as TOML, and train nothing
     #[arg(long)]
     show_settings: bool,
@@ -52,7 +52,8 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let console = Console { json: args.json };
-    let from = args.from.as_deref().map(run_folder::load).transpose()?.map(|(_, model)| model);
+    let device = args.hardware.device;
+    let from = args.from.as_deref().map(|from| run_folder::load(from, device)).transpose()?.map(|(_, model)| model);
     let mut settings = Settings::new(&args.settings, from.as_ref().map(Model::config))?;
     if args.show_settings {
         say(settings.to_toml()?.trim_end());
@@ -74,7 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
     let seeds = vec![settings.config.seed; stages.len()];
     let model = match from {
         Some(model) => model,
-        None => Model::new(settings.config.clone(), Device::Auto)?,
+        None => Model::new(settings.config.clone(), device)?,
     };
     // The split stays that of the model, whatever the seed of this training: what it was tested on must not be learnt.
     settings.config.seed = model.config().seed;
@@ -85,8 +86,16 @@ pub fn run(args: &Args) -> Result<()> {
     settings.remember(&path, name);
     let folder = RunFolder::create(&settings.checkpoints(args.checkpoints.as_deref()), args.name.as_deref())?;
     folder.write_config(&settings)?;
-    let mut job =
-        Job { model, data: &data, config: settings.config, stages, seeds, threads: args.threads, folder, console };
+    let mut job = Job {
+        model,
+        data: &data,
+        config: settings.config,
+        stages,
+        seeds,
+        threads: args.hardware.threads,
+        folder,
+        console,
+    };
     let summary = job.run()?;
     if args.json {
         console::say_json(&summary);

@@ -146,7 +146,7 @@ impl Job<'_> {
 pub fn watched(config: &Config) -> (&'static str, usize) {
     match config.decoder {
         DecoderKind::V6 => ("direct reconstruction loss", 0),
-        DecoderKind::ClosedLoop => ("loss in nats an event", 3),
+        DecoderKind::ClosedLoop => ("loss in nats a point", 3),
     }
 }
 

@@ -70,12 +70,17 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
     Ok(())
 }
 
-/// User and session of a file whose rows do not name them: the file is a session, and in the Balabit form its
-/// folder a user.
+/// User and session of a file whose rows do not name them: the file is a session, told from others by its path; in the Balabit
+/// form, where names are numbered, by its name, and its folder is a user.
 fn names(path: &Path, balabit: bool) -> (Option<String>, String) {
     let folder = path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned());
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
-    (folder.filter(|_| balabit), file.split('.').next().unwrap_or_default().to_owned())
+    if balabit {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        return (folder, file.split('.').next().unwrap_or_default().to_owned());
+    }
+    let whole = path.to_string_lossy();
+    let whole = whole.strip_suffix(".gz").unwrap_or(&whole);
+    (None, whole.strip_suffix(".csv").unwrap_or(whole).to_owned())
 }
 
 fn columns(header: &str, path: &Path, options: &ReadOptions) -> Result<Columns> {

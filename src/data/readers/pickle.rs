@@ -1,7 +1,7 @@
 //! The one kind of pickle that a V4 folder has: numpy.save of a dict of floats. A pickle is a program for a
 //! stack machine; this one knows the instructions NumPy writes and the four functions such an array is made
-//! with, and runs nothing. Values live in one list and refer to each other by index, so that neither deep
-//! nesting nor shared values cost more than the file is long.
+//! with, and runs nothing. Values live in one list and refer to each other by index, so that deep nesting and shared
+//! values cost little more than the file is long; names, which are copied, and results are bounded.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -12,6 +12,12 @@ use crate::error::{Error, Result};
 
 /// NumPy's own file has 909 bytes.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// Its longest name, of a module, has 22.
+const MAX_NAME: usize = 64;
+
+/// It has 34. One inner dict may stand under many names.
+const MAX_NUMBERS: usize = 1000;
 
 #[derive(Clone, Debug)]
 enum Node {
@@ -67,6 +73,9 @@ fn numbers(bytes: &[u8]) -> std::result::Result<BTreeMap<String, f64>, String> {
                 for &(key, value) in inner {
                     let name = format!("{name}.{}", text(nodes, key)?);
                     found.insert(name.clone(), number(nodes, value, &name)?);
+                    if found.len() > MAX_NUMBERS {
+                        return Err(format!("has more than {MAX_NUMBERS} numbers"));
+                    }
                 }
             }
             _ => {
@@ -294,16 +303,22 @@ impl<'a> Machine<'a> {
     }
 
     fn string(&mut self, length: usize) -> Step<Node> {
-        let text = std::str::from_utf8(self.take(length)?).map_err(|e| e.to_string())?;
-        Ok(Node::Text(text.to_owned()))
+        Ok(Node::Text(name(self.take(length)?)?))
     }
 
     fn line(&mut self) -> Step<String> {
         let end = self.rest.iter().position(|&b| b == b'\n').ok_or("ends in the middle of a name")?;
-        let text = std::str::from_utf8(&self.rest[..end]).map_err(|e| e.to_string())?.to_owned();
+        let line = name(&self.rest[..end])?;
         self.rest = &self.rest[end + 1..];
-        Ok(text)
+        Ok(line)
     }
+}
+
+fn name(bytes: &[u8]) -> Step<String> {
+    if bytes.len() > MAX_NAME {
+        return Err(format!("has a text of {} bytes, expected names of up to {MAX_NAME}", bytes.len()));
+    }
+    Ok(std::str::from_utf8(bytes).map_err(|e| e.to_string())?.to_owned())
 }
 
 const UNDERFLOW: &str = "takes more from its stack than there is";
@@ -351,6 +366,20 @@ mod tests {
         assert!(numbers(&deep).is_err());
         let not_finite = dict(b"\x8c\x01aG\x7f\xf8\x00\x00\x00\x00\x00\x00");
         assert_eq!(numbers(&not_finite).unwrap_err(), "a is not a finite number");
+    }
+
+    /// Files of which every few bytes would copy what came before.
+    #[test]
+    fn what_grows_without_end_is_refused() {
+        let mut long = b"\x80\x04X\xe8\x03\x00\x00".to_vec();
+        long.extend([b'a'; 1000]);
+        assert_eq!(numbers(&long).unwrap_err(), "has a text of 1000 bytes, expected names of up to 64");
+        // {name k: the same dict of 100 numbers}, 100 times.
+        let mut many = b"\x8c\x02ab}\x94(".to_vec();
+        (0..100).for_each(|i| many.extend([0x8c, 2, b'0' + i / 10, b'0' + i % 10, b'K', 1]));
+        many.push(b'u');
+        (0..100).for_each(|i| many.extend([0x8c, 2, b'0' + i / 10, b'0' + i % 10, b'h', 0]));
+        assert_eq!(numbers(&dict(&many)).unwrap_err(), "has more than 1000 numbers");
     }
 
     /// A float64 of NumPy's own, as older scripts save them.

@@ -3,9 +3,10 @@
 //! V4's in normalization_params.npy.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{ReadOptions, npy, pickle};
+use super::{ReadOptions, npy, open_regular, pickle};
 use crate::config::MAX_STEPS;
 use crate::data::scaler::CLIPPED;
 use crate::data::{FEATURES, Scaler};
@@ -179,10 +180,11 @@ fn from_params(params: &BTreeMap<String, f64>, path: &Path) -> Result<Scaler> {
 }
 
 fn json(path: &Path) -> Result<serde_json::Value> {
-    let size = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-    if size > MAX_JSON {
-        return Err(Error::format(path, "size", format!("is {size} bytes, expected up to {MAX_JSON}")));
+    let (file, _) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_JSON + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    if bytes.len() as u64 > MAX_JSON {
+        return Err(Error::format(path, "size", format!("is above {MAX_JSON} bytes")));
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     serde_json::from_slice(&bytes).map_err(|e| Error::format(path, "json", e))
 }

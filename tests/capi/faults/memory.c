@@ -63,6 +63,20 @@ static tg_status read_rows(void) {
     return status;
 }
 
+/* Paths that are drawn out to ten seconds and polled 8000 times a second. */
+enum { PATHS = 20, POLLED = 80002 };
+static tg_status paths(void) {
+    static double ends[PATHS][4];
+    static uint32_t polled[PATHS];
+    tg_path_options o;
+    tg_status status = tg_path_options_init(&o, sizeof o);
+    if (status != TG_OK) return status;
+    o.polling_hz = 8000;
+    o.min_duration_ms = o.max_duration_ms = 10000;
+    for (int i = 0; i < PATHS; i++) ends[i][2] = 100 + i;
+    return tg_paths(model, ends[0], PATHS, &o, points, POLLED, polled, NULL);
+}
+
 typedef struct {
     const char *name;
     tg_status (*call)(void);
@@ -74,10 +88,11 @@ static const one CASES[] = {
     {"new", make, 400 << 10, 0},         {"train 1", train_1, 2 << 20, 1},    {"train 2", train_2, 2 << 20, 2},
     {"save", save, 200 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 400 << 10, 3},
     {"lines", read_lines, 200 << 10, 0}, {"rows", read_rows, 1 << 20, 0},
+    {"paths", paths, 4 << 20, 3},
 };
 
 static void prepare(int after) {
-    points = calloc((size_t)COUNT * STEPS, sizeof *points);
+    points = calloc((size_t)PATHS * POLLED, sizeof *points); /* COUNT * STEPS, too */
     CHECK(points != NULL);
     if (after >= 1) {
         tg_model_options o = wide();
