@@ -1,6 +1,8 @@
 //! Other languages on the real library, each by tests of its own in bindings/, where the language is installed.
 #![cfg(target_os = "linux")]
 
+mod skip;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,7 +33,7 @@ fn library() -> &'static Path {
 fn can(command: &mut Command, what: &str) -> bool {
     let found = command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if !found {
-        println!("skipped: {what}");
+        skip::skipped(what);
     }
     found
 }

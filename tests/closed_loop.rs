@@ -4,6 +4,7 @@
 //! determinism.rs, files in checkpoint.rs.
 
 mod common;
+mod skip;
 
 use std::f64::consts::TAU;
 
@@ -301,7 +302,7 @@ fn absurd_positions_and_times_are_survived() {
 fn arrays_are_refused() {
     let shared = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/balabit/processed");
     if !shared.exists() {
-        println!("skipped: {} is not there", shared.display());
+        skip::skipped(format_args!("{} is not there", shared.display()));
         return;
     }
     let (data, _) = Dataset::open(&shared, &Default::default()).unwrap();

@@ -4,6 +4,8 @@
 //! another library in its path.
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
+mod skip;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -94,12 +96,12 @@ fn every_absence_has_its_own_words() {
 #[test]
 fn no_library() {
     let reason = match Device::Cuda(0).check() {
-        Ok(()) => return println!("skipped: this machine has a CUDA device"),
+        Ok(()) => return skip::skipped("this machine has a CUDA device"),
         Err(Error::Device { reason, .. }) => reason,
         Err(other) => panic!("{other}"),
     };
     if !reason.starts_with("no CUDA driver") {
-        return println!("skipped: this machine has a CUDA driver ({reason})");
+        return skip::skipped(format_args!("this machine has a CUDA driver ({reason})"));
     }
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(self::reason(folder.path()), reason);

@@ -1,5 +1,7 @@
 //! Broken files: each gives an error that names the file and what is wrong with it.
 
+mod skip;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -318,7 +320,7 @@ fn pipes_are_refused_and_not_waited_for() {
     let path = folder.path().join("pipe.json");
     let made = std::process::Command::new("mkfifo").arg(&path).status();
     if !made.is_ok_and(|status| status.success()) {
-        println!("skipped: mkfifo is not there");
+        skip::skipped("mkfifo is not there");
         return;
     }
     expect("pipe", &message(folder.path(), "pipe.json"), "pipe.json", &["not a regular file"]);

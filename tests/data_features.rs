@@ -1,5 +1,7 @@
 //! Features, scaler and mirror against the stored numbers of preprocess.py and against each other.
 
+mod skip;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -10,7 +12,7 @@ use trajgan::{Config, Movement, Point};
 fn shared(path: &str) -> Option<PathBuf> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared").join(path);
     if !path.exists() {
-        println!("skipped: {} is not there", path.display());
+        skip::skipped(format_args!("{} is not there", path.display()));
         return None;
     }
     Some(path)

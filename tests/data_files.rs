@@ -1,5 +1,7 @@
 //! The real recordings, where they are there, and files made up here.
 
+mod skip;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,7 @@ use trajgan::{Config, Movement};
 fn shared(path: &str) -> Option<PathBuf> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(path);
     if !path.exists() {
-        println!("skipped: {} is not there", path.display());
+        skip::skipped(format_args!("{} is not there", path.display()));
         return None;
     }
     Some(path)

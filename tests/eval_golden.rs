@@ -1,6 +1,7 @@
 //! The seed's scores against stored numbers (`metrics.safetensors`, made by the executable specification).
 
 mod eval_support;
+mod skip;
 
 use std::path::PathBuf;
 
@@ -20,7 +21,7 @@ fn folder() -> Option<PathBuf> {
 #[test]
 fn golden_metrics() {
     let Some(folder) = folder() else {
-        println!("skipped: no metrics.safetensors in $TRAJGAN_GOLDEN, tests/golden or ../shared/golden");
+        skip::skipped("no metrics.safetensors in $TRAJGAN_GOLDEN, tests/golden or ../shared/golden");
         return;
     };
     let bytes = std::fs::read(folder.join("metrics.safetensors")).unwrap();

@@ -1,5 +1,7 @@
 //! Agreement with scipy and scikit-learn on the same arrays, where a Python has them: $TRAJGAN_PYTHON or python3.
 
+mod skip;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -25,7 +27,7 @@ fn reference(input: &Value) -> Option<Value> {
     let python = std::env::var("TRAJGAN_PYTHON").unwrap_or_else(|_| "python3".into());
     let probe = Command::new(&python).args(["-c", "import numpy, scipy, sklearn"]).stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
-        println!("skipped: {python} cannot import numpy, scipy and sklearn (set TRAJGAN_PYTHON)");
+        skip::skipped(format_args!("{python} cannot import numpy, scipy and sklearn (set TRAJGAN_PYTHON)"));
         return None;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/eval_reference.py");

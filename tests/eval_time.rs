@@ -2,6 +2,7 @@
 //! nothing else runs beside it. Leaves the page for eyes where TRAJGAN_EVAL_PAGE says.
 
 mod eval_support;
+mod skip;
 
 use std::time::Instant;
 
@@ -70,7 +71,7 @@ fn quick_takes_half_a_minute_at_most() {
 #[test]
 fn full_takes_five_minutes_at_most() {
     if std::env::var_os("TRAJGAN_SLOW").is_none() {
-        println!("skipped: takes minutes (TRAJGAN_SLOW=1 runs it)");
+        skip::skipped("takes minutes (TRAJGAN_SLOW=1 runs it)");
         return;
     }
     let Some((report, seconds)) = judged(2000, false) else { return };

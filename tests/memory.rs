@@ -1,6 +1,7 @@
 //! What training takes at most: preset large, 64 rows of 200 points, whatever the number of threads.
 
 mod common;
+mod skip;
 
 use trajgan::config::Preset;
 use trajgan::data::{Dataset, Movement};
@@ -14,7 +15,7 @@ fn most_resident() -> Option<usize> {
 
 #[test]
 fn training_of_preset_large_stays_under_a_gibibyte() {
-    let Some(before) = most_resident() else { return println!("skipped: there is no VmHWM in /proc/self/status") };
+    let Some(before) = most_resident() else { return skip::skipped("there is no VmHWM in /proc/self/status") };
     let mut data = Dataset::new(1);
     for k in 0..100 {
         let way = |i: u32| f64::from(i * (k + 3)).sqrt().round();

@@ -2,6 +2,7 @@
 //! reference implementation is there (../shared/oracle).
 
 mod common;
+mod skip;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -26,11 +27,11 @@ fn python() -> Option<String> {
     let python = std::env::var("TRAJGAN_PYTHON").unwrap_or_else(|_| "python3".into());
     let probe = Command::new(&python).args(["-c", "import torch, safetensors"]).stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
-        println!("skipped: {python} cannot import torch and safetensors (set TRAJGAN_PYTHON)");
+        skip::skipped(format_args!("{python} cannot import torch and safetensors (set TRAJGAN_PYTHON)"));
         return None;
     }
     if !Path::new(&oracle()).is_dir() {
-        println!("skipped: {} is not there", oracle());
+        skip::skipped(format_args!("{} is not there", oracle()));
         return None;
     }
     Some(python)

@@ -3,6 +3,7 @@
 #![cfg(feature = "cli")]
 
 mod common;
+mod skip;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -41,7 +42,7 @@ fn find_python() -> Option<PathBuf> {
     if made && run(&own, &["-m", "pip", "install", "-q", "tensorboard"]) && has_tensorboard(&own) {
         return Some(own);
     }
-    println!("skipped: no Python has the tensorboard package, and none could be installed");
+    skip::skipped("no Python has the tensorboard package, and none could be installed");
     None
 }
 
@@ -155,8 +156,7 @@ fn tensorboard_stops_at_a_damaged_record() {
     // In the first losses: behind the record that has the version.
     bytes[100] ^= 1;
     std::fs::write(&events, bytes).unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/read_events.py");
-    let output = Command::new(&python).arg(script).arg(folder.path()).output().unwrap();
-    let damaged = serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default();
-    assert_ne!(damaged["scalars"], whole["scalars"]);
+    // It reads as far as the checksums hold.
+    let damaged = read(&python, folder.path());
+    assert!(damaged["scalars"].is_object() && damaged["scalars"] != whole["scalars"]);
 }

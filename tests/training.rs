@@ -1,6 +1,7 @@
 //! The training loops: they learn as fast as PyTorch does, and they stop as they should.
 
 mod common;
+mod skip;
 
 use std::path::Path;
 
@@ -17,7 +18,7 @@ const WORST_RATIO: f64 = 1.15;
 fn balabit() -> Option<Dataset> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/balabit/processed");
     if !folder.is_dir() {
-        println!("skipped: {} is not there", folder.display());
+        skip::skipped(format_args!("{} is not there", folder.display()));
         return None;
     }
     Some(Dataset::open(&folder, &ReadOptions::default()).unwrap().0)

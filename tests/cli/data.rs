@@ -10,7 +10,7 @@ use crate::*;
 fn shared() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     if !path.is_dir() {
-        println!("skipped: ../shared is not there");
+        crate::skip::skipped("../shared is not there");
         return None;
     }
     Some(path)

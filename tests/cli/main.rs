@@ -5,6 +5,8 @@
 mod commands;
 mod data;
 mod reports;
+#[path = "../skip/mod.rs"]
+mod skip;
 mod terminal;
 mod training;
 

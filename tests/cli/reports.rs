@@ -120,7 +120,7 @@ fn a_diagnosis_is_shown_live_and_afterwards() {
 #[test]
 fn plot_and_inspect_say_the_same_on_a_terminal() {
     if Command::new("script").arg("--version").output().is_err() {
-        println!("skipped: script (util-linux), which makes terminals, is not installed");
+        crate::skip::skipped("script (util-linux), which makes terminals, is not installed");
         return;
     }
     let folder = workplace();

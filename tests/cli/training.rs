@@ -146,7 +146,7 @@ fn a_pipe_gets_plain_lines_and_a_terminal_a_bar() {
     assert!(line.starts_with("[Stage 1] Iter     10/30 | Direct: ") && line.ends_with(" it/s"), "{line}");
     assert!(plain.contains("[Stage 2] Iter     20/20 | D: "), "{plain}");
     if Command::new("script").arg("--version").output().is_err() {
-        println!("skipped: script (util-linux), which makes terminals, is not installed");
+        crate::skip::skipped("script (util-linux), which makes terminals, is not installed");
         return;
     }
     let command = format!("'{PROGRAM}' train recordings.jsonl --config small.toml --iterations 300");

@@ -225,7 +225,7 @@ fn closed_loop_losses() {
                     pool_type,
                     expander_num_layers: layers,
                     step_magnitudes: n.max(2),
-                    tick_classes: n,
+                    tick_classes: n.max(2),
                     ..config(n)
                 };
                 let (networks, w, buffers) = build(isa, &c);
