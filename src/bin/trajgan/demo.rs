@@ -86,16 +86,8 @@ pub fn run(args: &Args) -> Result<()> {
     folder.write_config(&settings)?;
     let model = Model::new(settings.config.clone(), args.hardware.device)?;
     let (stages, seeds) = (vec![Stage::Autoencoder, Stage::Gan], vec![args.seed; 2]);
-    let mut job = Job {
-        model,
-        data: &data,
-        config: settings.config,
-        stages,
-        seeds,
-        threads: args.hardware.threads,
-        folder,
-        console,
-    };
+    let (config, threads) = (settings.config, args.hardware.threads);
+    let mut job = Job { model, data: &data, config, stages, seeds, threads, folder, console };
     let mut summary = job.run()?;
 
     let [model, jsonl, csv] = ["model.safetensors", "movements.jsonl", "movements.csv"].map(|name| args.out.join(name));

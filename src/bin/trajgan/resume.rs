@@ -60,16 +60,8 @@ pub fn run(args: &Args) -> Result<()> {
     let seed = |stage: &Stage| if *stage == Stage::Gan && second.iteration > 0 { second.seed } else { first.seed };
     let seeds = stages.iter().map(seed).collect();
     let folder = folder.with_logs()?;
-    let mut job = Job {
-        model,
-        data: &data,
-        config: settings.config,
-        stages,
-        seeds,
-        threads: args.hardware.threads,
-        folder,
-        console,
-    };
+    let (config, threads) = (settings.config, args.hardware.threads);
+    let mut job = Job { model, data: &data, config, stages, seeds, threads, folder, console };
     let summary = job.run()?;
     if args.json {
         console::say_json(&summary);

@@ -86,16 +86,8 @@ pub fn run(args: &Args) -> Result<()> {
     settings.remember(&path, name);
     let folder = RunFolder::create(&settings.checkpoints(args.checkpoints.as_deref()), args.name.as_deref())?;
     folder.write_config(&settings)?;
-    let mut job = Job {
-        model,
-        data: &data,
-        config: settings.config,
-        stages,
-        seeds,
-        threads: args.hardware.threads,
-        folder,
-        console,
-    };
+    let (config, threads) = (settings.config, args.hardware.threads);
+    let mut job = Job { model, data: &data, config, stages, seeds, threads, folder, console };
     let summary = job.run()?;
     if args.json {
         console::say_json(&summary);
