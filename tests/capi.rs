@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod programs;
+mod skip;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -4,6 +4,7 @@
 
 mod cuda_support;
 mod golden_support;
+mod skip;
 
 use std::sync::Arc;
 

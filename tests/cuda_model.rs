@@ -6,6 +6,7 @@
 mod common;
 mod cuda_support;
 mod golden_support;
+mod skip;
 
 use std::path::PathBuf;
 

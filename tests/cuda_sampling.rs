@@ -4,6 +4,7 @@
 
 mod common;
 mod cuda_support;
+mod skip;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -5,6 +5,7 @@
 mod common;
 mod cuda_support;
 mod golden_support;
+mod skip;
 
 use common::{Contents, assert_same, contents, dataset, movements, options, tiny, tiny_closed_loop, train_until};
 use golden_support::{OUTPUT, WEIGHT};

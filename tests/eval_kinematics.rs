@@ -1,6 +1,7 @@
 //! Each kinematic feature against hand-made movements whose answers are known.
 
 mod eval_support;
+mod skip;
 
 use std::f64::consts::PI;
 

@@ -1,6 +1,7 @@
 //! The evaluation as a whole: what must be told apart is, what must not be is not.
 
 mod eval_support;
+mod skip;
 
 use eval_support::{balabit, straight_bot, toy};
 use trajgan::Movement;

@@ -4,6 +4,7 @@
 //! when it is there) and builds the model that its metadata describes.
 
 mod golden_support;
+mod skip;
 
 use std::collections::BTreeMap;
 

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 mod programs;
+mod skip;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use ndarray::{Array2, ArrayView2};
 use super::{array2, movement};
 #[cfg(feature = "cuda")]
 use crate::backend::Backend;
-use crate::backend::cpu::Pool;
+use crate::backend::cpu::{Pool, Scratch};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda;
 use crate::data::{Movement, features};
@@ -102,16 +102,22 @@ impl Model {
     fn encode_on_cpu(&self, batch: &Batch, pool: &mut Pool) -> Vec<f32> {
         let norm = &self.sampler().encoder;
         let mut parts: Vec<_> = batch.shards.iter().map(|shard| (shard, Vec::new())).collect();
-        pool.for_each(&mut parts, |_, _, (shard, z)| match &self.networks.autoencoder {
+        match &self.networks.autoencoder {
             Autoencoder::V6(net) => {
-                let mut trace = v6::Trace::default();
-                z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
+                let traces = Scratch::<v6::Trace<f32>>::new(pool);
+                pool.for_each(&mut parts, |worker, _, (shard, z)| {
+                    let mut trace = traces.of(worker);
+                    z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
+                });
             }
             Autoencoder::ClosedLoop(net) => {
-                let mut trace = closed_loop::Trace::default();
-                z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
+                let traces = Scratch::<closed_loop::Trace<f32>>::new(pool);
+                pool.for_each(&mut parts, |worker, _, (shard, z)| {
+                    let mut trace = traces.of(worker);
+                    z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
+                });
             }
-        });
+        }
         parts.into_iter().flat_map(|(_, z)| z).collect()
     }
 
@@ -165,11 +171,12 @@ impl Model {
         order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
         let mut parts: Vec<_> = order.chunks(ROWS).map(|rows| (rows, Vec::new())).collect();
         let Some(net) = self.networks.v6() else { return Vec::new() };
-        pool.for_each(&mut parts, |_, _, (rows, out)| {
+        let traces = Scratch::<v6::Trace<f32>>::new(pool);
+        pool.for_each(&mut parts, |worker, _, (rows, out)| {
             let sorted: Vec<usize> = rows.iter().map(|&i| lengths[i]).collect();
             let steps = Steps::new(&sorted);
             let z: Vec<f32> = rows.iter().flat_map(|&i| &z[i * s..(i + 1) * s]).copied().collect();
-            let mut trace = v6::Trace::default();
+            let mut trace = traces.of(worker);
             let packed = net.decode(&self.weights, norm, &steps, &z, &mut trace);
             for (b, &length) in sorted.iter().enumerate() {
                 let points = (0..length).flat_map(|t| &packed[steps.at(b, t) * f..][..f]);

@@ -1,10 +1,8 @@
 //! One step of stage 1: an autoencoder.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use super::shards::Batch;
 use super::update::Update;
-use crate::backend::cpu::Pool;
+use crate::backend::cpu::{Pool, Scratch};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::{Autoencoder, Networks, closed_loop, v6};
@@ -18,7 +16,7 @@ pub type Losses = [f64; 4];
 /// Buffers that live as long as the training.
 #[derive(Default)]
 pub struct Stage1 {
-    workers: Vec<Mutex<Traces>>,
+    workers: Scratch<Traces>,
     shard_grads: Vec<Vec<f32>>,
     grads: Vec<f32>,
 }
@@ -97,7 +95,7 @@ impl Stage1 {
         at: Option<At>,
     ) -> Losses {
         let training = at.is_some();
-        self.workers.resize_with(pool.threads(), Mutex::default);
+        self.workers.fit(pool);
         let end = networks.autoencoder_range.end;
         self.shard_grads.resize_with(self.shard_grads.len().max(batch.shards.len()), || vec![0.0; end]);
         let workers = &self.workers;
@@ -113,7 +111,7 @@ impl Stage1 {
                 let loss_weights = v6::LossWeights { recon, latent, direct, steps: batch.total };
                 pool.for_each(&mut work, |worker, _, ((shard, grads), losses)| {
                     let rows = v6::Shard { steps: &shard.steps, seq_lens: &shard.seq_lens, x: &shard.x };
-                    let mut traces = lock(&workers[worker]);
+                    let mut traces = workers.of(worker);
                     grads.fill(0.0);
                     let (dropout, grads) = (dropout(shard.first_row), training.then_some(grads.as_mut_slice()));
                     let parts =
@@ -128,7 +126,7 @@ impl Stage1 {
                     let noise: Vec<f32> = rows.flat_map(|row| summary_noise(c, at, row)).collect();
                     let rows =
                         closed_loop::Shard { steps: &shard.steps, x: &shard.x, classes: &shard.classes, noise: &noise };
-                    let mut traces = lock(&workers[worker]);
+                    let mut traces = workers.of(worker);
                     grads.fill(0.0);
                     let (dropout, grads) = (dropout(shard.first_row), training.then_some(grads.as_mut_slice()));
                     let trace = &mut traces.closed_loop;
@@ -158,8 +156,4 @@ fn summary_noise(c: &Config, at: Option<At>, row: usize) -> Vec<f32> {
     let Some(at) = at.filter(|_| c.summary_noise > 0.0) else { return vec![0.0; c.summary_dim] };
     let mut rng = Rng::new(at.seed, Stream::SummaryNoise, at.iteration << 16 | row as u64);
     (0..c.summary_dim).map(|_| (c.summary_noise * rng.normal()) as f32).collect()
-}
-
-fn lock(traces: &Mutex<Traces>) -> MutexGuard<'_, Traces> {
-    traces.lock().unwrap_or_else(PoisonError::into_inner) // a trace is written before it is read
 }

@@ -1,9 +1,6 @@
 //! The emulated CUDA driver: tests/emu/emudrv.cpp, built once and loaded before anything asks for a driver.
 #![allow(dead_code)] // each test uses part of it
 
-#[path = "../skip/mod.rs"]
-mod skip;
-
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,11 +62,11 @@ pub fn run_child(test: &str, variable: &str, value: &str) {
 
 fn build() -> Option<PathBuf> {
     if Command::new("g++").arg("--version").output().is_err() {
-        skip::skipped("g++ is not installed, and the emulated CUDA driver needs it");
+        crate::skip::skipped("g++ is not installed, and the emulated CUDA driver needs it");
         return None;
     }
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        skip::skipped("the emulated CUDA driver is for Linux on x86-64");
+        crate::skip::skipped("the emulated CUDA driver is for Linux on x86-64");
         return None;
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,9 +1,6 @@
 //! What the evaluation's tests share: made movements and the recordings beside the project.
 #![allow(dead_code)] // each test file uses its own part
 
-#[path = "../skip/mod.rs"]
-mod skip;
-
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
@@ -18,7 +15,7 @@ pub fn shared(path: &str) -> PathBuf {
 pub fn balabit() -> Option<Vec<Movement>> {
     let path = shared("data/balabit/raw/movements.jsonl.gz");
     let Ok(file) = std::fs::File::open(&path) else {
-        skip::skipped(format_args!("no recordings at {}", path.display()));
+        crate::skip::skipped(format_args!("no recordings at {}", path.display()));
         return None;
     };
     let lines = BufReader::new(flate2::read::GzDecoder::new(file)).lines();

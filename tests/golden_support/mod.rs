@@ -1,9 +1,6 @@
 //! Cases of stored reference numbers, and the one table of tolerances that every backend is held to.
 #![allow(dead_code)] // each test uses part of it
 
-#[path = "../skip/mod.rs"]
-mod skip;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -207,7 +204,7 @@ pub fn folders() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let shared = root.join("../shared/golden");
     if !shared.is_dir() {
-        skip::skipped(format_args!("{} is not there", shared.display()));
+        crate::skip::skipped(format_args!("{} is not there", shared.display()));
     }
     [root.join("tests/golden"), root.join("tests/golden/odd"), shared].into_iter().filter(|f| f.is_dir()).collect()
 }

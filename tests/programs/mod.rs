@@ -1,8 +1,5 @@
 //! Running other programs: compilers, tools, and what the tests built.
 
-#[path = "../skip/mod.rs"]
-mod skip;
-
 use std::process::Command;
 
 /// Runs it, and shows all it said if it fails. Returns its stdout.
@@ -18,7 +15,7 @@ pub fn expect_success(command: &mut Command) -> String {
 pub fn have(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").output().is_ok();
     if !found {
-        skip::skipped(format_args!("{tool} is not installed"));
+        crate::skip::skipped(format_args!("{tool} is not installed"));
     }
     found
 }

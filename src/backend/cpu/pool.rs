@@ -139,6 +139,36 @@ impl Pool {
     }
 }
 
+/// Room to work in, a piece for each worker. A task finds what an earlier one left there, and writes over it before it reads:
+/// large buffers are neither allocated nor filled for each task.
+#[derive(Debug)]
+pub struct Scratch<T>(Vec<Mutex<T>>);
+
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        Scratch(Vec::new())
+    }
+}
+
+impl<T: Default> Scratch<T> {
+    pub fn new(pool: &Pool) -> Scratch<T> {
+        let mut scratch = Scratch::default();
+        scratch.fit(pool);
+        scratch
+    }
+
+    /// As many pieces as the pool has workers.
+    pub fn fit(&mut self, pool: &Pool) {
+        self.0.resize_with(pool.threads(), Mutex::default);
+    }
+
+    /// The worker's piece, which nobody else has meanwhile.
+    pub fn of(&self, worker: usize) -> MutexGuard<'_, T> {
+        // A task that panicked may have left anything, as one that did not.
+        self.0[worker].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// How many threads a setting asks for. 0: one per core.
 pub fn thread_count(threads: usize) -> usize {
     match threads {
