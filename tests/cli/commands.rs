@@ -148,9 +148,9 @@ fn path_and_evaluate_use_a_model() {
     refused(folder, &[&evaluate[..], &["--html", "report.txt"]].concat(), 2);
     refused(folder, &["evaluate", "nowhere", "--model", &model], 2);
     // The run knows its data; what was read otherwise has other splits.
-    let of_run = |model: &str| trajgan(folder, &["evaluate", "--model", model, "--quick", "--device", "cpu"]);
-    let said = |output: &Output| text(&output.stdout) + &text(&output.stderr);
-    assert!(of_run(&model).status.success() && !said(&of_run(&model)).contains("Other data"));
+    let of_run = trajgan(folder, &["evaluate", "--model", &model, "--quick", "--device", "cpu"]);
+    let said = text(&of_run.stdout) + &text(&of_run.stderr);
+    assert!(of_run.status.success() && !said.contains("Other data"), "{said}");
     let all = fs::read_to_string(folder.join("recordings.jsonl")).unwrap();
     fs::write(folder.join("other.jsonl"), all.lines().rev().map(|l| format!("{l}\n")).collect::<String>()).unwrap();
     let other = good(folder, &["evaluate", "other.jsonl", "--model", &model, "--quick"]);
