@@ -458,42 +458,25 @@ fn round(rounds: &mut Rounds, v6: Option<&Model>) {
             latency(2000, |i| drop(black_box(v6.generate_features(1, Some(&[300.0]), &hundred(i, 1)))));
         let many = median(3.0, || drop(black_box(v6.generate_features(1024, None, &hundred(0, 1))))) * 1e3;
         rounds.add("one movement, ms", p50);
+        rounds.add("one movement, p99, ms", p99);
+        rounds.add("one movement, largest, ms", max);
         rounds.add("1024 movements, ms", many);
         println!("v6: one 100-step movement, ms   p50 {p50:.3}  p99 {p99:.3}  max {max:.3}");
         println!("v6: 1024 of them, one thread, ms   {many:.0}");
     }
-    for (name, value) in peer().into_iter().flatten() {
-        if let Some(value) = value.as_f64() {
-            rounds.add(&format!("PyTorch {name}"), value);
-        }
+    let Some(peer) = peer() else { return };
+    println!("PyTorch {}", peer["torch"]);
+    for (name, value) in peer.iter().filter_map(|(name, value)| Some((name, value.as_f64()?))) {
+        rounds.add(&format!("PyTorch {name}"), value);
     }
 }
 
-fn main() {
-    let mut report = json!({});
-    if wanted("products") {
-        report["products_gflops"] = products(fma_peak());
-    }
-    if wanted("kernels") {
-        report["kernels"] = kernels(fma_peak());
-    }
-    if wanted("lengths") {
-        report["lengths"] = recorded_lengths();
-    }
-    if wanted("sampling") {
-        report["latencies"] = latencies();
-    }
-    let compared = wanted("sampling") || TRAINING.iter().any(|(name, _)| wanted(name));
-    if !compared {
-        println!("{report}");
-        return;
-    }
+/// All rounds, and what they say together.
+fn compare() -> Value {
     let mut rounds = Rounds::default();
     let v6 =
         wanted("sampling").then(|| sampler(&Config { augment_mirror: false, quality_z: 0.0, ..Config::default() }));
-    for _ in 0..ROUNDS {
-        round(&mut rounds, v6.as_ref());
-    }
+    (0..ROUNDS).for_each(|_| round(&mut rounds, v6.as_ref()));
     println!("Of {ROUNDS} rounds, the middle (the least to the largest):");
     for (name, _) in TRAINING.into_iter().filter(|(name, _)| wanted(name)) {
         rounds.show(&format!("{name}, share of the FMA peak"), &format!("{name}, GFLOP/s"), "peak");
@@ -510,6 +493,25 @@ fn main() {
     } else {
         println!("PyTorch: skipped (TRAJGAN_PEER is not set, or torch cannot be imported)");
     }
-    report["rounds"] = json!(rounds.0);
+    json!(rounds.0)
+}
+
+fn main() {
+    let mut report = json!({});
+    if wanted("products") {
+        report["products_gflops"] = products(fma_peak());
+    }
+    if wanted("kernels") {
+        report["kernels"] = kernels(fma_peak());
+    }
+    if wanted("lengths") {
+        report["lengths"] = recorded_lengths();
+    }
+    if wanted("sampling") {
+        report["latencies"] = latencies();
+    }
+    if wanted("sampling") || TRAINING.iter().any(|(name, _)| wanted(name)) {
+        report["rounds"] = compare();
+    }
     println!("{report}");
 }

@@ -19,7 +19,8 @@ extern "C" __global__ void __launch_bounds__(256) sum_squares(double* partials, 
 }
 
 // One step of the Adam family on w (P). settings (12): decay, shrink, beta1, 1 - beta1, beta2, 1 - beta2, rate, v_scale,
-// epsilon, adaptive (0 or 1), clip, what move_average keeps: AdamStep of src/backend/cpu/math.rs but for its scale, which the clip gives.
+// epsilon, adaptive (0 or 1), clip, and what move_average keeps: AdamStep of src/backend/cpu/math.rs but for its scale, which
+// the clip gives.
 // g_squares, w_squares: what sum_squares made of g and w. norm (1): of the gradient before the clip. failed (1): see above.
 // Launch: each(P)
 extern "C" __global__ void __launch_bounds__(256) adam_step(float* w, float* m, float* v,      // (P)

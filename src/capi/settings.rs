@@ -117,10 +117,7 @@ const CONDITIONS: [ConditionKind; 2] = [ConditionKind::Straight, ConditionKind::
 /// Of a TG_PRESET_* for a TG_DECODER_*.
 pub(super) fn preset(preset: i32, decoder: i32) -> Result<Config, Failure> {
     let preset = choose("preset", preset, &PRESETS)?;
-    Ok(match choose("decoder", decoder, &DECODERS)? {
-        DecoderKind::ClosedLoop => Config::closed_loop(preset),
-        DecoderKind::V6 => Config::preset(preset),
-    })
+    Ok(Config::of(choose("decoder", decoder, &DECODERS)?, preset))
 }
 
 impl tg_model_options {

@@ -3,6 +3,14 @@
 use super::{Config, DecoderKind, OptimizerKind, Pool, Preset, ScheduleKind};
 
 impl Config {
+    /// A preset of a decoder.
+    pub fn of(decoder: DecoderKind, preset: Preset) -> Config {
+        match decoder {
+            DecoderKind::V6 => Config::preset(preset),
+            DecoderKind::ClosedLoop => Config::closed_loop(preset),
+        }
+    }
+
     /// The original's, for the v6 decoder.
     pub fn preset(preset: Preset) -> Config {
         let base = Config::default();

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::features::check_range;
 use super::readers::{self, ReadOptions, ReadReport, v4};
 use super::{Movement, Scaler};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_push};
 
 /// Movements with their conditions, or a V4 folder's splits with their scaled features.
 #[derive(Clone, Debug)]
@@ -53,15 +53,15 @@ impl Dataset {
                 }
             }
         }
-        // All memory before any change: a movement and its condition come together or not at all.
-        let conditions = condition.unwrap_or_default();
-        let room = self.movements.try_reserve(1);
-        let own = self.conditions.as_mut().map_or(Ok(()), |own| own.try_reserve(conditions.len()));
-        room.and(own).map_err(|_| Error::Memory { bytes: size_of::<Movement>(), purpose: "movements" })?;
-        if condition.is_some() {
-            self.conditions.get_or_insert_default().extend(conditions);
+        // Room for the condition before the movement comes: they come together or not at all.
+        if let (Some(all), Some(own)) = (&mut self.conditions, condition) {
+            let bytes = size_of_val(own);
+            all.try_reserve(own.len()).map_err(|_| Error::Memory { bytes, purpose: "conditions" })?;
         }
-        self.movements.push(movement);
+        try_push(&mut self.movements, movement, "movements")?;
+        if let Some(own) = condition {
+            self.conditions.get_or_insert_default().extend(own);
+        }
         Ok(())
     }
 

@@ -146,13 +146,14 @@ impl Model {
             return Err(Error::argument("data set", "arrays of features", expected));
         }
         afford(self.training_bytes(&config, data.train.len(), options.threads), "training")?;
-        let known = match &self.data {
-            Some(known) => known.clone(),
-            None => DataModel::new(&data, &config)?,
-        };
-        // From here on the model changes; what this call alone has set goes with it if no iteration comes of it.
+        // What this call alone sets goes with it if no iteration comes of it.
         let k = stage as usize - 1;
-        let before = (self.config.clone(), self.data.replace(known), self.stages[k].clone(), self.average.clone());
+        let iteration = self.stages[k].iteration;
+        let before = (self.config.clone(), self.data.clone(), self.stages[k].clone(), self.average.clone());
+        if self.data.is_none() {
+            self.data = Some(DataModel::new(&data, &config)?);
+        }
+        // From here on the model changes.
         self.config = config;
         self.stages[k].seed = options.seed;
         self.sampler = Default::default();
@@ -160,7 +161,7 @@ impl Model {
             Stage::Autoencoder => self.train_autoencoder(&data, options, on_progress),
             Stage::Gan => self.train_gan(&data, options, on_progress),
         };
-        if done.is_err() && self.stages[k].iteration == before.2.iteration {
+        if done.is_err() && self.stages[k].iteration == iteration {
             (self.config, self.data, self.stages[k], self.average) = before;
         }
         self.sampler = Default::default();

@@ -40,11 +40,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let Some(path) = &args.model else {
         let preset = args.preset.unwrap_or(Preset::Default);
-        let config = match args.decoder {
-            Some(DecoderKind::V6) => Config::preset(preset),
-            Some(DecoderKind::ClosedLoop) | None => Config::closed_loop(preset),
-        };
-        let model = Model::new(config, Device::Cpu)?;
+        let decoder = args.decoder.unwrap_or(DecoderKind::ClosedLoop);
+        let model = Model::new(Config::of(decoder, preset), Device::Cpu)?;
         if args.json {
             let mut info = model.info();
             info["networks"] = json!(model.parameters_by_network());

@@ -83,10 +83,8 @@ impl Settings {
         let file = flags.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
         let named = file.get("config_preset").and_then(Value::as_str).map(str::parse::<Preset>).transpose()?;
         let preset = flags.preset.or(named).unwrap_or(Preset::Default);
-        let config = model.cloned().unwrap_or(match flags.decoder_or(&file)? {
-            Some(DecoderKind::V6) => Config::preset(preset),
-            Some(DecoderKind::ClosedLoop) | None => Config::closed_loop(preset),
-        });
+        let decoder = flags.decoder_or(&file)?.unwrap_or(DecoderKind::ClosedLoop);
+        let config = model.cloned().unwrap_or_else(|| Config::of(decoder, preset));
         let (read, program) = (ReadOptions::default(), Program::default());
         let settings = Settings { config, read, program, given: BTreeSet::new() };
         settings.with(flags, file, model.is_some())
