@@ -1,7 +1,7 @@
 //! Distances between two samples of one number: Wasserstein-1 and Kolmogorov-Smirnov.
 
 use super::parallel;
-use super::stats::{interquartile_range, sorted, std};
+use super::stats::{interquartile_range, rising, sorted, std};
 use crate::rng::{Rng, Stream};
 
 /// Area between the two distribution functions: how far, on average, mass must move. 0 if a side is empty.
@@ -39,7 +39,7 @@ pub fn kolmogorov_smirnov(x: &[f64], y: &[f64]) -> f64 {
 
 /// Both samples in one rising order; which is whose is a matter of labels, so that they can be permuted.
 struct Pooled {
-    order: Vec<u32>,
+    order: Vec<usize>,
     /// True where the next value differs: only there a distribution function may be read.
     step_ends: Vec<bool>,
     first: usize,
@@ -48,9 +48,8 @@ struct Pooled {
 impl Pooled {
     fn new(x: &[f64], y: &[f64]) -> Pooled {
         let all = [x, y].concat();
-        let mut order: Vec<u32> = (0..all.len() as u32).collect();
-        order.sort_by(|&a, &b| all[a as usize].total_cmp(&all[b as usize]));
-        let value = |i: usize| order.get(i).map(|&o| all[o as usize]);
+        let order = rising(&all);
+        let value = |i: usize| order.get(i).map(|&o| all[o]);
         let step_ends = (0..order.len()).map(|i| value(i) != value(i + 1)).collect();
         Pooled { order, step_ends, first: x.len() }
     }
@@ -62,7 +61,7 @@ impl Pooled {
         }
         let (mut difference, mut largest) = (0i64, 0i64);
         for (&o, &ends) in self.order.iter().zip(&self.step_ends) {
-            difference += if is_first[o as usize] { n } else { -m };
+            difference += if is_first[o] { n } else { -m };
             if ends {
                 largest = largest.max(difference.abs());
             }

@@ -68,10 +68,16 @@ pub fn correlation(x: &[f64], y: &[f64]) -> f64 {
     if xx * yy > 0.0 { xy / (xx * yy).sqrt() } else { 0.0 }
 }
 
-/// Ranks from 1, ties sharing the mean of theirs.
-pub fn midranks(x: &[f64]) -> Vec<f64> {
+/// Where the smallest is, the next larger, and so on; of equal ones the first comes first.
+pub fn rising(x: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..x.len()).collect();
     order.sort_by(|&a, &b| x[a].total_cmp(&x[b]));
+    order
+}
+
+/// Ranks from 1, ties sharing the mean of theirs.
+pub fn midranks(x: &[f64]) -> Vec<f64> {
+    let order = rising(x);
     let mut ranks = vec![0.0; x.len()];
     let mut start = 0;
     while start < order.len() {

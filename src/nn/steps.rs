@@ -99,9 +99,21 @@ impl Steps {
     }
 }
 
+/// The rows in the order that [`Steps::new`] asks for; of equal ones the first stays first.
+pub fn longest_first(lengths: &[usize]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
+    order
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn orders_rows() {
+        assert_eq!(longest_first(&[2, 5, 2, 9, 5]), [3, 1, 4, 0, 2]);
+    }
 
     #[test]
     fn packs_and_unpacks() {

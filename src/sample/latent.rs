@@ -12,6 +12,7 @@ use crate::data::{Movement, features};
 use crate::error::{Error, Result, try_zeroed};
 use crate::model::{Autoencoder, Model, closed_loop, v6};
 use crate::nn::Steps;
+use crate::nn::steps::longest_first;
 use crate::train::shards::{Batch, ROWS};
 
 impl Model {
@@ -167,8 +168,7 @@ impl Model {
     /// v6: scaled features of summaries (n,S), clamped to [-1,1].
     pub(super) fn decode_rows(&self, z: &[f32], lengths: &[usize], pool: &mut Pool) -> Vec<Vec<f32>> {
         let (s, f, norm) = (self.config.summary_dim, self.config.feature_dim, &self.sampler().decoder);
-        let mut order: Vec<usize> = (0..lengths.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
+        let order = longest_first(lengths);
         let mut parts: Vec<_> = order.chunks(ROWS).map(|rows| (rows, Vec::new())).collect();
         let Some(net) = self.networks.v6() else { return Vec::new() };
         let traces = Scratch::<v6::Trace<f32>>::new(pool);

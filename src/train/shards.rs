@@ -8,6 +8,7 @@ use std::ops::Range;
 use crate::backend::cpu::{Isa, Pool, math, thread_count};
 use crate::data::steps::{Classes, INPUTS, Walk};
 use crate::nn::Steps;
+use crate::nn::steps::longest_first;
 
 /// Rows of a shard.
 pub const ROWS: usize = 16;
@@ -46,12 +47,11 @@ impl Batch {
 
     /// Where a walk's classes end before its inputs do, the last step gets classes that nobody looks at.
     fn sorted(rows: &[(&[f32], &[Classes])], width: usize) -> Batch {
-        let length = |i: &usize| rows[*i].0.len() / width;
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|i| std::cmp::Reverse(length(i))); // stable
-        let longest = order.first().map_or(0, length);
+        let lengths: Vec<usize> = rows.iter().map(|(inputs, _)| inputs.len() / width).collect();
+        let order = longest_first(&lengths);
+        let longest = order.first().map_or(0, |&i| lengths[i]);
         let shards = order.chunks(ROWS).enumerate().map(|(s, rows_here)| {
-            let lengths: Vec<usize> = rows_here.iter().map(length).collect();
+            let lengths: Vec<usize> = rows_here.iter().map(|&i| lengths[i]).collect();
             let steps = Steps::new(&lengths);
             let mut x = Vec::with_capacity(steps.total() * width);
             let mut classes = Vec::new();

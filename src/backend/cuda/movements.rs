@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::model::Networks;
 use crate::model::v6::V6;
 use crate::nn::Steps;
+use crate::nn::steps::longest_first;
 use crate::rng::Stream;
 use crate::sample::SampleOptions;
 
@@ -164,13 +165,12 @@ impl<'a> Movements<'a> {
     /// What the decoder makes of the generator's summaries.
     fn features(&mut self, lengths: &[usize]) -> Result<Vec<Vec<f32>>> {
         let (s, space, net) = (&self.session, &self.space, self.net);
-        let mut order: Vec<u32> = (0..lengths.len() as u32).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(lengths[i as usize]));
-        let sorted: Vec<usize> = order.iter().map(|&i| lengths[i as usize]).collect();
+        let order = longest_first(lengths);
+        let sorted: Vec<usize> = order.iter().map(|&i| lengths[i]).collect();
         let steps = Steps::new(&sorted);
         let tables = Merged::tables(&steps, &sorted, space.room);
         s.upload_all(&tables.copies(&space.packed, Span::default(), Span::default())[..2])?;
-        s.upload(space.chosen, &order)?;
+        s.upload(space.chosen, &order.iter().map(|&i| i as u32).collect::<Vec<u32>>())?;
         let sweep = self.sweep(Room { rows: steps.rows(), longest: steps.len(), steps: steps.total() });
         s.gather_rows(space.z, space.generator.z, space.chosen, sweep.rows.rows, net.expander.summary)?;
         sweep.expand(&net.expander, space.z, 0, &space.expander)?;
@@ -182,7 +182,7 @@ impl<'a> Movements<'a> {
         let mut out = vec![Vec::new(); lengths.len()];
         for (b, &i) in order.iter().enumerate() {
             let points = (0..sorted[b]).flat_map(|t| &self.features[steps.at(b, t) * f..][..f]);
-            out[i as usize] = points.map(|x| x.clamp(-1.0, 1.0)).collect();
+            out[i] = points.map(|x| x.clamp(-1.0, 1.0)).collect();
         }
         Ok(out)
     }
