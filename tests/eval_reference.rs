@@ -53,6 +53,12 @@ fn sample(n: usize, shift: f64, seed: u64) -> Vec<f64> {
     (0..n).flat_map(row).collect()
 }
 
+fn near(expected: &Value, name: &str, got: f64, tolerance: f64) {
+    let expected = expected[name].as_f64().unwrap();
+    println!("{name}: {got} {expected}");
+    assert!((got - expected).abs() <= tolerance, "{name} is {got}, expected {expected}");
+}
+
 #[test]
 fn agrees_with_scipy_and_scikit_learn() {
     let (real, fake) = (sample(300, 0.0, 1), sample(260, 1.0, 2));
@@ -62,34 +68,30 @@ fn agrees_with_scipy_and_scikit_learn() {
     let fold = folds(&labels, &[], FOLDS, 1);
     let nested = |rows: Rows| (0..rows.len()).map(|i| rows.row(i).to_vec()).collect::<Vec<_>>();
     // A column without ties and one with many.
-    for k in [1, 3] {
+    let columns = [1, 3];
+    let input = json!({
+        "columns": columns, "real": nested(r), "fake": nested(f), "k": 5,
+        "folds": fold, "trees": TREES, "min_leaf": MIN_LEAF,
+    });
+    let Some(expected) = reference(&input) else { return };
+    for (k, expected) in columns.into_iter().zip(expected["columns"].as_array().unwrap()) {
         let (x, y) = (column(&real, k), column(&fake, k));
-        let input = json!({
-            "x": x, "y": y, "real": nested(r), "fake": nested(f), "k": 5,
-            "folds": fold, "trees": TREES, "min_leaf": MIN_LEAF,
-        });
-        let Some(expected) = reference(&input) else { return };
-        let near = |name: &str, got: f64, tolerance: f64| {
-            let expected = expected[name].as_f64().unwrap();
-            println!("{name}: {got} {expected}");
-            assert!((got - expected).abs() <= tolerance, "{name} is {got}, expected {expected}");
-        };
-        near("ks", kolmogorov_smirnov(&x, &y), EXACT);
-        near("w1", wasserstein(&x, &y), EXACT);
+        near(expected, "ks", kolmogorov_smirnov(&x, &y), EXACT);
+        near(expected, "w1", wasserstein(&x, &y), EXACT);
         let scores = [&x[..], &y].concat();
         let first: Vec<bool> = (0..scores.len()).map(|i| i < x.len()).collect();
-        near("auc", auc(&scores, &first).value, EXACT);
+        near(expected, "auc", auc(&scores, &first).value, EXACT);
         for (q, expected) in [0.05, 0.25, 0.5, 0.75, 0.95].iter().zip(expected["percentiles"].as_array().unwrap()) {
             assert!((quantile(&sorted(&x), *q) - expected.as_f64().unwrap()).abs() < EXACT);
         }
-        let near_to = prdc(r, f, 5, 2);
-        near("precision", near_to.precision, EXACT);
-        near("recall", near_to.recall, EXACT);
-        near("density", near_to.density, EXACT);
-        near("coverage", near_to.coverage, EXACT);
-        let table = Table::new(Rows { values: &[&real[..], &fake].concat(), width: WIDTH });
-        let judge = |learner| two_sample(&table, &labels, &fold, learner, 1, 2).auc.value;
-        near("forest", judge(Learner::Forest), FOREST);
-        near("boost", judge(Learner::Boost), BOOST);
     }
+    let near_to = prdc(r, f, 5, 2);
+    near(&expected, "precision", near_to.precision, EXACT);
+    near(&expected, "recall", near_to.recall, EXACT);
+    near(&expected, "density", near_to.density, EXACT);
+    near(&expected, "coverage", near_to.coverage, EXACT);
+    let table = Table::new(Rows { values: &[&real[..], &fake].concat(), width: WIDTH });
+    let judge = |learner| two_sample(&table, &labels, &fold, learner, 1, 2).auc.value;
+    near(&expected, "forest", judge(Learner::Forest), FOREST);
+    near(&expected, "boost", judge(Learner::Boost), BOOST);
 }

@@ -85,12 +85,12 @@ fn interrupted(folder: &Path, args: &[&str], after: usize) -> String {
 fn check_resume(decoder: &str) {
     let folder = workplace();
     let folder = folder.path();
-    let options = ["--config", "small.toml", "--decoder", decoder, "--iterations", "400", "--seed", "11"];
+    let options = ["--config", "small.toml", "--decoder", decoder, "--iterations", "200", "--seed", "11"];
     let train = ["train", "recordings.jsonl", "--name"];
     good(folder, &[&train[..], &["whole"], &options].concat());
     let said = interrupted(folder, &[&train[..], &["stopped"], &options, &["--threads", "2"]].concat(), 3);
     assert!(said.contains("stage1_iter"), "{said}");
-    let said = interrupted(folder, &["resume", "checkpoints/stopped", "--threads", "1"], 40);
+    let said = interrupted(folder, &["resume", "checkpoints/stopped", "--threads", "1"], 20);
     assert!(said.contains("stage2_iter"), "{said}");
     // From another folder: the run knows where its data is.
     let elsewhere = tempfile::tempdir().unwrap();
@@ -104,7 +104,7 @@ fn check_resume(decoder: &str) {
     let mut lines = fs::read_to_string(folder.join("recordings.jsonl")).unwrap();
     lines = lines.lines().skip(20).map(|line| format!("{line}\n")).collect();
     fs::write(folder.join("recordings.jsonl"), lines).unwrap();
-    let more = ["resume", "checkpoints/stopped", "--iterations", "410"];
+    let more = ["resume", "checkpoints/stopped", "--iterations", "210"];
     assert!(refused(folder, &more, 2).contains("--other-data"));
     good(folder, &[&more[..], &["--other-data"]].concat());
 }
@@ -149,18 +149,18 @@ fn a_pipe_gets_plain_lines_and_a_terminal_a_bar() {
         crate::skip::skipped("script (util-linux), which makes terminals, is not installed");
         return;
     }
-    let command = format!("'{PROGRAM}' train recordings.jsonl --config small.toml --iterations 300");
+    let command = format!("'{PROGRAM}' train recordings.jsonl --config small.toml --iterations 150");
     let mut script = Command::new("script");
     let output =
         script.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm").current_dir(folder).output().unwrap();
     let shown = text(&output.stdout);
     assert!(output.status.success(), "{shown}");
-    assert!(shown.contains("Stage 1 [") && shown.contains("/300 loss "), "{shown:?}");
-    assert!(shown.contains("[Stage 2] Iter    300/300 | D: "), "{shown:?}");
+    assert!(shown.contains("Stage 1 [") && shown.contains("/150 loss "), "{shown:?}");
+    assert!(shown.contains("[Stage 2] Iter    150/150 | D: "), "{shown:?}");
     // With --json the terminal's stdout is for the result alone.
     let command = format!("{command} --json 2>progress.txt");
     let mut script = Command::new("script");
     let output = script.args(["-qec", &command, "/dev/null"]).current_dir(folder).output().unwrap();
     serde_json::from_slice::<Value>(&output.stdout).unwrap();
-    assert!(fs::read_to_string(folder.join("progress.txt")).unwrap().contains("[Stage 1] Iter    300/300"));
+    assert!(fs::read_to_string(folder.join("progress.txt")).unwrap().contains("[Stage 1] Iter    150/150"));
 }

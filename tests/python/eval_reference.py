@@ -37,9 +37,17 @@ def cross_validated(make, rows, labels, folds):
     return roc_auc_score(labels, scores)
 
 
+def column(x, y):
+    return {
+        "ks": ks_2samp(x, y).statistic,
+        "w1": wasserstein_distance(x, y),
+        "auc": roc_auc_score(np.r_[np.ones(len(x)), np.zeros(len(y))], np.r_[x, y]),
+        "percentiles": np.percentile(x, [5, 25, 50, 75, 95]).tolist(),
+    }
+
+
 def main():
     given = json.load(sys.stdin)
-    x, y = np.array(given["x"]), np.array(given["y"])
     real, fake = np.array(given["real"]), np.array(given["fake"])
     rows, labels, folds = np.vstack([real, fake]), np.r_[np.zeros(len(real)), np.ones(len(fake))], np.array(given["folds"])
     forest = [
@@ -55,10 +63,7 @@ def main():
     )
     json.dump(
         {
-            "ks": ks_2samp(x, y).statistic,
-            "w1": wasserstein_distance(x, y),
-            "auc": roc_auc_score(np.r_[np.ones(len(x)), np.zeros(len(y))], np.r_[x, y]),
-            "percentiles": np.percentile(x, [5, 25, 50, 75, 95]).tolist(),
+            "columns": [column(real[:, k], fake[:, k]) for k in given["columns"]],
             "forest": float(np.mean(forest)),
             "boost": boost,
             **prdc(real, fake, given["k"]),

@@ -104,6 +104,13 @@ static void prepare(int after) {
     if (after >= 3) OK(train(TG_STAGE_GAN));
 }
 
+static void forget(void) {
+    tg_model_free(model);
+    tg_dataset_free(data);
+    free(points);
+    model = NULL, data = NULL, points = NULL;
+}
+
 static rlim_t address_space(void) {
     unsigned long pages = 0;
     FILE *f = fopen("/proc/self/statm", "r");
@@ -111,14 +118,14 @@ static rlim_t address_space(void) {
     return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
 }
 
-/* How the call ended under the limit, in a process of its own: a tg_status, or KILLED and the signal. */
+/* How the call ended under the limit, in a process of its own that has all that was prepared: a tg_status, or KILLED and
+ * the signal. */
 static int outcome(const one *c, long more) {
     int status;
     fflush(stdout);
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        prepare(c->after);
         struct rlimit limit, before;
         CHECK(getrlimit(RLIMIT_AS, &before) == 0);
         limit = before;
@@ -129,8 +136,7 @@ static int outcome(const one *c, long more) {
         if (got != TG_OK) CHECK(tg_last_error()[0] != 0);
         if (c->after >= 1) OK(tg_model_save(model, "after.safetensors"));
         if (c->after >= 1 && got == TG_ERR_MEMORY) OK(c->call());
-        tg_model_free(model);
-        tg_dataset_free(data);
+        forget();
         _exit((int)got);
     }
     CHECK(waitpid(child, &status, 0) == child);
@@ -152,6 +158,7 @@ int main(void) {
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         const one *c = CASES + i;
         int refused = 0, killed = 0, done = 0;
+        prepare(c->after);
         for (int k = 0; k < TRIES && done < 3; k++) {
             int got = outcome(c, k * c->step);
             refused += got == TG_ERR_MEMORY;
@@ -162,6 +169,7 @@ int main(void) {
             }
             CHECK(got == TG_OK || got == TG_ERR_MEMORY || got == TG_ERR_FORMAT || got >= KILLED);
         }
+        forget();
         printf("%s: %d refused, %d killed, then done\n", c->name, refused, killed);
         /* Saving and generating may find all they need in what training freed. */
         CHECK(done > 0 && (refused > 0 || c->call == save || c->call == generate));
