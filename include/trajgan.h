@@ -659,9 +659,10 @@ tg_status tg_stream_new(const tg_model *model,
 TG_API tg_status tg_stream_next(tg_stream *stream, tg_point *points, size_t capacity, size_t *written);
 
 // Another end for the rest of the way, from where the stream is. It must be within 1000000 px of 0, and is rounded with
-// integer_pixels. No step gets longer than twice the longest that the movement would have had, but for rounding to
-// whole pixels, so that the path may take more than max_seq_len points. To know that step, a closed loop's first new
-// end takes as long as the rest of its points. TG_ERR_STATE once the path has ended. [exclusive]
+// integer_pixels. No step gets longer than twice the longest that the movement would have had (with v6 and an eighth
+// of that for each further end), but for rounding to whole pixels, so that the path may take more than max_seq_len
+// points. To know that step, a closed loop's first new end takes as long as the rest of its points. TG_ERR_STATE once
+// the path has ended. [exclusive]
 TG_API tg_status tg_stream_aim(tg_stream *stream, double x, double y);
 
 // Where the pointer is at a time since the start, between points in a straight line; before the start and after the end
@@ -679,7 +680,8 @@ TG_API tg_status tg_evaluate_options_init(tg_evaluate_options *out, size_t struc
 
 // Judges the model: as many movements as the test split of data has, asked for the same, against that split, and beside
 // it real against real, the floor that nothing can be better than. The splits are those of training with the same data;
-// the test split needs 20 movements or more. The report is JSON: {"scores":[{"name","value","floors","rating"...}],
+// the test split needs 20 movements or more, and the model one that knows pixels (TG_ERR_STATE for one that learnt from
+// arrays without limits). The report is JSON: {"scores":[{"name","value","floors","rating"...}],
 // "features":[...]...}; json, capacity and needed as in tg_dataset_info(), but asking for the size costs an evaluation:
 // 262144 is plenty. html_path: also a page with pictures, written whole or not at all; UTF-8; NULL: none. Blocks until
 // done. [shared] for both.

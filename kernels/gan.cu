@@ -33,7 +33,7 @@ static __device__ __forceinline__ void column_moments(double& mean, double& devi
     double square = 0.0;
     for (int i = 0; i < rows; ++i) mean += (double)z[(size_t)i * width] / rows;
     for (int i = 0; i < rows; ++i) square += ((double)z[(size_t)i * width] - mean) * ((double)z[(size_t)i * width] - mean);
-    deviation = sqrt(square / (rows - 1.0));
+    deviation = sqrt(square / fmax(rows - 1.0, 1.0));  // of a single row: 0
 }
 
 // Mean squared difference of the columns' means and (unbiased) deviations: loss (S) gets every column's share, dz (M,S) is

@@ -126,7 +126,10 @@ impl Model {
     fn from_file(path: &Path, file: TensorFile, device: Device) -> Result<Model> {
         let fail = |field: &str, problem: String| Error::format(path, field, problem);
         let json = file.metadata.get(FORMAT_KEY).ok_or_else(|| {
-            fail("metadata.trajgan", "missing: not a trajgan model (a state_dict needs its config: see import)".into())
+            fail(
+                "metadata.trajgan",
+                "missing: not a trajgan model (a state_dict needs its config: Model::import of the Rust API)".into(),
+            )
         })?;
         let parse = |e: serde_json::Error| fail("metadata.trajgan", e.to_string());
         let Format { format } = serde_json::from_str(json).map_err(parse)?;

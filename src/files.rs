@@ -95,6 +95,10 @@ impl Values {
     }
 }
 
+fn is_halved(name: &str, half: bool) -> bool {
+    half && !name.starts_with("data.")
+}
+
 /// Values with their extents; an empty shape is one number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
@@ -149,7 +153,7 @@ impl TensorFile {
     }
 
     /// Writes the file whole or not at all, see [`write_whole`]. The same content gives the same bytes.
-    /// `half`: F32 tensors are stored as F16.
+    /// `half`: F32 tensors are stored as F16, but for those named `data.`, which are no weights.
     ///
     /// # Errors
     /// `Argument` if a shape does not fit its values or a limit is passed; otherwise as `write_whole`.
@@ -165,7 +169,7 @@ impl TensorFile {
             };
             tensor
                 .values
-                .bytes(half, &mut put)
+                .bytes(is_halved(name, half), &mut put)
                 .map_err(|e| Error::argument(name, e, "a number that a 16-bit float holds"))?;
         }
         let header = self.header(&infos, hex(hash))?;
@@ -173,7 +177,7 @@ impl TensorFile {
             out.write_all(&(header.len() as u64).to_le_bytes())?;
             out.write_all(&header)?;
             for name in &order {
-                self.tensors[*name].values.bytes(half, &mut |bytes| out.write_all(bytes))?;
+                self.tensors[*name].values.bytes(is_halved(name, half), &mut |bytes| out.write_all(bytes))?;
             }
             Ok(())
         })
@@ -184,12 +188,13 @@ impl TensorFile {
         if self.tensors.len() > MAX_TENSORS {
             return Err(Error::argument("number of tensors", self.tensors.len(), format!("up to {MAX_TENSORS}")));
         }
+        let dtype = |name: &str, tensor: &Tensor| tensor.values.dtype(is_halved(name, half));
         let mut order: Vec<_> = self.tensors.iter().collect();
-        order.sort_by_key(|(name, tensor)| (std::cmp::Reverse(tensor.values.dtype(half).bitsize()), *name));
+        order.sort_by_key(|(name, tensor)| (std::cmp::Reverse(dtype(name, tensor).bitsize()), *name));
         let mut infos = BTreeMap::new();
         let mut end = 0;
         for (name, tensor) in order {
-            let dtype = tensor.values.dtype(half);
+            let dtype = dtype(name, tensor);
             let elements = tensor.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
             if elements != Some(tensor.values.len()) || tensor.shape.len() > MAX_NDIM || name == METADATA {
                 let expected = format!("{} values in up to {MAX_NDIM} dimensions", tensor.values.len());

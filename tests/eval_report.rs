@@ -174,6 +174,21 @@ fn waves(count: usize, speed: f32, seed: u64) -> (Vec<f32>, Vec<usize>) {
     (values, lengths)
 }
 
+/// Whole sessions to one side would leave the other fewer than it takes, though there are enough movements.
+#[test]
+fn uneven_sessions_are_enough() {
+    let mut held_out = toy(28, 2);
+    for (i, movement) in held_out.iter_mut().enumerate() {
+        movement.session = Some(if i < 20 { "long" } else { "short" }.into());
+    }
+    let generated = toy(28, 3);
+    let (values, lengths) = waves(28, 0.4, 1);
+    let side = Sequences { values: &values, lengths: &lengths, steps: WAVE_STEPS, features: 3 };
+    let features = Some(FeatureSets { real: side, generated: side });
+    let inputs = Inputs { held_out: &held_out, generated: &generated, features, ..Inputs::default() };
+    assert!(evaluate(&inputs, &OPTIONS).unwrap().score("mmd").is_some());
+}
+
 /// A report with the LSTM judges on waves of these two speeds.
 fn judged(speeds: [f32; 2], count: usize, threads: usize) -> trajgan::eval::Report {
     let movements = toy(200, 1);

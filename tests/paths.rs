@@ -6,9 +6,9 @@ mod common;
 use std::f64::consts::TAU;
 use std::sync::OnceLock;
 
-use common::{dataset, tiny, tiny_closed_loop, trained};
+use common::{dataset, movements, tiny, tiny_closed_loop, trained};
 use trajgan::rng::{Rng, Stream};
-use trajgan::{Error, Model, Path, PathOptions, Point};
+use trajgan::{Config, Dataset, Error, Model, Path, PathOptions, Point, SampleOptions};
 
 type Ends = [[f64; 2]; 2];
 
@@ -346,6 +346,23 @@ fn a_stream_can_be_aimed_anew() {
     }
 }
 
+/// Followed around for a long time it still gets there.
+#[test]
+fn a_stream_can_be_aimed_over_and_over() {
+    for (name, model) in models() {
+        let mut stream = model.stream([0.0, 0.0], [200.0, 100.0], &options()).unwrap();
+        let (mut rng, mut seen) = (Rng::new(4, Stream::Evaluation, 0), Vec::new());
+        let mut to = [200.0, 100.0];
+        for _ in 0..300 {
+            to = to.map(|x: f64| (x + rng.range(2.0, 20.0)).round());
+            stream.aim(to).unwrap();
+            seen.extend(stream.next_point());
+        }
+        seen.extend(stream);
+        check(name, &seen, [[0.0, 0.0], to], true);
+    }
+}
+
 /// Aimed at where it goes anyway, nothing changes.
 #[test]
 fn the_same_target_is_the_same_stream() {
@@ -367,6 +384,25 @@ fn refused<T>(result: Result<T, Error>, parts: &[&str]) {
     assert!(matches!(error, Error::Argument { .. }), "{error}");
     let message = error.to_string();
     parts.iter().for_each(|part| assert!(message.contains(part), "'{message}' does not say {part}"));
+}
+
+/// A path is asked for by its ends, and conditions of the caller's own may be anything.
+#[test]
+fn a_model_with_own_conditions_has_no_paths() {
+    let mut data = Dataset::new(3);
+    movements(60, 3)
+        .into_iter()
+        .for_each(|m| data.push(m.clone(), Some(&[m.duration_ms(), m.duration_ms(), 3.0])).unwrap());
+    let model = trained(&Config { condition_dim: 3, ..tiny() }, &data, 1);
+    for candidates in [1, 2, 3] {
+        let options = PathOptions { candidates, ..options() };
+        let Err(Error::State { problem, .. }) = model.path([0.0, 0.0], [90.0, 0.0], &options) else { panic!() };
+        assert!(problem.contains("condition"), "{problem}");
+        assert!(matches!(model.stream([0.0, 0.0], [90.0, 0.0], &options), Err(Error::State { .. })));
+    }
+    let draw = |condition: [f64; 3]| model.generate(1, Some(&condition), &SampleOptions::default());
+    draw([1.0, 2.0, 3.0]).unwrap();
+    refused(draw([1.0, 1e300, 3.0]), &["conditions[1]", "1000000 times"]);
 }
 
 #[test]

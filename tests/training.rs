@@ -237,6 +237,41 @@ fn refused_calls_change_nothing() {
     assert_same(&fresh, &contents(&model), "a call that has done nothing");
 }
 
+/// The one loss that couples rows has only one.
+#[test]
+fn a_batch_may_be_one_movement() {
+    let data = dataset(60, 7);
+    for config in [tiny(), tiny_closed_loop()] {
+        let config = Config { batch_size: 1, stage2_batch_size: 1, ..config };
+        assert!(config.lambda_fm > 0.0);
+        let last = trained(&config, &data, 1).stages()[1].history.last().unwrap().losses;
+        assert!(last.iter().all(|loss| loss.is_finite()), "{last:?}");
+    }
+}
+
+/// What can be changed on going on counts at once, and not only after saving and loading.
+#[test]
+fn dropout_may_change_on_going_on() {
+    let (data, folder) = (dataset(60, 7), tempfile::tempdir().unwrap());
+    for config in [tiny(), tiny_closed_loop()] {
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        train_until(&mut model, &data, Stage::Autoencoder, &options(&config, 1), 3);
+        let path = folder.path().join("m.safetensors");
+        model.save(&path).unwrap();
+        let mut as_before = Model::load(&path, Device::Cpu).unwrap();
+        train_until(&mut as_before, &data, Stage::Autoencoder, &options(&config, 1), 5);
+        let other = Config { lstm_dropout: 0.6, pooler_dropout: 0.4, expander_dropout: 0.3, ..config };
+        train_until(&mut model, &data, Stage::Autoencoder, &options(&other, 1), 4);
+        model.save(&path).unwrap();
+        let mut loaded = Model::load(&path, Device::Cpu).unwrap();
+        for model in [&mut model, &mut loaded] {
+            train_until(model, &data, Stage::Autoencoder, &options(&other, 1), 5);
+        }
+        assert_same(&contents(&model), &contents(&loaded), "saved and loaded on the way");
+        assert_ne!(model.stages()[0].history, as_before.stages()[0].history);
+    }
+}
+
 /// A model is evaluated on its own split: what training is asked with may not make another.
 #[test]
 fn the_split_is_the_models() {

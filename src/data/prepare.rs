@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::readers::v4;
 use super::steps::MOST_WAY;
-use super::{Dataset, LengthModel, Movement, Scaler, Split, features};
+use super::{Dataset, LengthModel, Movement, Point, Scaler, Split, features};
 use crate::config::{ConditionKind, Config, DecoderKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, afford};
 use crate::rng::{Rng, Stream};
 
 /// Shares of the movements: training, validation, and the rest for the test.
@@ -72,10 +72,21 @@ impl Dataset {
                 return Err(Error::argument("scaler conditions", scaler.condition_dim(), expected));
             }
         }
+        afford(self.preparing_bytes(), "splits")?;
         match &self.arrays {
             Some(folder) => prepare_arrays(folder, config, scaler),
             None => prepare_movements(self, config, scaler),
         }
+    }
+
+    /// More than the splits take: points once more, and features twice, for the filter and afterwards.
+    fn preparing_bytes(&self) -> usize {
+        let steps: usize = match &self.arrays {
+            Some(folder) => folder.splits.iter().flat_map(|rows| &rows.lengths).sum(),
+            None => self.movements.iter().map(|m| m.points.len()).sum(),
+        };
+        let row = size_of::<Movement>() + 16 * self.condition_dim() + 64;
+        steps * (size_of::<Point>() + 12 * self.feature_dim()) + self.len() * row
     }
 
     /// Raw condition (C) of movement i.

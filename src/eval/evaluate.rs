@@ -15,8 +15,8 @@ use super::seed_scores::seed_scores;
 use super::sequences::Sequences;
 use super::stats::{Interval, mean, median, quantile, sorted};
 use super::{cross::TwoSample, steps};
-use crate::data::Movement;
-use crate::error::{Error, Result};
+use crate::data::{Movement, Point};
+use crate::error::{Error, Result, afford};
 use crate::rng::{Rng, Stream};
 
 /// Fewest movements on a side: below, five folds and five neighbours say nothing.
@@ -35,6 +35,15 @@ pub struct Inputs<'a> {
     pub features: Option<FeatureSets<'a>>,
     /// Summaries for the latent scores.
     pub summaries: Option<SummarySets<'a>>,
+}
+
+impl Inputs<'_> {
+    /// More than copies of it take: points for measuring and on a grid, features as halves, cut, and as f64.
+    fn bytes(&self) -> usize {
+        let points = |side: &[Movement]| side.iter().map(|m| m.points.len()).sum::<usize>();
+        let values = self.features.map_or(0, |sets| sets.real.values.len() + sets.generated.values.len());
+        8 * size_of::<Point>() * (points(self.held_out) + points(self.generated)) + 32 * values
+    }
 }
 
 /// Scaled features: row i of `real` is held-out movement i, or any real rows if there are more or fewer.
@@ -92,6 +101,7 @@ pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
         let expected = format!("{}, one for each generated movement", inputs.generated.len());
         return Err(Error::argument("asked.len()", asked.len(), expected));
     }
+    afford(inputs.bytes(), "an evaluation")?;
     let mut rng = Rng::new(options.seed, Stream::Evaluation, steps::PICK + 1);
     let real = pick(inputs.held_out.iter().collect(), usize::MAX, &mut rng);
     let made = pick(inputs.generated.iter().collect(), usize::MAX, &mut rng);

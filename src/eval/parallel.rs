@@ -1,5 +1,6 @@
 //! A map over 0..n on a few threads. The result does not depend on how many.
 
+use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -7,7 +8,7 @@ use std::thread;
 use crate::backend::cpu::thread_count;
 
 /// f(0), f(1), .. f(n-1), in this order. `threads` 0 means as many as the machine has; a thread that cannot be
-/// started is done without.
+/// started is done without. A panic of f is the caller's.
 pub fn map<T: Send>(n: usize, threads: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let threads = thread_count(threads).min(n);
     if threads < 2 {
@@ -24,12 +25,13 @@ pub fn map<T: Send>(n: usize, threads: usize, f: impl Fn(usize) -> T + Sync) -> 
         done.lock().unwrap_or_else(|e| e.into_inner()).push((i, value));
     };
     thread::scope(|scope| {
-        for _ in 1..threads {
-            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
+        // The C layer keeps threads of this name quiet.
+        let start = |k| thread::Builder::new().name(format!("trajgan-{k}")).spawn_scoped(scope, work).ok();
+        let started: Vec<_> = (1..threads).map_while(start).collect();
         work();
+        for thread in started {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        }
     });
     let mut done = done.into_inner().unwrap_or_else(|e| e.into_inner());
     done.sort_by_key(|(i, _)| *i);
@@ -44,5 +46,14 @@ mod tests {
             assert_eq!(super::map(33, threads, |i| i * i), (0..33).map(|i| i * i).collect::<Vec<_>>());
         }
         assert!(super::map(0, 4, |i| i).is_empty());
+    }
+
+    #[test]
+    fn a_panic_is_the_callers() {
+        let failing = |i: usize| if i == 9 { std::panic::panic_any("the ninth") } else { i };
+        for threads in [1, 4] {
+            let panic = std::panic::catch_unwind(|| super::map(33, threads, failing)).unwrap_err();
+            assert_eq!(panic.downcast_ref(), Some(&"the ninth"));
+        }
     }
 }

@@ -34,10 +34,13 @@ pub(super) fn seed_scores(
     Ok((scores, judged))
 }
 
-/// Halves of real rows: as the movements' where row i is held-out movement i, else at random.
+/// Halves of real rows: as the movements' where row i is held-out movement i and both have enough, else at random.
 fn real_halves(inputs: &Inputs, count: usize, options: &EvalOptions, rng: &mut Rng) -> (Vec<usize>, Vec<usize>) {
     if count == inputs.held_out.len() {
-        return halves(&inputs.held_out.iter().collect::<Vec<_>>(), options.seed, 0);
+        let by_session = halves(&inputs.held_out.iter().collect::<Vec<_>>(), options.seed, 0);
+        if by_session.0.len() >= FEWEST / 2 {
+            return by_session;
+        }
     }
     let order = rng.permutation(count);
     (order[..count / 2].to_vec(), order[count / 2..count / 2 * 2].to_vec())

@@ -146,7 +146,7 @@ impl Networks {
 }
 
 /// Mean squared difference of the means and of the (unbiased) standard deviations over a batch:
-/// the one loss that couples the rows.
+/// the one loss that couples the rows. A single row has no deviation: 0.
 #[derive(Clone, Debug)]
 pub struct FeatureMatching {
     pub loss: f64,
@@ -183,5 +183,5 @@ fn moments<R: Real>(z: &[R], width: usize) -> (Vec<f64>, Vec<f64>) {
     for row in z.chunks_exact(width) {
         square.iter_mut().zip(row).zip(&mean).for_each(|((s, z), m)| *s += (z.to_f64() - m).powi(2));
     }
-    (mean, square.iter().map(|s| (s / (n - 1.0)).sqrt()).collect())
+    (mean, square.iter().map(|s| (s / (n - 1.0).max(1.0)).sqrt()).collect())
 }

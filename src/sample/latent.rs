@@ -9,7 +9,7 @@ use crate::backend::cpu::{Pool, Scratch};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda;
 use crate::data::{Movement, features};
-use crate::error::{Error, Result, try_zeroed};
+use crate::error::{Error, Result, afford, try_zeroed};
 use crate::model::{Autoencoder, Model, closed_loop, v6};
 use crate::nn::Steps;
 use crate::nn::steps::longest_first;
@@ -24,11 +24,13 @@ impl Model {
                 let got = format!("{} points", movements[i].points.len());
                 return Err(Error::argument(format!("movement {i}"), got, format!("2 to {most} (max_seq_len)")));
             }
+            self.afford_batch(movements.iter().map(|m| m.points.len()))?;
             let walks: Vec<_> = movements.iter().map(|m| codec.encode(&m.points)).collect();
             let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(threads))?;
             return array2(movements.len(), self.config.summary_dim, z);
         }
         let scaler = self.scaler("encode")?;
+        self.afford_batch(movements.iter().map(|m| m.points.len()))?;
         let rows: Vec<Vec<f32>> = movements.iter().map(|m| scaler.scale(&features(&m.points))).collect();
         self.encode_features(&rows, threads)
     }
@@ -44,6 +46,7 @@ impl Model {
                 return Err(Error::argument(format!("movement {i}"), format!("{} numbers", row.len()), expected));
             }
         }
+        self.afford_batch(rows.iter().map(|row| row.len() / f))?;
         let z = self.encode_batch(&Batch::new(rows, f), &mut Pool::new(threads))?;
         array2(rows.len(), self.config.summary_dim, z)
     }
@@ -77,6 +80,14 @@ impl Model {
             row.iter_mut().zip(from.iter().zip(to)).for_each(|(z, (a, b))| *z = a * (1.0 - share) + b * share);
         }
         array2(steps, s, out)
+    }
+
+    /// More than movements of these lengths take on their way in or out: of a step its point, its event, and its features
+    /// three times; of a movement its summary twice.
+    fn afford_batch(&self, lengths: impl ExactSizeIterator<Item = usize>) -> Result<()> {
+        let rows = lengths.len().saturating_mul(8 * self.config.summary_dim + 128);
+        let step = 12 * self.config.feature_dim + 160;
+        afford(lengths.fold(rows, |bytes, n| bytes.saturating_add(n.saturating_mul(step))), "summaries of movements")
     }
 
     /// Summaries (n,S) of a batch, in the order that its rows were given in.
@@ -135,6 +146,7 @@ impl Model {
             let expected = format!("1 to {} (max_seq_len)", self.config.max_seq_len);
             return Err(Error::argument(format!("lengths[{i}]"), lengths[i], expected));
         }
+        self.afford_batch(lengths.iter().copied())?;
         let z: Vec<f32> = z.iter().copied().collect();
         #[cfg(feature = "cuda")]
         if let Some(mut movements) = self.movements_on_cuda(lengths, false)? {

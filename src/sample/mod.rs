@@ -212,7 +212,8 @@ impl Model {
         // Twice features, points, summary with noise and condition; and the average's weights, packed.
         let each =
             4 * (c.max_seq_len * (2 * c.feature_dim + 6) + 2 * c.summary_dim + c.noise_dim + c.condition_dim + 64);
-        let weights = if self.average.is_empty() { 0 } else { 16 * self.parameters() };
+        let own_weights = !self.average.is_empty() || self.config.decoder == DecoderKind::ClosedLoop;
+        let weights = if own_weights { 16 * self.parameters() } else { 0 };
         afford(count.saturating_mul(each).saturating_add(weights), "movements")
     }
 
@@ -330,12 +331,22 @@ impl Model {
             return Ok(out);
         };
         check_conditions(given, count, dim)?;
-        match &data.scaler {
-            Some(scaler) => Ok(given.chunks_exact(dim).flat_map(|row| scaler.scale_condition(row)).collect()),
-            None => Ok(given.iter().map(|&x| x as f32).collect()),
+        let scaled: Vec<f32> = match &data.scaler {
+            Some(scaler) => given.chunks_exact(dim).flat_map(|row| scaler.scale_condition(row)).collect(),
+            None => given.iter().map(|&x| x as f32).collect(),
+        };
+        match scaled.iter().position(|x| x.is_nan() || x.abs() > MOST_SCALED) {
+            Some(i) => {
+                let expected = format!("within {MOST_SCALED} times the range of training");
+                Err(Error::argument(format!("conditions[{i}]"), given[i], expected))
+            }
+            None => Ok(scaled),
         }
     }
 }
+
+/// Of a condition: far more than any that makes sense, and far from what overflows on the way through the networks.
+const MOST_SCALED: f32 = 1e6;
 
 /// count x dim finite numbers.
 fn check_conditions(given: &[f64], count: usize, dim: usize) -> Result<()> {

@@ -180,6 +180,10 @@ impl Model {
     /// Where a walk has to go for a way: whole pixels at a distance that the model has learnt, and whether that is another.
     fn target(&self, way: [f64; 2]) -> Result<([i32; 2], bool)> {
         self.scaler("path")?;
+        if self.config().decoder == DecoderKind::V6 && self.config().condition_dim != 1 {
+            let problem = "its condition is not the distance of a movement: there is none for a path".into();
+            return Err(Error::State { call: "path", problem });
+        }
         let (low, high) = self.sampler().distances.unwrap_or_default();
         let distance = way[0].hypot(way[1]);
         let scale = distance.clamp(low.max(1.0), high.max(1.0)) / distance;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::lay::Similarity;
 use super::path::{Ends, PathOptions};
+use super::targets::check_targets;
 use super::walk::{WalkSettings, Walkers, Walking};
 use crate::config::DecoderKind;
 use crate::data::steps::Event;
@@ -34,8 +35,8 @@ pub struct Stream {
 enum Source {
     /// One LSTM step for every point.
     Walk(Box<WalkSource>),
-    /// The v6 decoder makes a movement as a whole.
-    Ready { points: Vec<Point>, next: usize, longest: f64 },
+    /// The v6 decoder makes a movement as a whole. Of it as it was drawn: the longest step in pixels, the mean pause in ms.
+    Ready { points: Vec<Point>, next: usize, longest: f64, pause: f64 },
 }
 
 /// Points that a v6 movement may get to reach a new end.
@@ -88,7 +89,9 @@ impl Model {
         let source = match self.config().decoder {
             DecoderKind::V6 => {
                 let points = self.path(from, to, options)?.points;
-                Source::Ready { longest: longest_step(&points), points, next: 0 }
+                let duration = points.last().map_or(0.0, |p| p.t_ms);
+                let pause = duration / (points.len() - 1).max(1) as f64;
+                Source::Ready { longest: longest_step(&points), points, next: 0, pause }
             }
             DecoderKind::ClosedLoop => Source::Walk(Box::new(self.walk_source(&ends, options)?)),
         };
@@ -112,6 +115,7 @@ impl Model {
             return Err(state("the model has the v6 decoder"));
         };
         let (sample, target) = self.stream_start(ends, options)?;
+        check_targets(&[target])?;
         let similarity = Similarity::new(ends, target.map(f64::from)).ok_or_else(|| state("no way to go"))?;
         let settings = WalkSettings {
             step_temperature: options.step_temperature,
@@ -181,7 +185,8 @@ impl Stream {
 
     /// Another end (px) for the rest of the way. The closed-loop decoder walks there; what is left of a v6 movement is
     /// bent smoothly towards it, and prolonged where it is too short for that. No step gets longer than twice the
-    /// longest that the movement would have had, but for rounding to whole pixels.
+    /// longest that the movement would have had, but for rounding to whole pixels; with v6 each further end may add
+    /// an eighth of that longest step.
     ///
     /// To know that longest step, the first new end of a walk costs as much as the rest of its points, and memory.
     ///
@@ -209,7 +214,11 @@ impl Stream {
                 walk.aim(source.similarity.inverse(to).map(|x| x.round() as i32));
                 source.settings.most_points = walk.place.index + source.room;
             }
-            Source::Ready { points, next, longest } => bend(points, *next, to, *longest, self.whole_pixels),
+            Source::Ready { points, next, longest, pause } => {
+                points.drain(..next.saturating_sub(1)); // however often it is aimed, it does not grow
+                *next = (*next).min(1);
+                bend(points, *next, to, (*longest, *pause), self.whole_pixels);
+            }
         }
         Ok(())
     }
@@ -233,14 +242,13 @@ impl Stream {
 }
 
 /// Bends points from `next` on, but not the first, so that they end at `to`.
-fn bend(points: &mut Vec<Point>, next: usize, to: [f64; 2], longest: f64, whole_pixels: bool) {
+fn bend(points: &mut Vec<Point>, next: usize, to: [f64; 2], (longest, pause): (f64, f64), whole_pixels: bool) {
     let Some(&end) = points.last() else { return };
     let start = next.max(1);
     let way = [to[0] - end.x, to[1] - end.y];
     // What each step may have in addition; the steepest part of the bend is 3/2 of the mean.
     let spare = (2.0 * longest - longest_step(&points[start - 1..])).max(longest / 8.0);
     let needed = (1.5 * way[0].hypot(way[1]) / spare).ceil().clamp(1.0, MOST_ADDED) as usize;
-    let pause = end.t_ms / (points.len() - 1).max(1) as f64;
     for k in 1..=(start + needed).saturating_sub(points.len()) {
         points.push(Point { t_ms: end.t_ms + k as f64 * pause, ..end });
     }

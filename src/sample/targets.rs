@@ -162,7 +162,7 @@ impl Model {
     }
 }
 
-fn check_targets(targets: &[[i32; 2]]) -> Result<()> {
+pub(super) fn check_targets(targets: &[[i32; 2]]) -> Result<()> {
     match targets.iter().position(|t| t.iter().any(|&x| f64::from(x).abs() > MOST_WAY)) {
         Some(i) => {
             let expected = format!("within {MOST_WAY} px of 0");

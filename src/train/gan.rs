@@ -115,8 +115,7 @@ impl Model {
         while self.stages[1].iteration < c.stage2_iterations {
             let iteration = self.stages[1].iteration;
             // Nobody looks at the model before the next interval ends; but somebody may want to stop.
-            let ends = [c.log_interval, c.save_interval].map(|every| (iteration / every + 1) * every);
-            let until = ends.into_iter().fold(c.stage2_iterations, u64::min).min(iteration + most);
+            let until = super::next_look(c, iteration).min(c.stage2_iterations).min(iteration + most);
             let begin = Instant::now();
             // A device that has failed gives nothing back: the host is where it last had its weights.
             let run = gan.run((until - iteration) as usize);
@@ -134,7 +133,7 @@ impl Model {
                 let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
                 let step = self.gan_done(c, losses);
                 let now = self.stages[1].iteration;
-                if super::is_looked_at(c, now) || now == c.stage2_iterations {
+                if super::next_look(c, now - 1) == now || now == c.stage2_iterations {
                     self.fetch(&gan)?;
                     fetched = self.stages[1].clone();
                 }

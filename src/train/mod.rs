@@ -15,7 +15,7 @@ use std::time::Instant;
 use crate::config::{Config, DecoderKind};
 use crate::data::{Dataset, Waste};
 use crate::error::{Error, Result, afford};
-use crate::model::{DataModel, Model, Record};
+use crate::model::{DataModel, Model, Networks, Record};
 pub use stage1::Losses;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,15 +145,17 @@ impl Model {
             let expected = "recordings in pixels and milliseconds: the closed-loop decoder walks in those";
             return Err(Error::argument("data set", "arrays of features", expected));
         }
-        afford(self.training_bytes(&config, data.train.len(), options.threads), "training")?;
+        afford(self.training_bytes(stage, &config, data.train.len(), options.threads), "training")?;
         // What this call alone sets goes with it if no iteration comes of it.
         let k = stage as usize - 1;
         let iteration = self.stages[k].iteration;
         let before = (self.config.clone(), self.data.clone(), self.stages[k].clone(), self.average.clone());
+        let networks = self.networks.clone();
         if self.data.is_none() {
             self.data = Some(DataModel::new(&data, &config)?);
         }
         // From here on the model changes.
+        self.networks = Networks::new(&config); // as they are, but for other dropout
         self.config = config;
         self.stages[k].seed = options.seed;
         self.sampler = Default::default();
@@ -163,6 +165,7 @@ impl Model {
         };
         if done.is_err() && self.stages[k].iteration == iteration {
             (self.config, self.data, self.stages[k], self.average) = before;
+            self.networks = networks;
         }
         self.sampler = Default::default();
         done
@@ -170,15 +173,17 @@ impl Model {
 
     /// More than a stage takes: gradients of every shard, moments, what a worker keeps of a shard's steps (some twenty
     /// numbers a unit), batches and summaries.
-    fn training_bytes(&self, c: &Config, movements: usize, threads: usize) -> usize {
+    fn training_bytes(&self, stage: Stage, c: &Config, movements: usize, threads: usize) -> usize {
         let batch = c.batch_size.max(c.stage2_batch_size);
+        // The GAN begins with the summaries of all.
+        let at_once = if stage == Stage::Gan { batch.max(movements) } else { batch };
         let shards = batch.div_ceil(shards::ROWS);
         let layers = c.encoder_num_layers * c.encoder_hidden_dim
             + 2 * c.decoder_num_layers * c.decoder_hidden_dim
             + 2 * c.expander_num_layers * c.expander_hidden_dim;
         let units = layers + 4 * (c.latent_dim + c.summary_dim);
         let arenas = self.parameters() * (shards + 4);
-        let traces = shards::workers(threads, batch) * shards::ROWS * c.max_seq_len * units * 20;
+        let traces = shards::workers(threads, at_once) * shards::ROWS * c.max_seq_len * units * 20;
         let images = if c.decoder == DecoderKind::ClosedLoop && c.augment_mirror { 4 } else { 1 };
         let latents = movements * images * 2 * (c.summary_dim + c.max_seq_len * c.feature_dim);
         4 * (arenas + traces + latents + 4 * batch * c.max_seq_len * c.feature_dim)
@@ -228,9 +233,10 @@ impl Model {
     }
 }
 
-/// Whether the callback may want the model after an iteration: to log, or to save it.
-fn is_looked_at(c: &Config, iteration: u64) -> bool {
-    [c.log_interval, c.save_interval].iter().any(|every| iteration.is_multiple_of(*every))
+/// The next iteration after which the callback may want the model: to log, to look at it, or to save it.
+fn next_look(c: &Config, iteration: u64) -> u64 {
+    let ends = [c.log_interval, c.eval_interval, c.save_interval].map(|every| (iteration / every + 1) * every);
+    ends.into_iter().fold(u64::MAX, u64::min)
 }
 
 /// When a call began, and at which iteration.

@@ -97,7 +97,7 @@ impl Stage1 {
         let training = at.is_some();
         self.workers.fit(pool);
         let end = networks.autoencoder_range.end;
-        self.shard_grads.resize_with(self.shard_grads.len().max(batch.shards.len()), || vec![0.0; end]);
+        self.shard_grads.resize_with(self.shard_grads.len().max(batch.shards.len()), Vec::new);
         let workers = &self.workers;
         let mut work: Vec<_> = batch.shards.iter().zip(&mut self.shard_grads).map(|s| (s, [0.0; 3])).collect();
         let dropout = |first_row: usize| {
@@ -112,8 +112,7 @@ impl Stage1 {
                 pool.for_each(&mut work, |worker, _, ((shard, grads), losses)| {
                     let rows = v6::Shard { steps: &shard.steps, seq_lens: &shard.seq_lens, x: &shard.x };
                     let mut traces = workers.of(worker);
-                    grads.fill(0.0);
-                    let (dropout, grads) = (dropout(shard.first_row), training.then_some(grads.as_mut_slice()));
+                    let (dropout, grads) = (dropout(shard.first_row), training.then(|| zeroed(grads, end)));
                     let parts =
                         net.losses(weights, &norms, rows, loss_weights, dropout.as_ref(), &mut traces.v6, grads);
                     *losses = [parts.direct, parts.recon, parts.latent];
@@ -127,8 +126,7 @@ impl Stage1 {
                     let rows =
                         closed_loop::Shard { steps: &shard.steps, x: &shard.x, classes: &shard.classes, noise: &noise };
                     let mut traces = workers.of(worker);
-                    grads.fill(0.0);
-                    let (dropout, grads) = (dropout(shard.first_row), training.then_some(grads.as_mut_slice()));
+                    let (dropout, grads) = (dropout(shard.first_row), training.then(|| zeroed(grads, end)));
                     let trace = &mut traces.closed_loop;
                     let parts = net.losses(weights, &norm, rows, batch.total, dropout.as_ref(), trace, grads);
                     *losses = [parts.steps, parts.ticks, parts.stop];
@@ -144,6 +142,13 @@ impl Stage1 {
         };
         [a, b, third, total]
     }
+}
+
+/// Room for the gradient of a shard, which evaluation does without.
+fn zeroed(grads: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    grads.clear();
+    grads.resize(len, 0.0);
+    grads
 }
 
 /// What moves the weights, on any device.

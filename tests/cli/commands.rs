@@ -211,6 +211,13 @@ fn inspect_export_and_runs_tell_of_models() {
     assert_eq!(read("a.jsonl"), read("b.jsonl"));
     assert_eq!(read("h.jsonl").lines().count(), 3);
 
+    // A run that cannot be read hides no other.
+    fs::create_dir(folder.join("checkpoints/broken")).unwrap();
+    fs::write(folder.join("checkpoints/broken/final.safetensors"), "nothing").unwrap();
+    let output = trajgan(folder, &["runs", "list"]);
+    assert!(output.status.success() && text(&output.stdout).lines().count() == 4);
+    assert!(text(&output.stderr).contains("checkpoints/broken"), "{}", text(&output.stderr));
+    fs::remove_dir_all(folder.join("checkpoints/broken")).unwrap();
     let list = json(folder, &["runs", "list"]);
     assert_eq!(list.as_array().unwrap().len(), 2);
     let of = |run: &str| list.as_array().unwrap().iter().find(|row| row["run"] == run).unwrap().clone();

@@ -39,6 +39,7 @@ fn prepare_reports_what_it_left_out_and_train_reads_what_it_wrote() {
     assert_eq!((shape("X"), shape("C")), (serde_json::json!([n, 36, 8]), serde_json::json!([n])));
     let run = json(folder, &["train", "prepared", "--config", "small.toml", "--iterations", "5"]);
     assert_eq!(run["stage2"]["iterations"], 5);
+    assert!(good(folder, &["train", "prepared", "--show-settings"]).contains("decoder = \"v6\""));
     // What v6 leaves out is left out without being asked, too; and what a killed run left behind is in nobody's way.
     fs::create_dir(folder.join(".prepared.old")).unwrap();
     fs::write(folder.join(".prepared.old/X_train.npy"), "").unwrap();
@@ -79,6 +80,27 @@ fn validate_names_the_bad_files() {
     assert!(bad[1]["unusable"].to_string().contains("t_ms: is 8"), "{report}");
     let shown = trajgan(folder, &["validate", "set"]);
     assert!(text(&shown.stdout).contains("NOT USABLE") && text(&shown.stderr).lines().count() == 1);
+}
+
+/// What no file shows alone, but training on all of them does.
+#[test]
+fn validate_looks_at_all_files_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let deep = folder.join("set/1/2/3/4/5/6/7/8");
+    fs::create_dir_all(&deep).unwrap();
+    let movement = r#"{"x":[0,5,30,60],"y":[0,1,2,3],"t":[0,8,16,24]}"#;
+    fs::write(folder.join("set/a.json"), movement).unwrap();
+    fs::write(deep.join("b.json"), movement.replace('}', ",\"condition\":[1,2]}")).unwrap();
+    let report = json(folder, &["validate", "set"]);
+    let files = report["files"].as_array().unwrap();
+    assert!(report["usable"] == true && files.len() == 3, "{report}");
+    assert!(files[2]["warnings"].to_string().contains("condition"), "{report}");
+    fs::create_dir(deep.join("9")).unwrap();
+    fs::write(deep.join("9/c.json"), movement).unwrap();
+    let output = trajgan(folder, &["validate", "set"]);
+    assert!(!output.status.success() && text(&output.stdout).contains("is nested more than 8 deep"));
+    assert!(refused(folder, &["train", "set"], 1).contains("is nested more than 8 deep"));
 }
 
 #[test]

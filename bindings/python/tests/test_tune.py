@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import types
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -97,6 +98,17 @@ class Tune(unittest.TestCase):
             for name in ("optimization_history", "param_importances"):
                 page = self.folder / "plots" / f"trajgan_stage{stage}_{name}.html"
                 self.assertIn("plotly", page.read_text(), page)
+
+    def test_every_preset_can_be_the_first_trial(self):
+        for preset in trajgan.Preset:
+            for decoder in ("v6", "closed-loop"):
+                args = types.SimpleNamespace(stage=2, model=None, preset=preset.name, decoder=decoder, seed=0)
+                study = optuna.create_study()
+                study.enqueue_trial(tune.first_trial(args))
+                trial = study.ask()
+                sizes = tune.new_model(args, **tune.architecture_2(trial)).options
+                self.assertEqual(tune.training_2(trial)["n_critic"], trial.params["n_critic"])
+                self.assertEqual(list(sizes.generator_hidden_dims), list(tune.new_model(args).options.generator_hidden_dims))
 
     def test_wrong_calls(self):
         for arguments in (["--stage", "1"], ["data", "--stage", "3"], ["data"], ["data", "--stage", "both", "--model", "m"]):

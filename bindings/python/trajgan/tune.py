@@ -28,7 +28,7 @@ from trajgan import Decoder, Preset, Stage, _api
 
 # Widths of hidden layers: the presets' are among them.
 WIDTHS = {",".join(map(str, dims)): dims for dims in (
-    [256], [128, 128], [256, 256], [512, 256], [512, 512], [256, 512, 256], [512, 512, 256])}
+    [256], [128, 128], [256, 256], [512, 256], [512, 512], [256, 256, 256], [256, 512, 256], [512, 512, 256])}
 SUMMARIES = {Decoder.V6: [64, 96, 128, 192], Decoder.CLOSED_LOOP: [16, 32, 64, 128]}
 
 

@@ -61,7 +61,10 @@ impl Shared {
             state = self.lock();
             self.running.fetch_sub(1, Ordering::AcqRel);
             if let Err(panic) = outcome {
-                state.panic.get_or_insert(panic);
+                match &state.panic {
+                    None => state.panic = Some(panic),
+                    Some(_) => std::mem::forget(panic), // dropping it might panic, too
+                }
                 state.left.fill(0..0); // no new tasks after a panic
             }
         }
@@ -169,12 +172,15 @@ impl<T: Default> Scratch<T> {
     }
 }
 
-/// How many threads a setting asks for. 0: one per core.
+const MOST_THREADS: usize = 1024;
+
+/// How many threads a setting asks for, at most 1024. 0: one per core.
 pub fn thread_count(threads: usize) -> usize {
     match threads {
         0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         n => n,
     }
+    .min(MOST_THREADS)
 }
 
 fn serve(shared: &Shared, worker: usize) {

@@ -18,13 +18,18 @@ pub enum Failure {
 pub type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
+    pub fn message(&self) -> &str {
+        let (Failure::Usage(message) | Failure::Work(message)) = self;
+        message
+    }
+
     /// One line on stderr.
     pub fn report(&self) -> ExitCode {
-        let (message, code) = match self {
-            Failure::Usage(message) => (message, 2),
-            Failure::Work(message) => (message, 1),
+        let code = match self {
+            Failure::Usage(_) => 2,
+            Failure::Work(_) => 1,
         };
-        let line: Vec<&str> = message.split_whitespace().collect();
+        let line: Vec<&str> = self.message().split_whitespace().collect();
         crate::console::complain(&format!("error: {}", line.join(" ")));
         ExitCode::from(code)
     }

@@ -187,9 +187,11 @@ pub fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn progress(model: &Model) -> (u64, u64) {
+/// How far a model is; of equals the one that knows how to go on, which an exported one does not.
+fn progress(model: &Model) -> (u64, u64, bool) {
     let [first, second] = model.stages();
-    (second.iteration, first.iteration)
+    let goes_on = model.parameter_names().any(|name| model.remembered_gradient(name).is_some());
+    (second.iteration, first.iteration, goes_on)
 }
 
 /// YYYYMMDD_HHMMSS in UTC. Days to date: Howard Hinnant, "chrono-compatible low-level date algorithms".

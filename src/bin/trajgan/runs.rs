@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use trajgan::{Device, Model};
 
-use crate::console::{say, say_json};
+use crate::console::{self, say, say_json};
 use crate::failure::{Failure, Result};
 use crate::run_folder;
 use crate::training::watched;
@@ -51,10 +51,16 @@ fn list(folder: &Path, json: bool) -> Result<()> {
     paths.sort();
     let mut rows = Vec::new();
     for path in paths {
-        let files = run_folder::checkpoints(&path)?.len();
-        // A run that has saved nothing yet is one too.
-        let newest = if files > 0 { Some(run_folder::load(&path, Device::Cpu)?) } else { None };
-        rows.push(row(&path, files, newest.as_ref().map(|(_, model)| model)));
+        // A run that has saved nothing yet is one too, and so is one that cannot be read.
+        let newest = run_folder::checkpoints(&path).and_then(|files| {
+            let newest = if files.is_empty() { None } else { Some(run_folder::load(&path, Device::Cpu)?.1) };
+            Ok((files.len(), newest))
+        });
+        let (files, model) = newest.unwrap_or_else(|failure| {
+            console::complain(&format!("left aside: {}", failure.message()));
+            (0, None)
+        });
+        rows.push(row(&path, files, model.as_ref()));
     }
     if json {
         say_json(&Value::Array(rows));

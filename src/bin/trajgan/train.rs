@@ -55,6 +55,10 @@ pub fn run(args: &Args) -> Result<()> {
     let device = args.hardware.device;
     let from = args.from.as_deref().map(|from| run_folder::load(from, device)).transpose()?.map(|(_, model)| model);
     let mut settings = Settings::new(&args.settings, from.as_ref().map(Model::config))?;
+    let path = settings.data(args.data.as_deref());
+    if from.is_none() && path.as_ref().is_ok_and(|path| path.join("X_train.npy").is_file()) {
+        settings = Settings::new(&args.settings.for_arrays()?, None)?;
+    }
     if args.show_settings {
         say(settings.to_toml()?.trim_end());
         return Ok(());
@@ -63,10 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
     if stages[0] == Stage::Gan && from.is_none() {
         return Err(Failure::Usage("--stage 2 learns on top of stage 1: name its model with --from".into()));
     }
-    let path = settings.data(args.data.as_deref())?;
-    if path.join("X_train.npy").is_file() && from.is_none() {
-        settings = Settings::new(&args.settings.for_arrays()?, None)?;
-    }
+    let path = path?;
     let (data, _) = recordings::open(&path, &mut settings, console)?;
     if settings.config.decoder == DecoderKind::ClosedLoop && data.movements().is_empty() {
         let message = "arrays of features, which the closed-loop decoder cannot walk in: use --decoder v6";

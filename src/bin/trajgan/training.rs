@@ -121,8 +121,8 @@ impl Job<'_> {
         let iteration = self.model.stages()[stage as usize - 1].iteration;
         let path = self.folder.model(&checkpoint(stage, iteration));
         self.model.save(&path)?;
-        let folder = self.folder.path().display();
-        Err(Failure::Work(format!("{why}; saved {}; go on with: trajgan resume {folder}", path.display())))
+        let path = path.display();
+        Err(Failure::Work(format!("{why}; saved {path}; go on with: trajgan resume {path}")))
     }
 
     fn tell(&self, stage: Stage, outcome: &Outcome) {

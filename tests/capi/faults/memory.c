@@ -30,14 +30,14 @@ static tg_status make(void) {
     return status;
 }
 
-static tg_status train(int32_t stage) {
-    tg_train_options o = tiny_training(model, stage, 3);
+static tg_status train(int32_t stage, uint64_t iterations) {
+    tg_train_options o = tiny_training(model, stage, iterations);
     o.batch_size = 64;
     return tg_train_stage(model, data, stage, &o);
 }
 
-static tg_status train_1(void) { return train(TG_STAGE_AUTOENCODER); }
-static tg_status train_2(void) { return train(TG_STAGE_GAN); }
+static tg_status train_1(void) { return train(TG_STAGE_AUTOENCODER, 3); }
+static tg_status train_2(void) { return train(TG_STAGE_GAN, 3); }
 static tg_status save(void) { return tg_model_save(model, "m.safetensors"); }
 
 static tg_status load(void) {
@@ -48,6 +48,10 @@ static tg_status load(void) {
 }
 
 static tg_status generate(void) { return tg_generate(model, NULL, COUNT, NULL, points, STEPS, lengths); }
+
+static float summaries[COUNT * 96];
+
+static tg_status encode(void) { return tg_encode(model, points, STEPS, lengths, COUNT, 1, summaries, COUNT * 96); }
 
 static tg_status read_lines(void) {
     tg_dataset *opened = NULL;
@@ -81,12 +85,13 @@ typedef struct {
     const char *name;
     tg_status (*call)(void);
     long step; /* bytes from one limit to the next */
-    int after; /* what is done before: 0 nothing, 1 model and data, 2 stage 1, 3 stage 2 */
+    int after; /* what is done before: 0 nothing, 1 model and data, 2 stage 1, 3 stage 2, 4 movements */
 } one;
 
 static const one CASES[] = {
     {"new", make, 400 << 10, 0},         {"train 1", train_1, 2 << 20, 1},    {"train 2", train_2, 2 << 20, 2},
     {"save", save, 200 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 400 << 10, 3},
+    {"encode", encode, 2 << 20, 4},
     {"lines", read_lines, 200 << 10, 0}, {"rows", read_rows, 1 << 20, 0},
     {"paths", paths, 12 << 20, 3},
 };
@@ -99,16 +104,11 @@ static void prepare(int after) {
         data = arcs(60);
         OK(tg_model_new(&o, TG_DEVICE_CPU, &model));
     }
-    if (after >= 2) OK(train(TG_STAGE_AUTOENCODER));
+    if (after >= 2) OK(train(TG_STAGE_AUTOENCODER, 1));
     if (after == 2) OK(save());
-    if (after >= 3) OK(train(TG_STAGE_GAN));
-}
-
-static void forget(void) {
-    tg_model_free(model);
-    tg_dataset_free(data);
-    free(points);
-    model = NULL, data = NULL, points = NULL;
+    if (after >= 3) OK(train(TG_STAGE_GAN, 1));
+    if (after >= 4) OK(generate());
+    for (int i = 0; after >= 4 && i < COUNT; i++) lengths[i] = lengths[i] < 3 ? 3 : lengths[i];
 }
 
 static rlim_t address_space(void) {
@@ -118,8 +118,7 @@ static rlim_t address_space(void) {
     return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
 }
 
-/* How the call ended under the limit, in a process of its own that has all that was prepared: a tg_status, or KILLED and
- * the signal. */
+/* How the call ended under the limit, in a process of its own: a tg_status, or KILLED and the signal. */
 static int outcome(const one *c, long more) {
     int status;
     fflush(stdout);
@@ -127,6 +126,7 @@ static int outcome(const one *c, long more) {
     CHECK(child >= 0);
     if (child == 0) {
         struct rlimit limit, before;
+        prepare(c->after);
         CHECK(getrlimit(RLIMIT_AS, &before) == 0);
         limit = before;
         limit.rlim_cur = address_space() + (rlim_t)more;
@@ -136,7 +136,8 @@ static int outcome(const one *c, long more) {
         if (got != TG_OK) CHECK(tg_last_error()[0] != 0);
         if (c->after >= 1) OK(tg_model_save(model, "after.safetensors"));
         if (c->after >= 1 && got == TG_ERR_MEMORY) OK(c->call());
-        forget();
+        tg_model_free(model);
+        tg_dataset_free(data);
         _exit((int)got);
     }
     CHECK(waitpid(child, &status, 0) == child);
@@ -158,7 +159,6 @@ int main(void) {
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         const one *c = CASES + i;
         int refused = 0, killed = 0, done = 0;
-        prepare(c->after);
         for (int k = 0; k < TRIES && done < 3; k++) {
             int got = outcome(c, k * c->step);
             refused += got == TG_ERR_MEMORY;
@@ -169,7 +169,6 @@ int main(void) {
             }
             CHECK(got == TG_OK || got == TG_ERR_MEMORY || got == TG_ERR_FORMAT || got >= KILLED);
         }
-        forget();
         printf("%s: %d refused, %d killed, then done\n", c->name, refused, killed);
         /* Saving and generating may find all they need in what training freed. */
         CHECK(done > 0 && (refused > 0 || c->call == save || c->call == generate));

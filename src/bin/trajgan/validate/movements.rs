@@ -24,7 +24,8 @@ type Seen = HashSet<Vec<u64>>;
 
 pub fn check(path: &Path, settings: &Settings) -> Result<Vec<FileReport>> {
     let mut files = Vec::new();
-    if fs::metadata(path).map_err(|e| Failure::io(path, e))?.is_dir() {
+    let folder = fs::metadata(path).map_err(|e| Failure::io(path, e))?.is_dir();
+    if folder {
         list(path, 0, &mut files)?;
     } else {
         files.push(path.to_owned());
@@ -33,7 +34,31 @@ pub fn check(path: &Path, settings: &Settings) -> Result<Vec<FileReport>> {
         return Err(Error::format(path, "folder", "is empty, expected recordings").into());
     }
     let mut seen = Seen::new();
-    Ok(files.into_iter().map(|file| check_file(file, settings, &mut seen)).collect())
+    let mut reports: Vec<FileReport> = files.into_iter().map(|file| check_file(file, settings, &mut seen)).collect();
+    if folder && let Some(together) = check_together(path, settings, &reports) {
+        reports.push(together);
+    }
+    Ok(reports)
+}
+
+/// What is wrong with the folder though not with a file of it: it is too deep, or its files do not fit each other.
+fn check_together(folder: &Path, settings: &Settings, files: &[FileReport]) -> Option<FileReport> {
+    let mut report = FileReport { path: folder.to_owned(), summary: "all files together".into(), ..Default::default() };
+    match Dataset::open(folder, &settings.read) {
+        Ok((_, read)) => {
+            for (kind, &count) in read.counts.iter().filter(|(kind, _)| !DAMAGE.contains(&kind.as_str())) {
+                let alone = |file: &FileReport| file.facts.get("rejected")?.get(kind)?.as_u64();
+                let more = count.saturating_sub(files.iter().filter_map(alone).sum::<u64>() as usize);
+                if more > 0 {
+                    report.warnings.push(format!("left out, {kind}: {more}"));
+                }
+            }
+        }
+        // A file that cannot be used says so itself.
+        Err(_) if files.iter().all(|file| !file.unusable.is_empty()) && !files.is_empty() => {}
+        Err(error) => report.unusable.push(error.to_string()),
+    }
+    (!report.unusable.is_empty() || !report.warnings.is_empty()).then_some(report)
 }
 
 fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -41,10 +66,10 @@ fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     let mut paths: Vec<PathBuf> = entries.map_err(|e| Failure::io(folder, e))?.iter().map(|e| e.path()).collect();
     paths.sort();
     for path in paths {
-        if path.is_dir() && depth < MAX_DEPTH {
-            list(&path, depth + 1, files)?;
-        } else {
+        if !path.is_dir() {
             files.push(path);
+        } else if depth < MAX_DEPTH {
+            list(&path, depth + 1, files)?;
         }
     }
     Ok(())
