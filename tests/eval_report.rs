@@ -115,7 +115,7 @@ fn ratings_follow_the_floor() {
     let alike = toy_report(&toy(120, 3), 2);
     let auc = alike.score("forest_auc").unwrap();
     assert!(auc.rating <= Rating::Good && (0.3..0.7).contains(&auc.value), "{auc:?}");
-    assert!(!alike.memorisation.memorised && alike.obedience[0].relative_spread < 1e-9);
+    assert!(!alike.memorisation.as_ref().unwrap().memorised && alike.obedience[0].relative_spread < 1e-9);
     let bots: Vec<Movement> = toy(120, 3).iter().map(straight_bot).collect();
     let bots = toy_report(&bots, 2);
     let auc = bots.score("forest_auc").unwrap();

@@ -89,9 +89,31 @@ impl EvalOptions {
 /// Two real sides of one size.
 type Round<'a> = (Vec<&'a Movement>, Vec<&'a Movement>);
 
-/// Judges generated movements. Errors: fewer than [`FEWEST`] held-out or generated movements, arrays that do not fit
-/// each other, no memory.
+/// Judges generated movements; features alone where there are no movements. Errors: fewer than [`FEWEST`] held-out or
+/// generated movements, arrays that do not fit each other, no memory.
 pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
+    afford(inputs.bytes(), "an evaluation")?;
+    let mut rng = Rng::new(options.seed, Stream::Evaluation, steps::PICK + 1);
+    let mut report = match inputs.features {
+        Some(sets) if inputs.held_out.is_empty() && inputs.generated.is_empty() => Report {
+            sizes: Sizes {
+                held_out: sets.real.lengths.len(),
+                generated: sets.generated.lengths.len(),
+                compared: (sets.real.lengths.len() / 2).min(sets.generated.lengths.len()).min(options.limit() / 2),
+                floor_rounds: 1,
+                ..Sizes::default()
+            },
+            ..Report::default()
+        },
+        _ => movement_report(inputs, options, &mut rng)?,
+    };
+    let (scores, judges) = seed_scores(inputs, options, &mut rng)?;
+    report.scores.extend(scores);
+    Ok(Report { version: env!("CARGO_PKG_VERSION"), seed: options.seed, quick: options.quick, judges, ..report })
+}
+
+/// What is said of movements in pixels.
+fn movement_report(inputs: &Inputs, options: &EvalOptions, rng: &mut Rng) -> Result<Report> {
     for (name, side) in [("held_out", inputs.held_out), ("generated", inputs.generated)] {
         if side.len() < FEWEST {
             return Err(Error::argument(format!("{name}.len()"), side.len(), format!("{FEWEST} or more")));
@@ -101,11 +123,9 @@ pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
         let expected = format!("{}, one for each generated movement", inputs.generated.len());
         return Err(Error::argument("asked.len()", asked.len(), expected));
     }
-    afford(inputs.bytes(), "an evaluation")?;
-    let mut rng = Rng::new(options.seed, Stream::Evaluation, steps::PICK + 1);
-    let real = pick(inputs.held_out.iter().collect(), usize::MAX, &mut rng);
-    let made = pick(inputs.generated.iter().collect(), usize::MAX, &mut rng);
-    let rounds = floor_rounds(inputs, options, &mut rng);
+    let real = pick(inputs.held_out.iter().collect(), usize::MAX, rng);
+    let made = pick(inputs.generated.iter().collect(), usize::MAX, rng);
+    let rounds = floor_rounds(inputs, options, rng);
     let smallest = rounds.iter().map(|r| r.0.len()).fold(real.len().min(made.len()), usize::min);
     let count = smallest.min(options.limit());
     let (x, y) = (&real[..count], &made[..count]);
@@ -113,18 +133,12 @@ pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
     let judged = compare(x, y, grid, options)?;
     let floors: Vec<Comparison> =
         rounds.iter().map(|(a, b)| compare(&a[..count], &b[..count], grid, options)).collect::<Result<_>>()?;
-    let mut scores = movement_scores(&judged, &floors);
-    let (seeds, judges) = seed_scores(inputs, options, &mut rng)?;
-    scores.extend(seeds);
     let train: Vec<&Movement> = inputs.train.iter().collect();
     let all_made: Vec<&Movement> = inputs.generated.iter().collect();
     let known = inputs.train.iter().chain(inputs.held_out).filter_map(|m| m.session.as_ref().map(|s| (&m.user, s)));
     let (obedience, median_end_error_px) =
         inputs.asked.map_or((Vec::new(), None), |a| (obedience(a, &all_made), median_end_error(a, &all_made)));
     Ok(Report {
-        version: env!("CARGO_PKG_VERSION"),
-        seed: options.seed,
-        quick: options.quick,
         sizes: Sizes {
             train: inputs.train.len(),
             held_out: inputs.held_out.len(),
@@ -133,17 +147,17 @@ pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
             floor_rounds: floors.len(),
             sessions: known.collect::<BTreeSet<_>>().len(),
         },
-        scores,
+        scores: movement_scores(&judged, &floors),
         features: feature_rows(x, y, &judged, &floors, options),
         resampled_importance: resampled_importance(&judged),
-        grid,
-        fitts_real: fitts(&real),
-        fitts_generated: fitts(&all_made),
-        memorisation: memorisation(&train, &real, &made, options.seed, options.threads),
+        grid: Some(grid),
+        fitts_real: Some(fitts(&real)),
+        fitts_generated: Some(fitts(&all_made)),
+        memorisation: Some(memorisation(&train, &real, &made, options.seed, options.threads)),
         obedience,
         median_end_error_px,
-        judges,
-        pictures: Pictures::new(x, y, options.threads),
+        pictures: Some(Pictures::new(x, y, options.threads)),
+        ..Report::default()
     })
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::kinematics::NAMES;
 use super::obedience::Obedience;
+use super::pictures::Pictures;
 use super::report::{FeatureRow, Rating, Report};
 use super::svg;
 use super::text::{SEED_TABLE, between, short};
@@ -37,13 +38,21 @@ impl Report {
         )?;
         self.write_verdicts(out)?;
         self.write_scores(out)?;
-        let p = &self.pictures;
+        if let Some(pictures) = &self.pictures {
+            self.write_pictures(out, pictures)?;
+        }
+        self.obedience.iter().try_for_each(|o| write_obedience(out, o))?;
+        write_reference(out)?;
+        write!(out, "<footer>trajgan {}, seed {}</footer></body></html>", self.version, self.seed)
+    }
+
+    fn write_pictures(&self, out: &mut String, p: &Pictures) -> std::fmt::Result {
         write!(
             out,
             "<section><h2>Speed profiles</h2><p>Speed over its mean, median and quartiles over normalised time.</p>{}</section>",
             svg::profiles(&p.real_profile, &p.generated_profile)
         )?;
-        self.write_pictures(out)?;
+        self.write_kinematics(out, p)?;
         write!(
             out,
             "<section><h2>Samples</h2><p>Each cell has its own scale, the same for x and y; y grows downwards. Ring: start, dot: end.</p>\
@@ -52,16 +61,11 @@ impl Report {
             svg::paths(&p.generated_paths, "made"),
             svg::speeds(&p.real_speeds, "real"),
             svg::speeds(&p.generated_speeds, "made")
-        )?;
-        self.obedience.iter().try_for_each(|o| write_obedience(out, o))?;
-        write_reference(out)?;
-        write!(out, "<footer>trajgan {}, seed {}</footer></body></html>", self.version, self.seed)
+        )
     }
 
     fn write_verdicts(&self, out: &mut String) -> std::fmt::Result {
-        let m = &self.memorisation;
         let worst: Vec<&str> = self.worst().map(|f| f.name).collect();
-        let class = if m.memorised { "poor" } else { "excellent" };
         write!(out, "<section class=\"cards\">")?;
         for name in ["forest_auc", "forest_auc_resampled", "coverage"] {
             if let Some(s) = self.score(name) {
@@ -75,6 +79,8 @@ impl Report {
                 )?;
             }
         }
+        let Some(m) = &self.memorisation else { return write!(out, "</section>") };
+        let class = if m.memorised { "poor" } else { "excellent" };
         write!(
             out,
             "<div class=\"card {class}\"><h3>memorisation</h3><b>{:.1} %</b><p>{}; held-out {:.1} %, duplicates {:.1} % (real {:.1} %)</p></div>\
@@ -115,14 +121,14 @@ impl Report {
         write!(out, "</table></section>")
     }
 
-    fn write_pictures(&self, out: &mut String) -> std::fmt::Result {
+    fn write_kinematics(&self, out: &mut String, pictures: &Pictures) -> std::fmt::Result {
         write!(
             out,
             "<section><h2>Kinematics, worst first</h2><p>W1: Wasserstein-1 over the real interquartile range; KS: Kolmogorov-Smirnov \
              with permutation p. In brackets real against real. Gini: share of the forest's importance.</p><div class=\"grid\">"
         )?;
         for f in &self.features {
-            let picture = NAMES.iter().position(|n| *n == f.name).and_then(|k| self.pictures.histograms.get(k));
+            let picture = NAMES.iter().position(|n| *n == f.name).and_then(|k| pictures.histograms.get(k));
             write_feature(out, f, &picture.map(svg::histogram).unwrap_or_default())?;
         }
         write!(
@@ -130,6 +136,7 @@ impl Report {
             "</div><h3>Fitts' law</h3><table><tr><th><th class=\"n\">a, ms<th class=\"n\">b, ms/bit<th class=\"n\">R2</tr>"
         )?;
         for (name, law) in [("real", self.fitts_real), ("generated", self.fitts_generated)] {
+            let Some(law) = law else { continue };
             let (a, b, r2) = (law.a_ms, law.b_ms_per_bit, law.r2);
             write!(out, "<tr><td>{name}<td class=\"n\">{a:.0}<td class=\"n\">{b:.0}<td class=\"n\">{r2:.3}</tr>")?;
         }

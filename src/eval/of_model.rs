@@ -1,7 +1,7 @@
 //! A model against the test split of a data set.
 
 use super::obedience::Asked;
-use super::sequences::OwnedSequences;
+use super::sequences::{OwnedSequences, Sequences};
 use super::{EvalOptions, FeatureSets, Inputs, Report, SummarySets, evaluate};
 use crate::config::{ConditionKind, DecoderKind};
 use crate::data::{Dataset, Movement, Point, Prepared, Scaler, Split};
@@ -11,12 +11,16 @@ use crate::sample::SampleOptions;
 
 impl Model {
     /// Judges the model: as many movements as the test split of `data` has, asked for the same, against the test split,
-    /// and beside it real against real. The splits are those of training with the same data and config.
+    /// and beside it real against real. The splits are those of training with the same data and config. Of a model that
+    /// knows no pixels, because it has learnt from arrays without limits, features and summaries are judged.
     ///
     /// # Errors
-    /// `State` for a model that has not trained or knows no pixels; as [`evaluate`] for too few movements.
+    /// `State` for a model that has not trained; as [`evaluate`] for too few movements.
     pub fn evaluate(&self, data: &Dataset, options: &EvalOptions) -> Result<Report> {
-        let scaler = self.scaler("evaluate")?;
+        let known = self.known_data("evaluate")?;
+        let Ok(scaler) = self.scaler("evaluate") else {
+            return self.evaluate_features(&data.prepare(self.config(), known.scaler.as_ref())?, options);
+        };
         let prepared = data.prepare(self.config(), Some(scaler))?;
         let (train, held_out) = (movements(&prepared.train, scaler)?, movements(&prepared.test, scaler)?);
         let sampling = SampleOptions { seed: options.seed, threads: options.threads, ..SampleOptions::default() };
@@ -34,6 +38,29 @@ impl Model {
             asked: asked.as_deref(),
             features: Some(FeatureSets { real: real_features.view(), generated: generated_features.view() }),
             summaries: Some(SummarySets { real: &z_real, generated: &summaries, width }),
+        };
+        evaluate(&inputs, options)
+    }
+
+    fn evaluate_features(&self, prepared: &Prepared, options: &EvalOptions) -> Result<Report> {
+        let (c, test) = (self.config(), &prepared.test);
+        let sampling = SampleOptions { seed: options.seed, threads: options.threads, ..SampleOptions::default() };
+        let raw = |condition: &[f32]| match &prepared.scaler {
+            Some(scaler) => scaler.unscale_condition(condition),
+            None => condition.iter().map(|&x| f64::from(x)).collect(),
+        };
+        let conditions: Vec<f64> = test.conditions().chunks(c.condition_dim).flat_map(raw).collect();
+        let (made, lengths) = self.generate_features(test.len(), Some(&conditions), &sampling)?;
+        let made: Vec<f32> = made.into_iter().collect();
+        let generated = Sequences { values: &made, lengths: &lengths, steps: c.max_seq_len, features: c.feature_dim };
+        let rows: Vec<Vec<f32>> = (0..test.len()).map(|i| test.features(i).to_vec()).collect();
+        let z_real: Vec<f32> = self.encode_features(&rows, options.threads)?.into_iter().collect();
+        let z_made = self.draw_summaries(test.conditions(), &sampling)?;
+        let real = OwnedSequences::of_rows(&rows, c.feature_dim)?;
+        let inputs = Inputs {
+            features: Some(FeatureSets { real: real.view(), generated }),
+            summaries: Some(SummarySets { real: &z_real, generated: &z_made, width: c.summary_dim }),
+            ..Inputs::default()
         };
         evaluate(&inputs, options)
     }

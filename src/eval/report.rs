@@ -122,7 +122,7 @@ pub struct FeatureRow {
 }
 
 /// Numbers of movements, and how the floor was made.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Sizes {
     pub train: usize,
     pub held_out: usize,
@@ -134,8 +134,9 @@ pub struct Sizes {
     pub sessions: usize,
 }
 
-/// Everything. Serializes to JSON without the pictures.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// Everything; what is of movements in pixels is None, or empty, where only features were judged. Serializes to JSON
+/// without the pictures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
     pub version: &'static str,
     pub seed: u64,
@@ -146,16 +147,16 @@ pub struct Report {
     pub features: Vec<FeatureRow>,
     /// What told most in the forest on one grid, largest first.
     pub resampled_importance: Vec<(&'static str, f64)>,
-    pub grid: Grid,
-    pub fitts_real: Fitts,
-    pub fitts_generated: Fitts,
-    pub memorisation: Memorisation,
+    pub grid: Option<Grid>,
+    pub fitts_real: Option<Fitts>,
+    pub fitts_generated: Option<Fitts>,
+    pub memorisation: Option<Memorisation>,
     pub obedience: Vec<Obedience>,
     pub median_end_error_px: Option<f64>,
     /// Every run of the LSTM judges, where features were given.
     pub judges: Option<Judges>,
     #[serde(skip)]
-    pub pictures: Pictures,
+    pub pictures: Option<Pictures>,
 }
 
 impl Report {

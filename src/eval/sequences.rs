@@ -119,15 +119,20 @@ impl OwnedSequences {
 
     /// Scaled features of movements, as the networks see them. Error: no memory.
     pub fn of_movements(movements: &[Movement], scaler: &Scaler) -> Result<OwnedSequences> {
-        let lengths: Vec<usize> = movements.iter().map(|m| m.points.len()).collect();
+        let rows = movements.iter().map(|m| scaler.scale(&features(&m.points)));
+        OwnedSequences::of_rows(&rows.collect::<Vec<_>>(), FEATURES.len())
+    }
+
+    /// Rows of length x F numbers. Error: no memory.
+    pub fn of_rows(rows: &[Vec<f32>], features: usize) -> Result<OwnedSequences> {
+        let lengths: Vec<usize> = rows.iter().map(|row| row.len() / features).collect();
         let steps = lengths.iter().copied().max().unwrap_or(0);
-        let width = steps * FEATURES.len();
-        let mut values = try_zeroed(movements.len().saturating_mul(width), "scaled features")?;
-        for (to, movement) in values.chunks_exact_mut(width.max(1)).zip(movements) {
-            let scaled = scaler.scale(&features(&movement.points));
-            to[..scaled.len()].copy_from_slice(&scaled);
+        let width = steps * features;
+        let mut values = try_zeroed(rows.len().saturating_mul(width), "scaled features")?;
+        for (to, row) in values.chunks_exact_mut(width.max(1)).zip(rows) {
+            to[..row.len()].copy_from_slice(row);
         }
-        Ok(OwnedSequences { values, lengths, steps, features: FEATURES.len() })
+        Ok(OwnedSequences { values, lengths, steps, features })
     }
 
     /// Longer padding: steps of each row, at least as many as now.

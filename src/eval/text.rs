@@ -39,20 +39,24 @@ impl Report {
         for score in &self.scores {
             write_score(out, score)?;
         }
-        writeln!(out, "{rule}\nMemorisation: {}", self.memorisation.verdict)?;
-        let m = &self.memorisation;
-        writeln!(
-            out,
-            "  near-copies {:.2} % (held-out {:.2} %), duplicates {:.2} % (real {:.2} %), median distance to training {:.3} (held-out {:.3})",
-            100.0 * m.near_copies,
-            100.0 * m.near_copies_floor,
-            100.0 * m.duplicates,
-            100.0 * m.duplicates_floor,
-            m.median_distance,
-            m.median_distance_floor
-        )?;
-        self.write_features(out)?;
+        if let Some(m) = &self.memorisation {
+            writeln!(out, "{rule}\nMemorisation: {}", m.verdict)?;
+            writeln!(
+                out,
+                "  near-copies {:.2} % (held-out {:.2} %), duplicates {:.2} % (real {:.2} %), median distance to training {:.3} (held-out {:.3})",
+                100.0 * m.near_copies,
+                100.0 * m.near_copies_floor,
+                100.0 * m.duplicates,
+                100.0 * m.duplicates_floor,
+                m.median_distance,
+                m.median_distance_floor
+            )?;
+        }
+        if !self.features.is_empty() {
+            self.write_features(out)?;
+        }
         for (name, law) in [("real", self.fitts_real), ("generated", self.fitts_generated)] {
+            let Some(law) = law else { continue };
             writeln!(out, "Fitts {name:<10} a {:.0} ms, b {:.0} ms/bit, R2 {:.2}", law.a_ms, law.b_ms_per_bit, law.r2)?;
         }
         self.obedience.iter().try_for_each(|o| write_obedience(out, o))?;

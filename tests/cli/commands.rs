@@ -248,3 +248,28 @@ fn demo_makes_model_and_movements() {
     good(folder, &["inspect", "d/model.safetensors"]);
     assert_eq!(json(folder, &["validate", "d/recordings.jsonl"])["usable"], true);
 }
+
+/// The seed's limits are optional: without them nobody knows pixels, but features and summaries can be judged.
+#[test]
+fn a_model_of_arrays_without_limits_is_judged_by_its_features() {
+    let folder = workplace();
+    let folder = folder.path();
+    good(folder, &["prepare", "recordings.jsonl", "-o", "prepared", "--config", "small.toml"]);
+    fs::remove_file(folder.join("prepared/scaler.json")).unwrap();
+    let run = json(folder, &["train", "prepared", "--config", "small.toml"]);
+    let evaluate = ["evaluate", "--model", run["run"].as_str().unwrap(), "--quick", "--html", "page.html"];
+    let report = json(folder, &evaluate);
+    let names: Vec<&str> = report["scores"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    for name in ["mmd", "discriminative_accuracy", "predictive_ratio", "latent_mmd", "latent_coverage"] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+    assert!(
+        !names.contains(&"forest_auc")
+            && report["memorisation"].is_null()
+            && report["features"] == Value::Array(vec![])
+    );
+    assert!(report["sizes"]["held_out"].as_u64().unwrap() >= 20);
+    assert!(fs::read_to_string(folder.join("page.html")).unwrap().contains("latent_coverage"));
+    let text = good(folder, &evaluate);
+    assert!(text.contains("predictive_mae") && !text.contains("Memorisation") && !text.contains("Fitts"), "{text}");
+}
