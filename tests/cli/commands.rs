@@ -223,6 +223,11 @@ fn inspect_export_and_runs_tell_of_models() {
     let of = |run: &str| list.as_array().unwrap().iter().find(|row| row["run"] == run).unwrap().clone();
     assert_eq!((&of(run)["stage2_iterations"], &of(other)["stage2_iterations"]), (&20.into(), &0.into()));
     assert!(good(folder, &["runs", "list"]).lines().count() == 3);
+    let name = Path::new(run).file_name().unwrap().to_str().unwrap();
+    let named = |args: &[&str]| json(folder, &[&["runs", "list"], args].concat());
+    assert_eq!(named(&["nothing of the kind"]), Value::Array(vec![]));
+    assert_eq!(named(&[&name[3..]]).as_array().unwrap().len(), if other.contains(&name[3..]) { 2 } else { 1 });
+    assert_eq!(named(&["--latest", "1"])[0]["run"], other);
     let compared = json(folder, &["runs", "compare", run, other]);
     let names: Vec<&str> =
         compared["differences"].as_array().unwrap().iter().map(|d| d["name"].as_str().unwrap()).collect();

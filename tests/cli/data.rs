@@ -111,7 +111,8 @@ fn wrong_flags_missing_files_and_unwritable_folders_are_one_line() {
     let below = "small.toml/runs";
     let model = train(folder, &["--iterations", "2"])["model"].as_str().unwrap().to_owned();
     let before = fs::read_dir(folder.join("checkpoints")).unwrap().count();
-    let cases: [(&[&str], &str); 43] = [
+    let cases: [(&[&str], &str); 44] = [
+        (&["train", "recordings.jsonl", "--set", "num_workers=2"], "--threads"),
         (&[], "no command"),
         (&["trian"], "train"),
         (&["train", "--itrations", "3"], "--iterations"),

@@ -1,5 +1,6 @@
 //! `runs`: what is in a folder of runs, and how runs differ.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -14,8 +15,15 @@ use crate::training::watched;
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// One line for each run: how far it is, and its losses
-    #[command(after_help = "Example: trajgan runs list --checkpoints checkpoints")]
+    #[command(after_help = "Examples:
+  trajgan runs list --checkpoints checkpoints
+  trajgan runs list run_20260131 --latest 3")]
     List {
+        /// Only runs with this in their names
+        part: Option<String>,
+        /// Only so many, those that were changed last
+        #[arg(long, value_name = "N")]
+        latest: Option<usize>,
         /// Where run folders are
         #[arg(long, value_name = "FOLDER", default_value = "checkpoints")]
         checkpoints: PathBuf,
@@ -39,28 +47,40 @@ pub enum Command {
 
 pub fn run(command: &Command) -> Result<()> {
     match command {
-        Command::List { checkpoints, json } => list(checkpoints, *json),
+        Command::List { part, latest, checkpoints, json } => {
+            list(&run_folders(checkpoints, part.as_deref().unwrap_or(""), *latest)?, *json)
+        }
         Command::Compare { runs, json } => compare(runs, *json),
     }
 }
 
-fn list(folder: &Path, json: bool) -> Result<()> {
+/// By name: all with `part` in theirs, or the `latest` of them.
+fn run_folders(folder: &Path, part: &str, latest: Option<usize>) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
-    let mut paths: Vec<PathBuf> = entries.map_err(|e| Failure::io(folder, e))?.iter().map(|e| e.path()).collect();
-    paths.retain(|path| path.is_dir());
+    let entries = entries.map_err(|e| Failure::io(folder, e))?;
+    let named = entries.iter().filter(|entry| entry.file_name().to_string_lossy().contains(part));
+    let mut paths: Vec<PathBuf> = named.map(std::fs::DirEntry::path).filter(|path| path.is_dir()).collect();
+    if let Some(latest) = latest {
+        paths.sort_by_cached_key(|path| Reverse(std::fs::metadata(path).and_then(|m| m.modified()).ok()));
+        paths.truncate(latest);
+    }
     paths.sort();
+    Ok(paths)
+}
+
+fn list(paths: &[PathBuf], json: bool) -> Result<()> {
     let mut rows = Vec::new();
     for path in paths {
         // A run that has saved nothing yet is one too, and so is one that cannot be read.
-        let newest = run_folder::checkpoints(&path).and_then(|files| {
-            let newest = if files.is_empty() { None } else { Some(run_folder::load(&path, Device::Cpu)?.1) };
+        let newest = run_folder::checkpoints(path).and_then(|files| {
+            let newest = if files.is_empty() { None } else { Some(run_folder::load(path, Device::Cpu)?.1) };
             Ok((files.len(), newest))
         });
         let (files, model) = newest.unwrap_or_else(|failure| {
             console::complain(&format!("left aside: {}", failure.message()));
             (0, None)
         });
-        rows.push(row(&path, files, model.as_ref()));
+        rows.push(row(path, files, model.as_ref()));
     }
     if json {
         say_json(&Value::Array(rows));

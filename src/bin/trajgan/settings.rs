@@ -149,8 +149,9 @@ impl Settings {
             }
             Some(Err(problem)) => Err(Failure::Usage(format!("{origin}: {name}: {problem}"))),
             None => {
-                let message = format!("{origin}: {name}: no such setting (trajgan train --show-settings lists them)");
-                Err(Failure::Usage(message))
+                let instead = ELSEWHERE.iter().find(|(names, _)| names.contains(&name)).map(|(_, instead)| *instead);
+                let hint = instead.unwrap_or("trajgan train --show-settings lists them");
+                Err(Failure::Usage(format!("{origin}: {name}: no such setting ({hint})")))
             }
         }
     }
@@ -202,6 +203,18 @@ impl Settings {
         toml::to_string(&table).map_err(|e| broken(&e))
     }
 }
+
+/// Names of the original's CONFIG that are no settings here, and what does it.
+const ELSEWHERE: [(&[&str], &str); 8] = [
+    (&["device"], "say --device"),
+    (&["num_workers"], "say --threads"),
+    (&["auto_name_runs", "run_name"], "say --name; without it the name is the time"),
+    (&["stage1_checkpoint"], "say train --stage 2 --from MODEL"),
+    (&["resume_checkpoint"], "say resume RUN"),
+    (&["eval_checkpoint"], "say --model to evaluate and generate"),
+    (&["n_samples", "seq_len"], "say --count and --seq-len to generate"),
+    (&["viz_n_samples", "viz_show_plot"], "say --count to plot; pictures are files"),
+];
 
 fn read_table(path: &Path) -> Result<serde_json::Map<String, Value>> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::io(path, e))?;
