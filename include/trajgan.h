@@ -680,11 +680,11 @@ TG_API tg_status tg_evaluate_options_init(tg_evaluate_options *out, size_t struc
 
 // Judges the model: as many movements as the test split of data has, asked for the same, against that split, and beside
 // it real against real, the floor that nothing can be better than. The splits are those of training with the same data;
-// the test split needs 20 movements or more. Of a model that has learnt from arrays without limits only features and
-// summaries are judged: "features", "memorisation" and the like are then empty or null. The report is JSON: {"scores":[{"name","value","floors","rating"...}],
-// "features":[...]...}; json, capacity and needed as in tg_dataset_info(), but asking for the size costs an evaluation:
-// 262144 is plenty. html_path: also a page with pictures, written whole or not at all; UTF-8; NULL: none. Blocks until
-// done. [shared] for both.
+// the test split needs 20 movements or more. The report is JSON: {"scores":[{"name","value","floors","rating"...}],
+// "features":[...]...}. Of a model that has learnt from arrays without limits only scaled features and summaries are
+// judged: what is of pixels is then empty or null. json, capacity and needed as in tg_dataset_info(), but asking for the
+// size costs an evaluation: 262144 is plenty. html_path: also a page with pictures, written whole or not at all; UTF-8;
+// NULL: none. Blocks until done. [shared] for both.
 TG_API
 tg_status tg_evaluate(const tg_model *model,
                       const tg_dataset *data,

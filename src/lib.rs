@@ -1,6 +1,9 @@
 //! trajgan learns pointer movements from recordings and makes new ones: training and generation in
 //! process. See ARCHITECTURE.md for the map.
 //!
+//! Same seed, same bits, whatever the number of threads; the calling thread must round to nearest and keep subnormals, as
+//! threads do unless a program changes that (the C API sees to it itself).
+//!
 //! Letters in shapes: B batch rows, T steps, F features, L latent_dim, S summary_dim, N noise_dim,
 //! C condition_dim, H hidden. A comment `x (B,F)` says that x is row-major with those extents.
 

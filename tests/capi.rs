@@ -75,15 +75,15 @@ fn check_run(program: &Path, command: &mut Command) -> String {
     out.into_owned()
 }
 
-/// The same program three ways; evaluation takes seconds and runs sanitized only, and examples call nothing that the
-/// tests do not, so that valgrind need not see them.
+/// The same program three ways; evaluation takes seconds and runs sanitized only, and examples and the C++ wrapper call
+/// nothing that the other tests do not, so that valgrind need not see them.
 fn check_program(source: &Path) {
     let large = source.ends_with("evaluate.c");
     let plain = compile(source, "", &["-O1"]);
     if !large {
         check_run(&plain, &mut Command::new(&plain));
     }
-    if !large && source.starts_with(root().join("tests")) && have("valgrind") {
+    if !large && !is_cpp(source) && source.starts_with(root().join("tests")) && have("valgrind") {
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["-q", "--leak-check=full", "--show-leak-kinds=definite,indirect"]);
         valgrind.args(["--errors-for-leak-kinds=definite,indirect", "--error-exitcode=9"]).arg(&plain);

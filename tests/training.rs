@@ -10,9 +10,9 @@ use trajgan::config::{Config, Preset};
 use trajgan::data::ReadOptions;
 use trajgan::{Control, Dataset, Device, Error, Model, Stage, TrainOptions};
 
-/// PyTorch's direct loss, averaged over iterations 101 to 200 (`pytorch_peer.py train --preset recommended --stage1 200`):
-/// 0.1527 with seed 42 and 0.1703 with seed 7, so that it passes too. See benches/train_curve.rs for the long version.
-const PEER_DIRECT: f64 = 0.1527;
+/// PyTorch's direct loss, averaged over iterations 1 to 100 (`pytorch_peer.py train --preset recommended --stage1 100`):
+/// 0.2012 with seed 42 and 0.1955 with seed 7. See benches/train_curve.rs for the long version.
+const PEER_DIRECT: f64 = 0.1955;
 const WORST_RATIO: f64 = 1.15;
 
 fn balabit() -> Option<Dataset> {
@@ -28,7 +28,7 @@ fn balabit() -> Option<Dataset> {
 fn learns_as_fast_as_pytorch() {
     let Some(data) = balabit() else { return };
     let config = Config {
-        stage1_iterations: 200,
+        stage1_iterations: 100,
         stage2_iterations: 30,
         batch_size: 64,
         log_interval: 10,

@@ -87,7 +87,7 @@ static void foreign_locale(void) {
 }
 
 int main(void) {
-    int rounds = watched() ? 5 : 150, descriptors, threads;
+    int rounds = watched() ? 3 : 100, descriptors, threads;
     long before, grown;
     life();
     foreign_locale();

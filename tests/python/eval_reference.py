@@ -1,4 +1,4 @@
-"""Reference numbers for tests/eval_reference.rs: reads one JSON object from standard input, writes one.
+"""Reference numbers for tests/eval/reference.rs: reads one JSON object from standard input, writes one.
 
 Needs numpy, scipy and scikit-learn. Precision, recall, density and coverage follow Naeem et al. (ICML 2020)
 with scikit-learn's nearest neighbours.

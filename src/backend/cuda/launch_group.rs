@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::kernels::Kernel;
-use super::launch_sequence::{ExpanderSizes, OWN};
+use super::launch_sequence::ExpanderSizes;
 use super::session::{Arg, Session, Span, Together};
 use crate::error::Result;
 
@@ -27,6 +27,8 @@ impl ExpanderSizes {
     /// None where single blocks do as well, which need no other: for large batches and narrow layers. None, too, where no
     /// group has the memory.
     pub fn group(self, context: &Context, rows: usize) -> Option<Group> {
+        /// What the kernels have beside what they are given, and more.
+        const OWN: usize = 1024;
         let fits = |size: usize| self.group_bytes(size).into_iter().max() <= context.shared().checked_sub(OWN);
         let size = [CLUSTER, 16, 32].into_iter().find(|&size| fits(size))?;
         let (tiles, at_once) = (rows.div_ceil(TILE), context.multiprocessors() / size);

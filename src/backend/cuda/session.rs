@@ -9,6 +9,7 @@ use cudarc::driver::{
 
 use super::context::Context;
 use super::kernels::Kernel;
+use super::launch_sequence::OWN;
 use crate::error::{Error, Result};
 
 /// Part of a session's memory, counted in units of 32 bits.
@@ -319,7 +320,9 @@ impl Session {
         let function = self.context.kernel(kernel)?;
         if shared > MOST_SHARED {
             let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            function.set_attribute(most, shared as i32).map_err(|e| self.context.failed(kernel.name(), e))?;
+            // The same for every launch: another one's smaller room must not be that of a recorded one.
+            let room = shared.max(self.context.shared().saturating_sub(OWN));
+            function.set_attribute(most, room as i32).map_err(|e| self.context.failed(kernel.name(), e))?;
         }
         // A parameter is read from the first bytes of its place: these are little-endian machines.
         Ok((function, args.iter().map(|&arg| self.bits(arg)).collect()))
@@ -394,8 +397,8 @@ pub(super) enum Routine {
 /// Work of a session that was recorded once: one launch does all of it.
 pub(super) struct Graph(CudaGraph);
 
-/// Without being asked, a kernel may use so much dynamic shared memory.
-const MOST_SHARED: usize = 48 << 10;
+/// Without being asked, a block has 48 KiB of shared memory, for what is its own as well as for what it is given.
+const MOST_SHARED: usize = (48 << 10) - OWN;
 
 fn config(shape: Shape, shared: usize) -> LaunchConfig {
     let (grid, block) = match shape {

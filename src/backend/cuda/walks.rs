@@ -40,11 +40,11 @@ impl Sizes {
         })
     }
 
-    /// Whether a block of the device has the memory for it.
+    /// Whether a block of the device has the memory for it, and a walk the two events that it has at least.
     pub fn fit(self, device: &Context) -> bool {
         /// What the kernel has beside what it is given.
         const OWN: usize = 2048;
-        self.0.shared() + OWN <= device.shared() && self.0.most_points > 1
+        self.0.shared() + OWN <= device.shared() && self.0.most_points > 2
     }
 }
 

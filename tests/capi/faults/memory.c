@@ -89,10 +89,10 @@ typedef struct {
 } one;
 
 static const one CASES[] = {
-    {"new", make, 400 << 10, 0},         {"train 1", train_1, 2 << 20, 1},    {"train 2", train_2, 2 << 20, 2},
-    {"save", save, 200 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 400 << 10, 3},
+    {"new", make, 800 << 10, 0},         {"train 1", train_1, 4 << 20, 1},    {"train 2", train_2, 4 << 20, 2},
+    {"save", save, 200 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 800 << 10, 3},
     {"encode", encode, 2 << 20, 4},
-    {"lines", read_lines, 200 << 10, 0}, {"rows", read_rows, 1 << 20, 0},
+    {"lines", read_lines, 400 << 10, 0}, {"rows", read_rows, 2 << 20, 0},
     {"paths", paths, 12 << 20, 3},
 };
 

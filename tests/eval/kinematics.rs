@@ -1,11 +1,8 @@
 //! Each kinematic feature against hand-made movements whose answers are known.
 
-mod eval_support;
-mod skip;
-
 use std::f64::consts::PI;
 
-use eval_support::{made, minimum_jerk};
+use crate::support::{made, minimum_jerk};
 use trajgan::Point;
 use trajgan::eval::fitts::fitts;
 use trajgan::eval::kinematics::{COUNT, NAMES, kinematics};

@@ -1,12 +1,10 @@
-//! The whole evaluation on recordings, as a user would run it, and how long it takes. A test file of its own, so that
-//! nothing else runs beside it. Leaves the page for eyes where TRAJGAN_EVAL_PAGE says.
-
-mod eval_support;
-mod skip;
+//! The whole evaluation on recordings, as a user would run it, and how long it takes; only where TRAJGAN_SLOW is set,
+//! one at a time (--test-threads 1). Leaves the page for eyes where TRAJGAN_EVAL_PAGE says.
 
 use std::time::Instant;
 
-use eval_support::{balabit, toy};
+use crate::skip;
+use crate::support::{balabit, toy};
 use trajgan::Movement;
 use trajgan::data::Scaler;
 use trajgan::eval::floor::{halves, pick};
@@ -61,20 +59,25 @@ fn judged(count: usize, quick: bool) -> Option<(Report, f64)> {
     Some((report, seconds))
 }
 
+/// Not where time is short.
+fn wanted() -> bool {
+    let wanted = std::env::var_os("TRAJGAN_SLOW").is_some();
+    if !wanted {
+        skip::skipped("a measurement (TRAJGAN_SLOW=1 runs it)");
+    }
+    wanted
+}
+
 #[test]
 fn quick_takes_half_a_minute_at_most() {
-    let Some((report, seconds)) = judged(500, true) else { return };
+    let Some((report, seconds)) = wanted().then(|| judged(500, true)).flatten() else { return };
     assert!(seconds < 30.0, "{seconds} s");
     assert!(report.score("forest_auc").unwrap().value > 0.95);
 }
 
 #[test]
 fn full_takes_five_minutes_at_most() {
-    if std::env::var_os("TRAJGAN_SLOW").is_none() {
-        skip::skipped("takes minutes (TRAJGAN_SLOW=1 runs it)");
-        return;
-    }
-    let Some((report, seconds)) = judged(2000, false) else { return };
+    let Some((report, seconds)) = wanted().then(|| judged(2000, false)).flatten() else { return };
     assert!(seconds < 300.0, "{seconds} s");
     assert!(report.score("forest_auc").unwrap().value > 0.95);
 }

@@ -1,9 +1,6 @@
 //! The evaluation as a whole: what must be told apart is, what must not be is not.
 
-mod eval_support;
-mod skip;
-
-use eval_support::{balabit, straight_bot, toy};
+use crate::support::{balabit, straight_bot, toy};
 use trajgan::Movement;
 use trajgan::eval::compare::compare;
 use trajgan::eval::floor::halves;

@@ -1,10 +1,9 @@
 //! The seed's scores against stored numbers (`metrics.safetensors`, made by the executable specification).
 
-mod eval_support;
-mod skip;
-
 use std::path::PathBuf;
 
+use crate::skip;
+use crate::support;
 use safetensors::SafeTensors;
 use trajgan::eval::sequences::{Sequences, distribution_metrics, equal_lengths, latent_metrics};
 
@@ -14,7 +13,7 @@ const TOLERANCE: f64 = 1e-6;
 fn folder() -> Option<PathBuf> {
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let named = std::env::var_os("TRAJGAN_GOLDEN").map(PathBuf::from);
-    let places = named.into_iter().chain([own, eval_support::shared("golden")]);
+    let places = named.into_iter().chain([own, support::shared("golden")]);
     places.into_iter().find(|p| p.join("metrics.safetensors").exists())
 }
 

@@ -1,10 +1,9 @@
 //! Agreement with scipy and scikit-learn on the same arrays, where a Python has them: $TRAJGAN_PYTHON or python3.
 
-mod skip;
-
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use crate::skip;
 use serde_json::{Value, json};
 use trajgan::eval::cross::{FOLDS, Learner, folds, two_sample};
 use trajgan::eval::distances::{kolmogorov_smirnov, wasserstein};

@@ -1,5 +1,4 @@
 //! What the evaluation's tests share: made movements and the recordings beside the project.
-#![allow(dead_code)] // each test file uses its own part
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
