@@ -2,6 +2,7 @@
 
 use super::guard::Failure;
 use super::status::tg_status;
+use crate::backend::cpu::MOST_THREADS;
 
 /// Above this a struct_size is garbage rather than the future.
 const MAX_STRUCT: usize = 4096;
@@ -99,8 +100,8 @@ pub fn code<T: PartialEq>(value: T, table: &[T]) -> i32 {
 
 /// CPU threads: 0 is one per core. More than any machine has is an error, not an attempt.
 pub fn threads(value: u32) -> Result<usize, Failure> {
-    match value {
-        0..=1024 => Ok(value as usize),
-        _ => Err(Failure::argument("threads", value, "0 to 1024")),
+    match value as usize {
+        threads if threads <= MOST_THREADS => Ok(threads),
+        _ => Err(Failure::argument("threads", value, format!("0 to {MOST_THREADS}"))),
     }
 }

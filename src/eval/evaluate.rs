@@ -81,6 +81,11 @@ impl EvalOptions {
         if self.quick { 500 } else { 2000 }
     }
 
+    /// Rows on either side of the seed's comparisons, which have a half of the real rows.
+    pub(super) fn half_rows(&self, half: usize, generated: usize) -> usize {
+        half.min(generated).min(self.limit() / 2)
+    }
+
     fn floor_rounds(&self) -> usize {
         if self.quick { 1 } else { 3 }
     }
@@ -99,7 +104,7 @@ pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
             sizes: Sizes {
                 held_out: sets.real.lengths.len(),
                 generated: sets.generated.lengths.len(),
-                compared: (sets.real.lengths.len() / 2).min(sets.generated.lengths.len()).min(options.limit() / 2),
+                compared: options.half_rows(sets.real.lengths.len() / 2, sets.generated.lengths.len()),
                 floor_rounds: 1,
                 ..Sizes::default()
             },

@@ -45,18 +45,13 @@ impl Model {
     fn evaluate_features(&self, prepared: &Prepared, options: &EvalOptions) -> Result<Report> {
         let (c, test) = (self.config(), &prepared.test);
         let sampling = SampleOptions { seed: options.seed, threads: options.threads, ..SampleOptions::default() };
-        let raw = |condition: &[f32]| match &prepared.scaler {
-            Some(scaler) => scaler.unscale_condition(condition),
-            None => condition.iter().map(|&x| f64::from(x)).collect(),
-        };
-        let conditions: Vec<f64> = test.conditions().chunks(c.condition_dim).flat_map(raw).collect();
-        let (made, lengths) = self.generate_features(test.len(), Some(&conditions), &sampling)?;
+        let (made, lengths) = self.generate_features(test.len(), Some(&raw_conditions(prepared)), &sampling)?;
         let made: Vec<f32> = made.into_iter().collect();
         let generated = Sequences { values: &made, lengths: &lengths, steps: c.max_seq_len, features: c.feature_dim };
         let rows: Vec<Vec<f32>> = (0..test.len()).map(|i| test.features(i).to_vec()).collect();
         let z_real: Vec<f32> = self.encode_features(&rows, options.threads)?.into_iter().collect();
         let z_made = self.draw_summaries(test.conditions(), &sampling)?;
-        let real = OwnedSequences::of_rows(&rows, c.feature_dim)?;
+        let real = OwnedSequences::of_rows(test.lengths(), c.feature_dim, |i| test.features(i))?;
         let inputs = Inputs {
             features: Some(FeatureSets { real: real.view(), generated }),
             summaries: Some(SummarySets { real: &z_real, generated: &z_made, width: c.summary_dim }),
@@ -78,12 +73,8 @@ impl Model {
                 Ok((self.walk(&targets, options)?, self.target_summaries(&targets, options)?))
             }
             DecoderKind::V6 => {
-                let scaler = self.scaler("evaluate")?;
-                let conditions = prepared.test.conditions();
-                let raw: Vec<f64> =
-                    conditions.chunks(self.config().condition_dim).flat_map(|c| scaler.unscale_condition(c)).collect();
-                let generated = self.generate(held_out.len(), Some(&raw), options)?;
-                Ok((generated, self.draw_summaries(conditions, options)?))
+                let generated = self.generate(held_out.len(), Some(&raw_conditions(prepared)), options)?;
+                Ok((generated, self.draw_summaries(prepared.test.conditions(), options)?))
             }
         }
     }
@@ -98,6 +89,17 @@ impl Model {
             Asked { distance_px: m.straight_distance(), duration_ms: None, target }
         };
         (closed_loop || straight).then(|| held_out.iter().map(ask).collect())
+    }
+}
+
+/// Those of the test split, as `generate` takes them.
+fn raw_conditions(prepared: &Prepared) -> Vec<f64> {
+    let scaled = prepared.test.conditions();
+    match &prepared.scaler {
+        Some(scaler) => {
+            scaled.chunks(prepared.test.condition_dim()).flat_map(|c| scaler.unscale_condition(c)).collect()
+        }
+        None => scaled.iter().map(|&x| f64::from(x)).collect(),
     }
 }
 

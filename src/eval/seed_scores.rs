@@ -61,7 +61,7 @@ impl Pairs {
             return Err(Error::argument("features.generated.features", sets.generated.features, expected));
         }
         let (a, b) = real_halves(inputs, sets.real.lengths.len(), options, rng);
-        let limit = a.len().min(sets.generated.lengths.len()).min(options.limit() / 2);
+        let limit = options.half_rows(a.len(), sets.generated.lengths.len());
         if limit < FEWEST / 2 {
             let expected = format!("{FEWEST} or more real rows and {} or more generated", FEWEST / 2);
             return Err(Error::argument("features.lengths.len()", limit, expected));
@@ -109,7 +109,7 @@ fn latent_scores(inputs: &Inputs, sets: SummarySets, options: &EvalOptions, rng:
     }
     let (a, b) = real_halves(inputs, sets.real.len() / width, options, rng);
     let (real, made) = (rng.permutation(sets.real.len() / width), rng.permutation(sets.generated.len() / width));
-    let count = a.len().min(made.len()).min(options.limit() / 2);
+    let count = options.half_rows(a.len(), made.len());
     let rows = |x: &[f32], rows: &[usize]| -> Vec<f32> {
         rows[..count].iter().flat_map(|&i| x[i * width..(i + 1) * width].iter().copied()).collect()
     };

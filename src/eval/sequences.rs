@@ -119,18 +119,22 @@ impl OwnedSequences {
 
     /// Scaled features of movements, as the networks see them. Error: no memory.
     pub fn of_movements(movements: &[Movement], scaler: &Scaler) -> Result<OwnedSequences> {
-        let rows = movements.iter().map(|m| scaler.scale(&features(&m.points)));
-        OwnedSequences::of_rows(&rows.collect::<Vec<_>>(), FEATURES.len())
+        let lengths = movements.iter().map(|m| m.points.len()).collect();
+        OwnedSequences::of_rows(lengths, FEATURES.len(), |i| scaler.scale(&features(&movements[i].points)))
     }
 
-    /// Rows of length x F numbers. Error: no memory.
-    pub fn of_rows(rows: &[Vec<f32>], features: usize) -> Result<OwnedSequences> {
-        let lengths: Vec<usize> = rows.iter().map(|row| row.len() / features).collect();
+    /// Row i is lengths[i] x F numbers. Error: no memory.
+    pub fn of_rows<R: AsRef<[f32]>>(
+        lengths: Vec<usize>,
+        features: usize,
+        row: impl Fn(usize) -> R,
+    ) -> Result<OwnedSequences> {
         let steps = lengths.iter().copied().max().unwrap_or(0);
         let width = steps * features;
-        let mut values = try_zeroed(rows.len().saturating_mul(width), "scaled features")?;
-        for (to, row) in values.chunks_exact_mut(width.max(1)).zip(rows) {
-            to[..row.len()].copy_from_slice(row);
+        let mut values = try_zeroed(lengths.len().saturating_mul(width), "scaled features")?;
+        for (i, to) in values.chunks_exact_mut(width.max(1)).enumerate() {
+            let row = row(i);
+            to[..row.as_ref().len()].copy_from_slice(row.as_ref());
         }
         Ok(OwnedSequences { values, lengths, steps, features })
     }

@@ -212,7 +212,7 @@ impl Model {
         // Twice features, points, summary with noise and condition; and the average's weights, packed.
         let each =
             4 * (c.max_seq_len * (2 * c.feature_dim + 6) + 2 * c.summary_dim + c.noise_dim + c.condition_dim + 64);
-        let own_weights = !self.average.is_empty() || self.config.decoder == DecoderKind::ClosedLoop;
+        let own_weights = !self.average.is_empty() || c.decoder == DecoderKind::ClosedLoop;
         let weights = if own_weights { 16 * self.parameters() } else { 0 };
         afford(count.saturating_mul(each).saturating_add(weights), "movements")
     }

@@ -74,7 +74,7 @@ impl Model {
             let losses = if due { Some(place.evaluate(&self.stage1_learner(), c, &validation)?) } else { None };
             // Evaluation can fail where training did not, and a file holds finite numbers only.
             let validation = losses.filter(|losses| losses.iter().all(|x| x.is_finite()));
-            if super::next_look(c, now - 1) == now || converged || now == iterations {
+            if super::is_looked_at(c, now) || converged || now == iterations {
                 self.fetch_autoencoder(place)?;
             }
             let done = Done { stage: Stage::Autoencoder, iterations, converged, rate, validation };

@@ -133,7 +133,7 @@ impl Model {
                 let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
                 let step = self.gan_done(c, losses);
                 let now = self.stages[1].iteration;
-                if super::next_look(c, now - 1) == now || now == c.stage2_iterations {
+                if super::is_looked_at(c, now) || now == c.stage2_iterations {
                     self.fetch(&gan)?;
                     fetched = self.stages[1].clone();
                 }

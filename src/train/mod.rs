@@ -150,7 +150,6 @@ impl Model {
         let k = stage as usize - 1;
         let iteration = self.stages[k].iteration;
         let before = (self.config.clone(), self.data.clone(), self.stages[k].clone(), self.average.clone());
-        let networks = self.networks.clone();
         if self.data.is_none() {
             self.data = Some(DataModel::new(&data, &config)?);
         }
@@ -165,7 +164,7 @@ impl Model {
         };
         if done.is_err() && self.stages[k].iteration == iteration {
             (self.config, self.data, self.stages[k], self.average) = before;
-            self.networks = networks;
+            self.networks = Networks::new(&self.config);
         }
         self.sampler = Default::default();
         done
@@ -237,6 +236,11 @@ impl Model {
 fn next_look(c: &Config, iteration: u64) -> u64 {
     let ends = [c.log_interval, c.eval_interval, c.save_interval].map(|every| (iteration / every + 1) * every);
     ends.into_iter().fold(u64::MAX, u64::min)
+}
+
+/// Whether the callback may want the model after an iteration.
+fn is_looked_at(c: &Config, iteration: u64) -> bool {
+    next_look(c, iteration - 1) == iteration
 }
 
 /// When a call began, and at which iteration.

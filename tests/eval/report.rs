@@ -153,9 +153,9 @@ fn too_little_is_an_error_that_says_so() {
     assert_eq!(message, "asked.len() is 3, expected 40, one for each generated movement");
 }
 
-/// (n,40,3): a noisy sine, its cosine, and the rhythm itself; padded with nonsense, which must not count.
 const WAVE_STEPS: usize = 24;
 
+/// (n,WAVE_STEPS,3): a noisy sine, its cosine, and the rhythm itself; padded with nonsense, which must not count.
 fn waves(count: usize, speed: f32, seed: u64) -> (Vec<f32>, Vec<usize>) {
     let mut rng = Rng::new(seed, Stream::Demo, 1);
     let (mut values, mut lengths) = (Vec::new(), Vec::new());

@@ -172,7 +172,7 @@ impl<T: Default> Scratch<T> {
     }
 }
 
-const MOST_THREADS: usize = 1024;
+pub const MOST_THREADS: usize = 1024;
 
 /// How many threads a setting asks for, at most 1024. 0: one per core.
 pub fn thread_count(threads: usize) -> usize {

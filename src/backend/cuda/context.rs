@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use cudarc::driver::sys::CUfunction_attribute as Attribute;
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError, sys};
 use cudarc::nvrtc::Ptx;
 
@@ -102,6 +103,11 @@ impl Context {
             }
         };
         let function = module.load_function(kernel.name()).map_err(|e| self.failed("finding a kernel", e))?;
+        // A block has 48 KiB of shared memory, for what is its own and what it is given, unless all there is is asked for.
+        let failed = |e| self.failed("asking for shared memory", e);
+        let own = function.get_attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES).map_err(failed)?;
+        let most = self.shared() as i32 - own;
+        function.set_attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, most).map_err(failed)?;
         Ok(place.get_or_init(|| function))
     }
 

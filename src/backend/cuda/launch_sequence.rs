@@ -87,7 +87,7 @@ pub(super) fn lstm_fits(context: &Context, hidden: usize) -> bool {
 }
 
 /// What kernels have beside the shared memory that they are given, at most.
-pub(super) const OWN: usize = 8192;
+const OWN: usize = 8192;
 
 /// What lstm_resident.cu has of the weights of 128 units in shared memory.
 const RESIDENT_128: usize = 98_304;

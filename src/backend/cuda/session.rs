@@ -9,7 +9,6 @@ use cudarc::driver::{
 
 use super::context::Context;
 use super::kernels::Kernel;
-use super::launch_sequence::OWN;
 use crate::error::{Error, Result};
 
 /// Part of a session's memory, counted in units of 32 bits.
@@ -270,7 +269,7 @@ impl Session {
 
     /// Asks for a kernel, and does not wait. shared: bytes of dynamic shared memory.
     pub(super) fn launch(&self, kernel: Kernel, shape: Shape, shared: usize, args: &[Arg]) -> Result<()> {
-        let (function, places) = self.prepare(kernel, shared, args)?;
+        let (function, places) = self.prepare(kernel, args)?;
         let failed = |e| self.context.failed(kernel.name(), e);
         let mut builder = self.stream.launch_builder(function);
         places.iter().for_each(|place| {
@@ -290,7 +289,7 @@ impl Session {
         shared: usize,
         args: &[Arg],
     ) -> Result<()> {
-        let (function, mut places) = self.prepare(kernel, shared, args)?;
+        let (function, mut places) = self.prepare(kernel, args)?;
         let failed = |e| self.context.failed(kernel.name(), e);
         let mut attribute = together.attribute();
         let config = sys::CUlaunchConfig {
@@ -314,16 +313,10 @@ impl Session {
         code.result().map_err(failed)
     }
 
-    /// A kernel, allowed so much shared memory, and what is in the places of its arguments.
-    fn prepare(&self, kernel: Kernel, shared: usize, args: &[Arg]) -> Result<(&CudaFunction, Vec<u64>)> {
+    /// A kernel, and what is in the places of its arguments.
+    fn prepare(&self, kernel: Kernel, args: &[Arg]) -> Result<(&CudaFunction, Vec<u64>)> {
         debug_assert_eq!(args.iter().map(|arg| arg.letter()).collect::<String>(), kernel.arguments(), "{kernel:?}");
         let function = self.context.kernel(kernel)?;
-        if shared > MOST_SHARED {
-            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // The same for every launch: another one's smaller room must not be that of a recorded one.
-            let room = shared.max(self.context.shared().saturating_sub(OWN));
-            function.set_attribute(most, room as i32).map_err(|e| self.context.failed(kernel.name(), e))?;
-        }
         // A parameter is read from the first bytes of its place: these are little-endian machines.
         Ok((function, args.iter().map(|&arg| self.bits(arg)).collect()))
     }
@@ -396,9 +389,6 @@ pub(super) enum Routine {
 
 /// Work of a session that was recorded once: one launch does all of it.
 pub(super) struct Graph(CudaGraph);
-
-/// Without being asked, a block has 48 KiB of shared memory, for what is its own as well as for what it is given.
-const MOST_SHARED: usize = (48 << 10) - OWN;
 
 fn config(shape: Shape, shared: usize) -> LaunchConfig {
     let (grid, block) = match shape {

@@ -179,12 +179,17 @@ pub fn load(path: &Path, device: Device) -> Result<(PathBuf, Model)> {
 
 /// The model files of a folder by name.
 pub fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
-    let entries = entries.map_err(|e| Failure::io(folder, e))?;
-    let mut files: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    let mut files = entries(folder)?;
     files.retain(|path| path.extension().is_some_and(|e| e == EXTENSION));
-    files.sort();
     Ok(files)
+}
+
+/// What is in a folder, by name.
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut paths: Vec<PathBuf> = entries.map_err(|e| Failure::io(folder, e))?;
+    paths.sort();
+    Ok(paths)
 }
 
 /// How far a model is; of equals the one that knows how to go on, which an exported one does not.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use trajgan::{Device, Model};
 
 use crate::console::{self, say, say_json};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::run_folder;
 use crate::training::watched;
 
@@ -56,15 +56,14 @@ pub fn run(command: &Command) -> Result<()> {
 
 /// By name: all with `part` in theirs, or the `latest` of them.
 fn run_folders(folder: &Path, part: &str, latest: Option<usize>) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
-    let entries = entries.map_err(|e| Failure::io(folder, e))?;
-    let named = entries.iter().filter(|entry| entry.file_name().to_string_lossy().contains(part));
-    let mut paths: Vec<PathBuf> = named.map(std::fs::DirEntry::path).filter(|path| path.is_dir()).collect();
+    let is_named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(part));
+    let mut paths = run_folder::entries(folder)?;
+    paths.retain(|path| is_named(path) && path.is_dir());
     if let Some(latest) = latest {
         paths.sort_by_cached_key(|path| Reverse(std::fs::metadata(path).and_then(|m| m.modified()).ok()));
         paths.truncate(latest);
+        paths.sort();
     }
-    paths.sort();
     Ok(paths)
 }
 

@@ -91,8 +91,7 @@ typedef struct {
 static const one CASES[] = {
     {"new", make, 800 << 10, 0},         {"train 1", train_1, 4 << 20, 1},    {"train 2", train_2, 4 << 20, 2},
     {"save", save, 200 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 800 << 10, 3},
-    {"encode", encode, 2 << 20, 4},
-    {"lines", read_lines, 400 << 10, 0}, {"rows", read_rows, 2 << 20, 0},
+    {"encode", encode, 2 << 20, 4},      {"lines", read_lines, 400 << 10, 0}, {"rows", read_rows, 2 << 20, 0},
     {"paths", paths, 12 << 20, 3},
 };
 
@@ -107,8 +106,9 @@ static void prepare(int after) {
     if (after >= 2) OK(train(TG_STAGE_AUTOENCODER, 1));
     if (after == 2) OK(save());
     if (after >= 3) OK(train(TG_STAGE_GAN, 1));
-    if (after >= 4) OK(generate());
-    for (int i = 0; after >= 4 && i < COUNT; i++) lengths[i] = lengths[i] < 3 ? 3 : lengths[i];
+    if (after < 4) return;
+    OK(generate());
+    for (int i = 0; i < COUNT; i++) lengths[i] = lengths[i] < 3 ? 3 : lengths[i];
 }
 
 static rlim_t address_space(void) {
@@ -125,8 +125,8 @@ static int outcome(const one *c, long more) {
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        struct rlimit limit, before;
         prepare(c->after);
+        struct rlimit limit, before;
         CHECK(getrlimit(RLIMIT_AS, &before) == 0);
         limit = before;
         limit.rlim_cur = address_space() + (rlim_t)more;

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use trajgan::data::{ReadReport, StepCodec};
@@ -10,6 +9,7 @@ use trajgan::{Dataset, Error, Movement};
 
 use super::{FileReport, spread};
 use crate::failure::{Failure, Result};
+use crate::run_folder;
 use crate::settings::Settings;
 
 /// Of folders within folders, as the reader's.
@@ -62,10 +62,7 @@ fn check_together(folder: &Path, settings: &Settings, files: &[FileReport]) -> O
 }
 
 fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
-    let mut paths: Vec<PathBuf> = entries.map_err(|e| Failure::io(folder, e))?.iter().map(|e| e.path()).collect();
-    paths.sort();
-    for path in paths {
+    for path in run_folder::entries(folder)? {
         if !path.is_dir() {
             files.push(path);
         } else if depth < MAX_DEPTH {
