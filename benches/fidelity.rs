@@ -6,7 +6,7 @@
 //! project), draws as many movements as the test split has, to the same targets, and judges them with the library's own
 //! evaluation. key=value are settings of `Config`, plus limit=N (training movements), eval=quick|full, out=FILE,
 //! split=N and seed=N (of the split and of training), threads=N, model=FILE (judges that one), stage1=FILE (trains its
-//! second stage only), step_temperature=T, draws=N (as many sets of movements, each judged: one set's scores are chance too).
+//! second stage only), step_temperature=T, candidates=N (of which one walk is kept), draws=N (as many sets of movements, each judged: one set's scores are chance too).
 //! Studies beside that:
 //! - study=splits: real movements of the training sessions in the place of generated ones, for six splits;
 //! - study=decoder: with model=FILE, walks from the summaries of half of the training movements, judged against the other.
@@ -32,6 +32,7 @@ struct Arguments {
     seed: u64,
     step_temperature: f64,
     threads: usize,
+    candidates: u32,
     draws: u64,
     study: String,
 }
@@ -49,6 +50,7 @@ fn arguments() -> Arguments {
         seed: 1,
         step_temperature: 1.0,
         threads: 0,
+        candidates: 0,
         draws: 1,
         study: String::new(),
     };
@@ -63,6 +65,10 @@ fn arguments() -> Arguments {
             Some(("seed", n)) => a.seed = n.parse().expect("seed=N"),
             Some(("threads", n)) => a.threads = n.parse().expect("threads=N"),
             Some(("draws", n)) => a.draws = n.parse().expect("draws=N"),
+            Some(("candidates", n)) => {
+                a.candidates = n.parse().expect("candidates=N");
+                a.config.candidates = a.candidates.max(1);
+            }
             Some(("study", what)) => a.study = what.into(),
             Some(("step_temperature", t)) => a.step_temperature = t.parse().expect("step_temperature=T"),
             Some((key, value)) => {
@@ -166,7 +172,8 @@ fn missed(walks: &[Movement], wanted: &[[i32; 2]]) -> usize {
 }
 
 fn sampling(a: &Arguments) -> SampleOptions {
-    SampleOptions { seed: 7, threads: a.threads, step_temperature: a.step_temperature, ..SampleOptions::default() }
+    let (threads, step_temperature, candidates) = (a.threads, a.step_temperature, a.candidates);
+    SampleOptions { seed: 7, threads, step_temperature, candidates, ..SampleOptions::default() }
 }
 
 /// At most so many movements, every n-th, so that the mix of sessions stays.

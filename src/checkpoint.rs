@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, DecoderKind};
 use crate::data::{LengthModel, Scaler, StepCodec};
 use crate::error::{Error, Result, afford};
+use crate::eval::density_ratio::DensityRatio;
 use crate::files::{FORMAT_KEY, Tensor, TensorFile, Values};
 use crate::model::{DataModel, Device, Model, StageState};
 use crate::nn::optim::{Moments, Schedule};
@@ -29,6 +30,9 @@ struct Metadata {
     optimizer_steps: [u64; 3],
     /// The generator's average is in the file.
     averaged: bool,
+    /// What chooses among walks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ratio: Option<DensityRatio>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,6 +111,7 @@ impl Model {
             stages,
             optimizer_steps: if training { self.moments.each_ref().map(|m| m.steps) } else { [0; 3] },
             averaged: training && !self.average.is_empty(),
+            ratio: self.ratio.clone(),
         };
         let json =
             serde_json::to_string(&metadata).map_err(|e| Error::argument("model", e, "one that JSON can hold"))?;
@@ -165,6 +170,10 @@ impl Model {
         if metadata.averaged {
             model.average = reader.take(AVERAGE, Some(&[model.networks.generator_range.len()]))?;
         }
+        if let Some(Err(e)) = metadata.ratio.as_ref().map(DensityRatio::check) {
+            return reader.fail("metadata.trajgan.ratio", e);
+        }
+        model.ratio = metadata.ratio;
         reader.finish()?;
         Ok(model)
     }

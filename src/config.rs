@@ -169,6 +169,9 @@ pub struct Config {
     // Generation.
     /// Below 1, noise is clamped to +-2 psi: closer to the average.
     pub truncation_psi: f64,
+    /// closed-loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it. What
+    /// that is, is learnt at the end of stage 2, which takes seconds. 1: neither is done.
+    pub candidates: u32,
 }
 
 impl Default for Config {
@@ -244,6 +247,7 @@ impl Default for Config {
             quality_z: 3.0,
             quality_min_length: 10,
             truncation_psi: 1.0,
+            candidates: 1,
         }
     }
 }

@@ -90,9 +90,9 @@ fn chasing_a_target_allocates_nothing() {
 #[test]
 fn paths_and_streams_copy_no_weights() {
     for config in [tiny(), tiny_closed_loop()] {
-        let config = Config { discriminator_hidden_dims: vec![300, 300], ..config };
-        let model = trained(&config, &dataset(60, 3), 2);
-        let layer = 300 * 300 * size_of::<f32>();
+        let config = Config { discriminator_hidden_dims: vec![600, 600], candidates: 4, ..config };
+        let model = trained(&config, &dataset(400, 3), 2);
+        let layer = 600 * 600 * size_of::<f32>();
         let (from, to) = ([10.0, 20.0], [310.0, 250.0]);
         for candidates in [1, 4] {
             let options = PathOptions { seed: 4, candidates, ..PathOptions::default() };

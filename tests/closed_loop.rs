@@ -8,7 +8,7 @@ mod skip;
 
 use std::f64::consts::TAU;
 
-use common::{dataset, movements, options, tiny_closed_loop, trained};
+use common::{assert_same, contents, dataset, movements, options, tiny, tiny_closed_loop, train_until, trained};
 use trajgan::backend::cpu::Isa;
 use trajgan::config::{Config, DecoderKind};
 use trajgan::data::StepCodec;
@@ -370,6 +370,85 @@ fn walks_do_not_depend_on_threads_or_batch() {
     }
     assert!(all == (0..60).flat_map(|i| draw(i..i + 1, 1)).collect::<Vec<_>>(), "one at a time");
     assert!(all == [draw(0..16, 1), draw(16..19, 2), draw(19..60, 3)].concat(), "in parts");
+}
+
+/// As many recordings as it takes to learn to choose among walks.
+fn choosing() -> (Config, Dataset) {
+    (Config { candidates: 3, ..tiny_closed_loop() }, dataset(400, 3))
+}
+
+#[test]
+fn one_of_several_walks_is_kept() {
+    let (config, data) = choosing();
+    let model = trained(&config, &data, 2);
+    assert_eq!(model.info()["chooses"], true);
+    let targets = targets(90, 2);
+    let draw = |model: &Model, rows: std::ops::Range<usize>, first: u64, candidates, threads| {
+        let first = first + rows.start as u64;
+        let options = SampleOptions { seed: 8, first, candidates, threads, ..SampleOptions::default() };
+        model.walk(&targets[rows], &options).unwrap()
+    };
+    let chosen = draw(&model, 0..90, 0, 3, 1);
+    // Candidate k of sample i is sample i + k * 2^40.
+    let each = [0, 1, 2].map(|k| draw(&model, 0..90, k << 40, 1, 2));
+    let won = each.each_ref().map(|walks| walks.iter().zip(&chosen).filter(|(a, b)| a == b).count());
+    assert!(won.iter().sum::<usize>() >= 90 && won.iter().all(|n| (10..60).contains(n)), "{won:?}");
+    assert!(chosen == draw(&model, 0..90, 0, 0, 3), "the config's number");
+    assert!(chosen == [draw(&model, 0..1, 0, 3, 2), draw(&model, 1..90, 0, 3, 8)].concat(), "in parts");
+    // Of many, what is kept is as recordings are.
+    let points = |walks: &[Movement]| walks.iter().map(|m| m.points.len() as f64).sum::<f64>() / walks.len() as f64;
+    let off = |walks: &[Movement]| (points(walks) - points(&movements(400, 3))).abs();
+    let (one, many) = (off(&each[0]), off(&draw(&model, 0..90, 0, 100, 2)));
+    assert!(many < 0.7 * one, "{many} points off instead of {one}");
+    // A file keeps what chooses, with and without the state of training.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    for training in [true, false] {
+        if training { model.save(&path) } else { model.export(&path, false) }.unwrap();
+        assert!(chosen == draw(&Model::load(&path, Device::Cpu).unwrap(), 0..90, 0, 3, 1));
+    }
+}
+
+#[test]
+fn what_chooses_belongs_to_the_weights() {
+    let (config, data) = choosing();
+    let chooses = |model: &Model| model.info()["chooses"] == true;
+    let whole = trained(&config, &data, 2);
+    let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+    let go_on = |model: &mut Model, stage, config: &Config| {
+        model.train(&data, stage, &options(config, 1), &mut |_, _| Control::Continue).unwrap();
+    };
+    go_on(&mut model, Stage::Autoencoder, &config);
+    train_until(&mut model, &data, Stage::Gan, &options(&config, 1), 2);
+    assert!(!chooses(&model));
+    go_on(&mut model, Stage::Gan, &config);
+    assert_same(&contents(&model), &contents(&whole), "stopped and gone on");
+    go_on(&mut model, Stage::Gan, &config); // nothing is left to do
+    assert_same(&contents(&model), &contents(&whole), "once more");
+    let longer = Config { stage1_iterations: config.stage1_iterations + 1, ..config.clone() };
+    go_on(&mut model, Stage::Autoencoder, &longer);
+    assert!(!chooses(&model), "of other weights");
+    go_on(&mut model, Stage::Gan, &longer);
+    assert!(chooses(&model));
+}
+
+#[test]
+fn what_cannot_choose_says_so() {
+    let (config, data) = choosing();
+    let draw = |model: &Model, candidates: u32| {
+        let options = SampleOptions { candidates, ..SampleOptions::default() };
+        model.generate(3, None, &options).map_err(|e| e.to_string())
+    };
+    for (config, data) in [(Config { candidates: 1, ..config.clone() }, &data), (config, &dataset(60, 3))] {
+        let model = trained(&config, data, 2);
+        assert_eq!(model.info()["chooses"], false);
+        assert_eq!(draw(&model, 0), draw(&model, 1));
+        let message = draw(&model, 2).unwrap_err();
+        assert!(message.contains("among 2 candidates") && message.contains("200 recordings"), "{message}");
+        assert!(draw(&model, 4097).unwrap_err().contains("candidates is 4097, expected 0 to 4096"));
+    }
+    let message = draw(&trained(&tiny(), &dataset(60, 3), 1), 2).unwrap_err();
+    assert!(message.contains("candidates is 2, expected 0 or 1"), "{message}");
 }
 
 /// What recorders let through: a movement that ends where it began, and one to a place that stands for none.

@@ -24,9 +24,6 @@ impl tg_sample_options {
         if given.first.checked_add(count as u64).is_none() {
             return Err(Failure::argument("first", given.first, format!("{count} less than 2^64, or smaller")));
         }
-        if given.reserved != 0 {
-            return Err(Failure::argument("reserved", given.reserved, "0"));
-        }
         Ok(SampleOptions {
             seed: given.seed,
             first: given.first,
@@ -35,6 +32,7 @@ impl tg_sample_options {
             truncation_psi: given.truncation_psi,
             step_temperature: given.step_temperature,
             time_temperature: given.time_temperature,
+            candidates: given.candidates,
             allow_tf32: options::flag("allow_tf32", given.allow_tf32)?,
             threads: options::threads(given.threads)?,
         })

@@ -78,8 +78,9 @@ pub struct tg_sample_options {
     /// 0 or 1: on a GPU the v6 decoder may use TF32 in products of matrices. Features of a trained model were off by 2e-5
     /// on average, 4e-3 at worst.
     pub allow_tf32: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Closed loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it:
+    /// 1 to 4096. 0, the default: the model's own number (4), or 1 of a model that cannot choose. 1 is the fastest.
+    pub candidates: u32,
 }
 
 // SAFETY: repr(C), of numbers only; the sizes below say that there is no padding.
@@ -211,7 +212,7 @@ impl Default for tg_sample_options {
             step_temperature: own.step_temperature,
             time_temperature: own.time_temperature,
             allow_tf32: own.allow_tf32.into(),
-            reserved: 0,
+            candidates: own.candidates,
         }
     }
 }

@@ -73,6 +73,7 @@ impl Config {
             stage2_batch_size: 128,
             quality_z: 0.0,
             quality_min_length: 3,
+            candidates: 4,
             ..Config::default()
         };
         match preset {

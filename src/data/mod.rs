@@ -23,3 +23,9 @@ pub use recording::{Movement, Point, Turn};
 pub use scaler::Scaler;
 pub use split::Split;
 pub use steps::StepCodec;
+
+/// At most so many of 0..n, evenly spread.
+pub(crate) fn evenly(n: usize, most: usize) -> impl Iterator<Item = usize> {
+    let kept = n.min(most);
+    (0..kept).map(move |i| i * n / kept)
+}

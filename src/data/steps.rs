@@ -189,9 +189,14 @@ impl StepCodec {
         within(&self.tick_edges, class, unit)
     }
 
-    /// A movement's inputs and events. Positions are rounded to whole pixels from its first.
+    /// A movement's events before they are put into classes. Positions are rounded to whole pixels from its first.
+    pub fn events(&self, points: &[Point]) -> impl Iterator<Item = Event> {
+        events(points, self.tick_ms)
+    }
+
+    /// A movement's inputs and events.
     pub fn encode(&self, points: &[Point]) -> Walk {
-        let events: Vec<Event> = events(points, self.tick_ms).collect();
+        let events: Vec<Event> = self.events(points).collect();
         let left = events.iter().fold([0, 0], |left, e| [left[0] + e.x, left[1] + e.y]);
         let distance = f64::from(left[0]).hypot(f64::from(left[1]));
         let mut place = Place { left, distance, ..Place::default() };

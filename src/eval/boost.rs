@@ -1,7 +1,10 @@
 //! Gradient-boosted trees for two classes: logistic loss, exact splits, Newton steps (T. Chen and C. Guestrin,
 //! "XGBoost", KDD 2016, without its sampling). Nothing in it is random.
 
+use serde::{Deserialize, Serialize};
+
 use super::forest::Table;
+use crate::error::{Error, Result};
 
 /// Rounds of boosting.
 pub const ROUNDS: usize = 200;
@@ -15,7 +18,7 @@ const MIN_LEAF: usize = 5;
 const INNER: usize = (1 << DEPTH) - 1;
 
 /// A full binary tree of three levels. A node that found no split sends everything left.
-#[derive(Clone)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Tree {
     splits: [Option<(usize, f64)>; INNER],
     leaves: [f64; INNER + 1],
@@ -32,6 +35,7 @@ impl Tree {
 }
 
 /// A fitted classifier.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Boosted {
     trees: Vec<Tree>,
     prior: f64,
@@ -87,6 +91,15 @@ impl Boosted {
             model.trees.push(tree);
         }
         model
+    }
+
+    /// Refuses trees that look at more than `width` features: for trees from a file. JSON has only finite numbers.
+    pub fn check(&self, width: usize) -> Result<()> {
+        let features = self.trees.iter().flat_map(|t| t.splits.iter().flatten().map(|(feature, _)| *feature));
+        match features.max() {
+            Some(most) if most >= width => Err(Error::argument("feature of a tree", most, format!("below {width}"))),
+            _ => Ok(()),
+        }
     }
 
     /// x (d) -> log odds of positive.

@@ -5,6 +5,7 @@
 pub mod boost;
 pub mod compare;
 pub mod cross;
+pub mod density_ratio;
 pub mod distances;
 pub mod evaluate;
 pub mod fitts;

@@ -70,7 +70,9 @@ impl Model {
         match self.config().decoder {
             DecoderKind::ClosedLoop => {
                 let targets: Vec<[i32; 2]> = held_out.iter().map(|m| m.target().map(|x| x as i32)).collect();
-                Ok((self.walk(&targets, options)?, self.target_summaries(&targets, options)?))
+                let (walks, samples): (Vec<_>, Vec<_>) = self.walks(&targets, options)?.into_iter().unzip();
+                let summaries = self.target_summaries(&targets, &samples, options)?;
+                Ok((walks, summaries))
             }
             DecoderKind::V6 => {
                 let generated = self.generate(held_out.len(), Some(&raw_conditions(prepared)), options)?;

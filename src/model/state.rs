@@ -9,8 +9,9 @@ use super::Networks;
 use crate::backend::cpu::Isa;
 use crate::backend::{Backend, Device};
 use crate::config::{Config, DecoderKind};
-use crate::data::{LengthModel, Movement, Prepared, Scaler, StepCodec};
+use crate::data::{LengthModel, Movement, Prepared, Scaler, StepCodec, evenly};
 use crate::error::{Error, Result, afford};
+use crate::eval::density_ratio::DensityRatio;
 use crate::nn::Weights;
 use crate::nn::optim::{Moments, Schedule};
 
@@ -35,8 +36,7 @@ pub const MOST_CONDITIONS: usize = 4096;
 impl DataModel {
     pub fn new(data: &Prepared, config: &Config) -> Result<DataModel> {
         let n = data.train.len();
-        let kept = n.min(MOST_CONDITIONS);
-        let every = (0..kept).map(|i| i * n / kept); // evenly spread
+        let every = evenly(n, MOST_CONDITIONS);
         let movements = || (0..n).filter_map(|i| data.train.movement(i));
         let (codec, conditions) = match config.decoder {
             DecoderKind::V6 => (None, every.flat_map(|i| data.train.condition(i).to_vec()).collect()),
@@ -158,6 +158,8 @@ pub struct Model {
     pub(crate) average: Vec<f32>,
     /// Of autoencoder, generator and critic.
     pub(crate) moments: [Moments<f32>; 3],
+    /// closed-loop: what chooses among walks, once stage 2 has come to its end.
+    pub(crate) ratio: Option<DensityRatio>,
     /// What sampling needs beside the weights, made on first use.
     pub(crate) sampler: OnceLock<crate::sample::Sampler>,
 }
@@ -191,6 +193,7 @@ impl Model {
             stages: Default::default(),
             average: Vec::new(),
             moments: Default::default(),
+            ratio: None,
             sampler: OnceLock::new(),
         })
     }
@@ -282,6 +285,7 @@ impl Model {
             "instruction_set": self.weights.isa.name(),
             "config": self.config,
             "data": data,
+            "chooses": self.ratio.is_some(),
             "stage1": stage(&self.stages[0]),
             "stage2": stage(&self.stages[1]),
             "diagnosis": self.diagnose(),

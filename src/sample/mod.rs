@@ -3,6 +3,7 @@
 //! Sample i is a function of (model, seed, i): it is the same whatever the batch it is drawn in, so that
 //! ranges of samples can be drawn on different machines without coordination.
 
+pub(crate) mod candidates;
 mod latent;
 mod lay;
 pub mod path;
@@ -39,6 +40,9 @@ pub struct SampleOptions {
     /// closed-loop: softmax temperatures of steps and of times. 1: as learnt; below: the likelier.
     pub step_temperature: f64,
     pub time_temperature: f64,
+    /// closed-loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it:
+    /// 1 to 4096; 0: the config's `candidates`, or 1 of a model that cannot choose. 1 is the fastest.
+    pub candidates: u32,
     /// v6 on a device: products of matrices, which recurrences are not, may round their factors to TF32 (10 bits of mantissa,
     /// sums in f32). Features of a trained model were off by 2e-5 on average, 4e-3 at worst. Nothing changes on the CPU or below compute
     /// capability 8.0.
@@ -56,6 +60,7 @@ impl Default for SampleOptions {
             truncation_psi: 1.0,
             step_temperature: 1.0,
             time_temperature: 1.0,
+            candidates: 0,
             allow_tf32: false,
             threads: 1,
         }
@@ -96,7 +101,7 @@ impl Model {
     /// options out of range or conditions of the wrong number.
     pub fn generate(&self, count: usize, conditions: Option<&[f64]>, options: &SampleOptions) -> Result<Vec<Movement>> {
         let scaler = self.scaler("generate")?;
-        self.afford_movements(count)?;
+        self.afford_movements(count, options)?;
         if self.config.decoder == DecoderKind::ClosedLoop {
             let targets = self.targets(count, conditions, options)?;
             return self.walk(&targets, options);
@@ -113,7 +118,7 @@ impl Model {
         conditions: Option<&[f64]>,
         options: &SampleOptions,
     ) -> Result<(Array3<f32>, Vec<usize>)> {
-        self.afford_movements(count)?;
+        self.afford_movements(count, options)?;
         let (rows, lengths) = match self.config.decoder {
             DecoderKind::V6 => self.generate_rows(count, conditions, options)?,
             DecoderKind::ClosedLoop => {
@@ -207,14 +212,17 @@ impl Model {
     }
 
     /// More than count movements take on their way.
-    fn afford_movements(&self, count: usize) -> Result<()> {
+    fn afford_movements(&self, count: usize, options: &SampleOptions) -> Result<()> {
         let c = &self.config;
+        let candidates = self.walk_lottery(options.candidates)?.map_or(0, |lottery| lottery.candidates as usize);
+        let at_once = count.min(targets::AT_ONCE).saturating_mul(candidates);
         // Twice features, points, summary with noise and condition; and the average's weights, packed.
         let each =
             4 * (c.max_seq_len * (2 * c.feature_dim + 6) + 2 * c.summary_dim + c.noise_dim + c.condition_dim + 64);
         let own_weights = !self.average.is_empty() || c.decoder == DecoderKind::ClosedLoop;
         let weights = if own_weights { 16 * self.parameters() } else { 0 };
-        afford(count.saturating_mul(each).saturating_add(weights), "movements")
+        let rows = count.saturating_add(at_once);
+        afford(rows.saturating_mul(each).saturating_add(weights), "movements")
     }
 
     /// v6: scaled features and lengths of count samples.
@@ -299,6 +307,10 @@ impl Model {
                 return Err(Error::argument("seq_len", n, "0: the closed-loop decoder ends where its target is"));
             }
             _ => {}
+        }
+        if self.config.decoder == DecoderKind::V6 && options.candidates > 1 {
+            let expected = "0 or 1: the v6 decoder has no walks to choose from";
+            return Err(Error::argument("candidates", options.candidates, expected));
         }
         let numbers = [
             ("truncation_psi", options.truncation_psi),

@@ -1,6 +1,7 @@
 //! A movement from A to B in pixels: exact ends, own length and timing.
 
 use super::SampleOptions;
+use super::candidates::{self, sample_of};
 use super::lay::{lay, resample, way};
 use crate::config::DecoderKind;
 use crate::data::steps::condition;
@@ -16,7 +17,8 @@ pub struct PathOptions {
     pub seed: u64,
     /// Index of the first path: path i is a function of (model, seed, i, ends, options).
     pub first: u64,
-    /// Summaries drawn for each path, of which a lottery weighted by the critic keeps one. 1: no lottery.
+    /// So many are drawn for each path, and a lottery keeps one. closed-loop: as [`SampleOptions::candidates`]; v6: summaries,
+    /// weighed by the critic, and 0 is 1.
     pub candidates: u32,
     /// Factor on all times.
     pub duration_scale: f64,
@@ -139,7 +141,10 @@ impl Model {
         for &(sample, ends) in wanted {
             let (target, scaled) = self.target(way(&ends))?;
             targets.push(target);
-            samples.push(self.lottery(sample, attempt, target, options)?);
+            samples.push(match self.config().decoder {
+                DecoderKind::ClosedLoop => sample_of(sample, attempt, 0),
+                DecoderKind::V6 => self.lottery(sample, attempt, target, options)?,
+            });
             drawn.push(Drawn { movement: Movement::default(), scaled });
         }
         for (movement, drawn) in self.movements(&samples, &targets, options)?.into_iter().zip(&mut drawn) {
@@ -149,14 +154,11 @@ impl Model {
     }
 
     fn movements(&self, samples: &[u64], targets: &[[i32; 2]], options: &PathOptions) -> Result<Vec<Movement>> {
-        let one = |sample: u64| SampleOptions {
-            seed: options.seed,
-            first: sample,
-            step_temperature: options.step_temperature,
-            time_temperature: options.time_temperature,
-            threads: options.threads,
-            ..SampleOptions::default()
-        };
+        if self.config().decoder == DecoderKind::ClosedLoop {
+            // A few: a device is for many.
+            let walks = self.walks_on_cpu(targets, samples, &options.walks())?;
+            return Ok(walks.into_iter().map(|(walk, _)| walk).collect());
+        }
         // Runs of consecutive samples are one batch; a retry or a lottery breaks them.
         let mut movements = Vec::with_capacity(samples.len());
         let mut start = 0;
@@ -165,13 +167,9 @@ impl Model {
                 (start..samples.len()).take_while(|&i| samples[i] == samples[start].wrapping_add((i - start) as u64));
             let end = start + run.count();
             let part = &targets[start..end];
-            movements.extend(match self.config().decoder {
-                DecoderKind::ClosedLoop => self.walk_on_cpu(part, &one(samples[start]))?, // a few: a device is for many
-                DecoderKind::V6 => {
-                    let distances: Vec<f64> = part.iter().map(|t| f64::from(t[0]).hypot(f64::from(t[1]))).collect();
-                    self.generate(part.len(), Some(&distances), &one(samples[start]))?
-                }
-            });
+            let distances: Vec<f64> = part.iter().map(|t| f64::from(t[0]).hypot(f64::from(t[1]))).collect();
+            let one = SampleOptions { first: samples[start], candidates: 1, ..options.walks() };
+            movements.extend(self.generate(part.len(), Some(&distances), &one)?);
             start = end;
         }
         Ok(movements)
@@ -193,14 +191,21 @@ impl Model {
     /// The sample and target of a stream, which are those of a path that is not drawn again.
     pub(super) fn stream_start(&self, ends: &Ends, options: &PathOptions) -> Result<(u64, [i32; 2])> {
         let (target, _) = self.target(way(ends))?;
-        Ok((self.lottery(options.first, 0, target, options)?, target))
+        let sample = match self.config().decoder {
+            DecoderKind::V6 => self.lottery(options.first, 0, target, options)?,
+            DecoderKind::ClosedLoop if self.walk_lottery(options.candidates)?.is_none() => options.first,
+            DecoderKind::ClosedLoop => {
+                let walks = self.walks_on_cpu(&[target], &[options.first], &options.walks())?;
+                walks.first().map_or(options.first, |(_, sample)| *sample)
+            }
+        };
+        Ok((sample, target))
     }
 
-    /// Which sample index a path takes: of the candidates, one by lot, the better the critic likes it the likelier.
+    /// v6: which sample index a path takes: of the candidates, one by lot, the better the critic likes it the likelier.
     fn lottery(&self, sample: u64, attempt: u64, target: [i32; 2], options: &PathOptions) -> Result<u64> {
         let candidates = u64::from(options.candidates);
-        // Attempts and candidates have index ranges of their own, far from the samples'.
-        let index = |k: u64| if attempt == 0 && k == 0 { sample } else { sample ^ (attempt * 4096 + k) << 40 };
+        let index = |k: u64| sample_of(sample, attempt, k);
         if candidates <= 1 {
             return Ok(index(0));
         }
@@ -248,9 +253,7 @@ impl PathOptions {
                 return Err(Error::argument(name, value, "a number above 0"));
             }
         }
-        if !(1..=4096).contains(&self.candidates) {
-            return Err(Error::argument("candidates", self.candidates, "1 to 4096"));
-        }
+        candidates::check(self.candidates)?;
         if self.polling_hz != 0.0 && !(60.0..=8000.0).contains(&self.polling_hz) {
             return Err(Error::argument("polling_hz", self.polling_hz, "60 to 8000, or 0 for off"));
         }
@@ -289,6 +292,18 @@ impl PathOptions {
 
     fn inside(&self, [x, y]: [f64; 2]) -> bool {
         self.bounds.is_none_or(|[l, t, r, b]| (l..=r).contains(&x) && (t..=b).contains(&y))
+    }
+
+    /// How the movements of paths are drawn.
+    fn walks(&self) -> SampleOptions {
+        SampleOptions {
+            seed: self.seed,
+            candidates: self.candidates,
+            step_temperature: self.step_temperature,
+            time_temperature: self.time_temperature,
+            threads: self.threads,
+            ..SampleOptions::default()
+        }
     }
 
     /// What becomes of a duration (ms) as drawn.

@@ -124,7 +124,7 @@ impl Model {
             longest_step: f64::INFINITY,
         };
         let sampling = super::SampleOptions { first: sample, ..sampling };
-        let mut z = self.target_summaries(&[target], &sampling)?;
+        let mut z = self.target_summaries(&[target], &[sample], &sampling)?;
         self.add_summary_noise(options.seed, sample, &mut z);
         let mut walkers = Walkers::default();
         walkers.start(&net.walker, self.sampling_weights(), &z, 1);

@@ -2,6 +2,7 @@
 
 use ndarray::ArrayView2;
 
+use super::candidates::{Drawn, sample_of};
 use super::walk::{WalkSettings, Walkers, Walking};
 use super::{SampleOptions, check_conditions};
 #[cfg(feature = "cuda")]
@@ -16,25 +17,77 @@ use crate::model::{Autoencoder, Model};
 use crate::rng::{Rng, Stream};
 use crate::train::shards::{ROWS, row_ranges};
 
+/// Walks that are drawn before candidates are chosen among.
+pub(super) const AT_ONCE: usize = 16_384;
+
 impl Model {
     /// Walks of the closed-loop decoder to targets in whole pixels from (0, 0): exact ends, own lengths and times.
     ///
     /// # Errors
     /// As [`Model::generate`]; `State` for a model with the v6 decoder.
     pub fn walk(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
-        self.check_ready("walk", options)?;
-        #[cfg(feature = "cuda")]
-        if let Some(walks) = self.walk_on_cuda(targets, options)? {
-            return Ok(walks);
-        }
-        self.walk_on_cpu(targets, options)
+        Ok(self.walks(targets, options)?.into_iter().map(|(walk, _)| walk).collect())
     }
 
-    /// Whatever the model's device is. Of the same sample, a device's walk can differ where a draw was close.
-    pub(crate) fn walk_on_cpu(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
+    /// The same, and which samples they are.
+    pub(crate) fn walks(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Drawn>> {
         self.check_ready("walk", options)?;
-        let summaries = self.target_summaries(targets, options)?;
-        self.walk_from(&summaries, targets, options)
+        #[cfg(feature = "cuda")]
+        if let Some(walks) = self.walks_on_cuda(targets, options)? {
+            return Ok(walks);
+        }
+        let samples: Vec<u64> = options.samples().take(targets.len()).collect();
+        self.walks_on_cpu(targets, &samples, options)
+    }
+
+    /// Walks of samples in any order, whatever the model's device is. Of the same sample, a device's walk can differ where a
+    /// draw was close.
+    pub(super) fn walks_on_cpu(
+        &self,
+        targets: &[[i32; 2]],
+        samples: &[u64],
+        options: &SampleOptions,
+    ) -> Result<Vec<Drawn>> {
+        self.check_ready("walk", options)?;
+        let lottery = self.walk_lottery(options.candidates)?;
+        let candidates = lottery.map_or(1, |lottery| lottery.candidates);
+        let rows = (AT_ONCE / candidates as usize).max(1);
+        let mut drawn = Vec::with_capacity(targets.len());
+        for (targets, samples) in targets.chunks(rows).zip(samples.chunks(rows)) {
+            let samples: Vec<u64> =
+                (0..candidates).flat_map(|k| samples.iter().map(move |&s| sample_of(s, 0, k))).collect();
+            let targets = targets.repeat(candidates as usize);
+            let sample = |i: usize| samples[i];
+            let summaries = self.summaries_of(&conditions(&targets), options, &sample)?;
+            let walks = self.walk_from(&summaries, &targets, &sample, options)?;
+            let walks: Vec<Drawn> = walks.into_iter().zip(samples.iter().copied()).collect();
+            drawn.extend(match lottery {
+                Some(lottery) => lottery.choose(walks, options),
+                None => walks,
+            });
+        }
+        Ok(drawn)
+    }
+
+    /// None where the model computes on the CPU, or its decoder does not fit the device.
+    #[cfg(feature = "cuda")]
+    fn walks_on_cuda(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Option<Vec<Drawn>>> {
+        let lottery = self.walk_lottery(options.candidates)?;
+        let mut drawn = Vec::with_capacity(targets.len());
+        for (targets, i) in targets.chunks(AT_ONCE).zip((0u64..).step_by(AT_ONCE)) {
+            let mut walks = Vec::new();
+            for k in 0..lottery.map_or(1, |lottery| lottery.candidates) {
+                let first = sample_of(options.first.wrapping_add(i), 0, k);
+                let options = SampleOptions { first, ..options.clone() };
+                let Some(more) = self.walk_on_cuda(targets, &options)? else { return Ok(None) };
+                walks.extend(more.into_iter().zip(options.samples()));
+            }
+            drawn.extend(match lottery {
+                Some(lottery) => lottery.choose(walks, options),
+                None => walks,
+            });
+        }
+        Ok((!drawn.is_empty()).then_some(drawn))
     }
 
     /// None where the model computes on the CPU, or its decoder does not fit the device.
@@ -56,7 +109,7 @@ impl Model {
         let mut movements = Vec::with_capacity(targets.len());
         for (part, first) in targets.chunks(walks.rows()).zip((0u64..).step_by(walks.rows())) {
             let first = options.first.wrapping_add(first);
-            let conditions: Vec<f32> = part.iter().flat_map(|t| condition(t.map(f64::from))).collect();
+            let conditions = conditions(part);
             let order = cuda::walks::Order { targets: part, conditions: &conditions, first, noise };
             walks.draw(order, options, |row, events| {
                 let sample = first.wrapping_add(row as u64);
@@ -68,13 +121,17 @@ impl Model {
         Ok(Some(movements))
     }
 
-    /// Summaries (n,S) that [`Model::walk`] goes by.
-    pub(crate) fn target_summaries(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<f32>> {
-        let conditions: Vec<f32> = targets.iter().flat_map(|t| condition(t.map(f64::from))).collect();
-        self.draw_summaries(&conditions, options)
+    /// Summaries (n,S) that walks of these samples go by.
+    pub(crate) fn target_summaries(
+        &self,
+        targets: &[[i32; 2]],
+        samples: &[u64],
+        options: &SampleOptions,
+    ) -> Result<Vec<f32>> {
+        self.summaries_of(&conditions(targets), options, &|i| samples[i])
     }
 
-    /// Walks from given summaries z (n,S), as [`Model::encode`] or [`Model::interpolate`] makes them.
+    /// Walks from given summaries z (n,S), as [`Model::encode`] or [`Model::interpolate`] makes them: one each.
     pub fn walk_summaries(
         &self,
         z: ArrayView2<f32>,
@@ -86,10 +143,17 @@ impl Model {
             let expected = format!("{} x {}", targets.len(), self.config.summary_dim);
             return Err(Error::argument("z", format!("{n} x {s}"), expected));
         }
-        self.walk_from(&z.iter().copied().collect::<Vec<_>>(), targets, options)
+        let sample = |i: usize| options.first.wrapping_add(i as u64);
+        self.walk_from(&z.iter().copied().collect::<Vec<_>>(), targets, &sample, options)
     }
 
-    fn walk_from(&self, summaries: &[f32], targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Movement>> {
+    fn walk_from(
+        &self,
+        summaries: &[f32],
+        targets: &[[i32; 2]],
+        sample: &(dyn Fn(usize) -> u64 + Sync),
+        options: &SampleOptions,
+    ) -> Result<Vec<Movement>> {
         let codec = self.known_data("walk")?.codec.as_ref();
         let (Some(codec), Autoencoder::ClosedLoop(net)) = (codec, &self.networks.autoencoder) else {
             let problem = "the model has the v6 decoder".to_string();
@@ -108,9 +172,8 @@ impl Model {
             let mut z = summaries[rows.start * s..rows.end * s].to_vec();
             let mut walks = Vec::with_capacity(rows.len());
             for (i, z) in rows.clone().zip(z.chunks_exact_mut(s)) {
-                let sample = options.first.wrapping_add(i as u64);
-                self.add_summary_noise(options.seed, sample, z);
-                walks.push(Walking::new(targets[i], options.seed, sample, settings.most_points));
+                self.add_summary_noise(options.seed, sample(i), z);
+                walks.push(Walking::new(targets[i], options.seed, sample(i), settings.most_points));
             }
             let mut places: Vec<usize> = (0..walks.len()).collect();
             let mut walkers = Walkers::default();
@@ -160,6 +223,11 @@ impl Model {
         };
         Ok((0..count).map(target).collect())
     }
+}
+
+/// (n,3)
+fn conditions(targets: &[[i32; 2]]) -> Vec<f32> {
+    targets.iter().flat_map(|t| condition(t.map(f64::from))).collect()
 }
 
 pub(super) fn check_targets(targets: &[[i32; 2]]) -> Result<()> {

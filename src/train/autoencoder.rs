@@ -10,7 +10,7 @@ use crate::backend::cpu::Pool;
 use crate::backend::cuda;
 use crate::config::{Config, DecoderKind, ScheduleKind};
 use crate::data::steps::Walk;
-use crate::data::{FEATURES, LengthAware, Prepared, StepCodec, Turn, Waste};
+use crate::data::{FEATURES, LengthAware, Prepared, StepCodec, Turn, Waste, evenly};
 use crate::error::{Error, Result};
 #[cfg(feature = "cuda")]
 use crate::model::StageState;
@@ -263,8 +263,7 @@ impl Source<'_> {
     /// An even choice of validation movements, as they are.
     fn validation(&self) -> Batch {
         let split = &self.data.validation;
-        let (n, kept) = (split.len(), split.len().min(VALIDATION_ROWS));
-        let chosen = (0..kept).map(|i| i * n / kept);
+        let chosen = evenly(split.len(), VALIDATION_ROWS);
         match &self.codec {
             Some(codec) => {
                 let movements = chosen.filter_map(|i| split.movement(i));

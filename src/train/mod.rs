@@ -16,6 +16,7 @@ use crate::config::{Config, DecoderKind};
 use crate::data::{Dataset, Waste};
 use crate::error::{Error, Result, afford};
 use crate::model::{DataModel, Model, Networks, Record};
+use crate::sample::candidates::fit_bytes;
 pub use stage1::Losses;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +151,7 @@ impl Model {
         let k = stage as usize - 1;
         let iteration = self.stages[k].iteration;
         let before = (self.config.clone(), self.data.clone(), self.stages[k].clone(), self.average.clone());
+        let ratio = self.ratio.take();
         if self.data.is_none() {
             self.data = Some(DataModel::new(&data, &config)?);
         }
@@ -167,6 +169,11 @@ impl Model {
             self.networks = Networks::new(&self.config);
         }
         self.sampler = Default::default();
+        if self.stages[k].iteration == iteration && (ratio.is_some() || done.is_err()) {
+            self.ratio = ratio; // of a model that is as it was
+        } else if done.is_ok() && stage == Stage::Gan {
+            self.fit_ratio(&data, options.seed, options.threads)?;
+        }
         done
     }
 
@@ -185,7 +192,8 @@ impl Model {
         let traces = shards::workers(threads, at_once) * shards::ROWS * c.max_seq_len * units * 20;
         let images = if c.decoder == DecoderKind::ClosedLoop && c.augment_mirror { 4 } else { 1 };
         let latents = movements * images * 2 * (c.summary_dim + c.max_seq_len * c.feature_dim);
-        4 * (arenas + traces + latents + 4 * batch * c.max_seq_len * c.feature_dim)
+        let ratio = if c.decoder == DecoderKind::ClosedLoop { fit_bytes(movements, c.max_seq_len) } else { 0 };
+        ratio + 4 * (arenas + traces + latents + 4 * batch * c.max_seq_len * c.feature_dim)
     }
 
     /// Books an iteration that is done and asks whether to go on.

@@ -149,7 +149,7 @@ class TrainOptions(Options):
 class SampleOptions(Options):
     _fields_ = _fields(
         "u32 struct_size threads; u64 seed first seq_len; f64 truncation_psi step_temperature time_temperature;"
-        " u32 allow_tf32 reserved"
+        " u32 allow_tf32 candidates"
     )
 
 

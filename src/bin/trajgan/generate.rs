@@ -51,6 +51,10 @@ pub struct Args {
     /// closed-loop decoder: below 1, the likelier steps and times; 1 as learnt
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
+    /// closed-loop decoder: draw so many for each and keep one, the likelier the more often recordings are like it; 1: the
+    /// fastest; 0: the model's own number
+    #[arg(long, default_value_t = 0)]
+    candidates: u32,
     /// v6 decoder on a GPU: TF32 in products of matrices, features off by some 1e-5
     #[arg(long)]
     allow_tf32: bool,
@@ -88,6 +92,7 @@ pub fn run(args: &Args) -> Result<()> {
         truncation_psi: args.psi.unwrap_or(model.config().truncation_psi),
         step_temperature: args.temperature,
         time_temperature: args.temperature,
+        candidates: args.candidates,
         allow_tf32: args.allow_tf32,
         threads: args.hardware.threads,
     };

@@ -35,7 +35,7 @@ pub struct Args {
     /// Index of the first path, to share the work of one seed between many calls
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Draw so many for each and keep one, by the critic's lottery
+    /// Draw so many for each and keep one, by a lottery; 0: the model's own number
     #[arg(long, default_value_t = 1)]
     candidates: u32,
     /// Points a second, 60 to 8000 [default: as recorded]
