@@ -9,6 +9,7 @@
 //! second stage only), step_temperature=T, candidates=N (of which one walk is kept), draws=N (as many sets of movements, each judged: one set's scores are chance too).
 //! Studies beside that:
 //! - study=splits: real movements of the training sessions in the place of generated ones, for six splits;
+//! - study=candidates: one walk of 1, 2, 4 and 8;
 //! - study=decoder: with model=FILE, walks from the summaries of half of the training movements, judged against the other.
 
 use std::path::{Path, PathBuf};
@@ -132,6 +133,14 @@ fn main() {
         return decoder(&a, &model, &train);
     }
     let (targets, options) = (targets(&test), sampling(&a));
+    if a.study == "candidates" {
+        for (candidates, draw) in [1, 2, 4, 8].into_iter().flat_map(|k| (0..a.draws).map(move |draw| (k, draw))) {
+            let options = SampleOptions { candidates, seed: options.seed + draw, ..options.clone() };
+            let walks = model.walk(&targets, &options).expect("walks");
+            judge(&a, &format!("one of {candidates}, draw {draw}"), &train, &test, &walks);
+        }
+        return;
+    }
     random_targets(&model, &options);
     let generated = model.walk(&targets, &options).expect("walks");
     let z = model.encode(&test, a.threads).expect("encoded");

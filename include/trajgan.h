@@ -390,8 +390,9 @@ typedef struct {
     // 0 or 1: on a GPU the v6 decoder may use TF32 in products of matrices. Features of a trained model were off by 2e-5
     // on average, 4e-3 at worst.
     uint32_t allow_tf32;
-    // 0.
-    uint32_t reserved;
+    // Closed loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it:
+    // 1 to 4096. 0, the default: the model's own number (4), or 1 of a model that cannot choose. 1 is the fastest.
+    uint32_t candidates;
 } tg_sample_options;
 
 // How paths are drawn. 0 switches an option off where nothing else is said.
@@ -403,7 +404,9 @@ typedef struct {
     uint64_t seed;
     // Index of the first path. Path i is a function of model, seed, i, its ends and the options alone.
     uint64_t first;
-    // 1 to 4096: that many are begun for each path, and a lottery weighted by the critic keeps one. 1: no lottery.
+    // 1 to 4096: that many are drawn for each path, and a lottery keeps one, the likelier the more often recordings are
+    // like it (closed loop), the better the critic likes its summary (v6). 1, the default: no lottery. 0: the model's own
+    // number (4 for the closed loop), or 1 of a model that cannot choose. A stream draws them when it begins.
     uint64_t candidates;
     // 1, the default: every point in whole pixels, and the ends are rounded; 0: not.
     uint32_t integer_pixels;
@@ -529,7 +532,8 @@ TG_API void tg_model_free(tg_model *model);
 TG_API tg_status tg_train_options_init(tg_train_options *out, size_t struct_size, int32_t stage, const tg_model *model);
 
 // Trains one stage, the autoencoder first. Called again, it goes on from where the model is. Blocks until done,
-// cancelled or failed. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
+// cancelled or failed. At its end stage 2 of the closed loop learns to choose among candidates, which takes seconds and wants
+// 200 training movements or more; a model that continues to train forgets it until then. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
 // another one on the model is refused with TG_ERR_STATE rather than kept waiting.
 TG_API
 tg_status tg_train_stage(tg_model *model,

@@ -98,7 +98,8 @@ fn walks_are_those_of_the_cpu() {
     if !cuda_support::load() {
         return;
     }
-    let (data, config) = (dataset(60, 3), Config { summary_noise: 0.1, ..tiny_closed_loop() });
+    // As many recordings as it takes to learn to choose among walks.
+    let (data, config) = (dataset(400, 3), Config { summary_noise: 0.1, candidates: 2, ..tiny_closed_loop() });
     let (folder, path) = after_stage1(&config, &data);
     train_gan(&path, Device::Cpu, &data, &config).save(&path).unwrap();
     let (cpu, cuda) = (Model::load(&path, Device::Cpu).unwrap(), Model::load(&path, Device::Cuda(0)).unwrap());
@@ -113,6 +114,8 @@ fn walks_are_those_of_the_cpu() {
     let same = a.iter().zip(&b).filter(|(a, b)| a.points == b.points).count();
     println!("{same} of {} walks are the CPU's", targets.len());
     assert!(same * 10 >= targets.len() * 9, "{same} of {}", targets.len());
+    let first = cuda.walk(&targets, &SampleOptions { candidates: 1, ..options.clone() }).unwrap();
+    assert!((5..35).contains(&first.iter().zip(&b).filter(|(a, b)| a.points == b.points).count()), "one of two");
     // A sample does not depend on its batch.
     let alone = cuda.walk(&targets[20..21], &SampleOptions { first: 27, ..options.clone() }).unwrap();
     assert_eq!(alone[0].points, b[20].points);

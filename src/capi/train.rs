@@ -299,7 +299,8 @@ pub unsafe extern "C" fn tg_train_options_init(
 }
 
 /// Trains one stage, the autoencoder first. Called again, it goes on from where the model is. Blocks until done,
-/// cancelled or failed. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
+/// cancelled or failed. At its end stage 2 of the closed loop learns to choose among candidates, which takes seconds and wants
+/// 200 training movements or more; a model that continues to train forgets it until then. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
 /// another one on the model is refused with TG_ERR_STATE rather than kept waiting.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_train_stage(

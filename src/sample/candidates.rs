@@ -7,6 +7,7 @@
 use super::SampleOptions;
 use super::targets::check_targets;
 use super::walk::Walking;
+use crate::config::DecoderKind;
 use crate::data::steps::StepCodec;
 use crate::data::{Movement, Prepared, evenly};
 use crate::error::{Error, Result};
@@ -71,6 +72,10 @@ impl Model {
     /// config's number, where the ratio is known.
     pub(super) fn walk_lottery(&self, asked: u32) -> Result<Option<Lottery<'_>>> {
         check(asked)?;
+        if self.config.decoder == DecoderKind::V6 {
+            let expected = "0 or 1: the v6 decoder has no walks to choose among";
+            return if asked > 1 { Err(Error::argument("candidates", asked, expected)) } else { Ok(None) };
+        }
         let candidates = if asked == 0 { self.config.candidates } else { asked };
         match (&self.ratio, asked) {
             (Some(ratio), _) if candidates > 1 => Ok(Some(Lottery { ratio, candidates: candidates.into() })),

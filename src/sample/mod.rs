@@ -308,10 +308,6 @@ impl Model {
             }
             _ => {}
         }
-        if self.config.decoder == DecoderKind::V6 && options.candidates > 1 {
-            let expected = "0 or 1: the v6 decoder has no walks to choose from";
-            return Err(Error::argument("candidates", options.candidates, expected));
-        }
         let numbers = [
             ("truncation_psi", options.truncation_psi),
             ("step_temperature", options.step_temperature),

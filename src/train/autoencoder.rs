@@ -85,6 +85,7 @@ impl Model {
 
     /// Books the losses of an iteration. Returns whether it is the last.
     fn watch(&mut self, losses: Losses, schedule: &mut Schedule) -> bool {
+        self.ratio = None; // of other weights
         let (state, c) = (&mut self.stages[0], &self.config);
         state.observe(losses);
         let averages = state.averages();

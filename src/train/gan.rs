@@ -40,30 +40,30 @@ impl Model {
             None => self.feature_latents(data, &mut pool)?,
         };
         let mut batches = Stratified::new(&latents.first_conditions(), c.batch_size, options.seed);
+        let work = Work { c: &c, data, latents: &latents, options };
         if c.generator_average == 0.0 {
             self.average.clear(); // of an earlier call: samples come from the weights as they are
         } else if self.average.is_empty() {
             self.average = self.weights.params[self.networks.generator_range.clone()].to_vec();
         }
         match self.backend.clone() {
-            Backend::Cpu(_) => self.gan_on_cpu(&c, &latents, &mut batches, pool, options.seed, on_progress)?,
+            Backend::Cpu(_) => self.gan_on_cpu(&work, &mut batches, pool, on_progress)?,
             #[cfg(feature = "cuda")]
-            Backend::Cuda(device) => {
-                self.gan_on_cuda(&c, &latents, &mut batches, &device, options.seed, on_progress)?
-            }
+            Backend::Cuda(device) => self.gan_on_cuda(&work, &mut batches, &device, on_progress)?,
         }
+        // Of a model that had done all its iterations and could not choose.
+        self.learn_to_choose(&work)?;
         Ok(Outcome { iterations: self.stages[1].iteration, converged: false, waste: Waste::default() })
     }
 
     fn gan_on_cpu(
         &mut self,
-        c: &Config,
-        latents: &Latents,
+        work: &Work,
         batches: &mut Stratified,
         mut pool: Pool,
-        seed: u64,
         on_progress: &mut OnProgress,
     ) -> Result<()> {
+        let Work { c, latents, options: TrainOptions { seed, .. }, .. } = *work;
         let (mut stage, mut before) = (Stage2::default(), CriticBefore::default());
         let clock = Clock::new(self.stages[1].iteration);
         while self.stages[1].iteration < c.stage2_iterations {
@@ -76,7 +76,7 @@ impl Model {
                 generator,
                 critic,
             };
-            let batch = |draw: u32| latents.batch(c, &batches.batch(iteration, draw), seed, (iteration, draw));
+            let batch = |draw: u32| latents.batch(c, &batches.batch(iteration, draw), *seed, (iteration, draw));
             before.keep(&learner);
             let done = stage.iteration(&mut pool, &mut learner, c, batch, iteration);
             let (critic, generator) = done.inspect_err(|_| before.put_back(&mut learner))?;
@@ -87,6 +87,7 @@ impl Model {
             }
             let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
             let done = self.gan_done(c, losses);
+            self.learn_to_choose(work)?;
             self.report(&clock, done, on_progress)?;
         }
         Ok(())
@@ -97,16 +98,15 @@ impl Model {
     #[cfg(feature = "cuda")]
     fn gan_on_cuda(
         &mut self,
-        c: &Config,
-        latents: &Latents,
+        work: &Work,
         batches: &mut Stratified,
         device: &Arc<cuda::Context>,
-        seed: u64,
         on_progress: &mut OnProgress,
     ) -> Result<()> {
+        let Work { c, latents, options: TrainOptions { seed, .. }, .. } = *work;
         let networks = self.networks.clone();
         let clock = Clock::new(self.stages[1].iteration);
-        let start = (c.batch_size, seed, self.stages[1].iteration);
+        let start = (c.batch_size, *seed, self.stages[1].iteration);
         let (summaries, conditions) = (&latents.summaries, &latents.conditions);
         let real = cuda::gan::Real { summaries, conditions, bins: batches.bins() };
         let mut gan = cuda::gan::Gan::new(device, &networks, c, start, real, &self.cuda_learner())?;
@@ -136,6 +136,7 @@ impl Model {
                 if super::is_looked_at(c, now) || now == c.stage2_iterations {
                     self.fetch(&gan)?;
                     fetched = self.stages[1].clone();
+                    self.learn_to_choose(work)?;
                 }
                 if let Err(stopped) = self.report(&clock, step, on_progress) {
                     gan.rewind(done).inspect_err(|_| self.stages[1] = fetched)?;
@@ -161,7 +162,17 @@ impl Model {
         cuda::gan::Learner { params, buffers, generator, critic, average }
     }
 
+    /// At the end of the stage: what the callback sees, and may save, is the whole model.
+    fn learn_to_choose(&mut self, work: &Work) -> Result<()> {
+        if self.ratio.is_some() || self.stages[1].iteration < work.c.stage2_iterations {
+            return Ok(());
+        }
+        self.sampler = Default::default(); // walks come from the weights as they are now
+        self.fit_ratio(work.data, work.options.seed, work.options.threads)
+    }
+
     fn gan_done(&mut self, c: &Config, losses: [f64; 4]) -> Done {
+        self.ratio = None; // of other weights
         self.stages[1].observe(losses);
         let (iterations, rate) = (c.stage2_iterations, c.lr_generator);
         Done { stage: Stage::Gan, iterations, converged: false, rate, validation: None }
@@ -196,6 +207,14 @@ impl Model {
 pub(crate) fn average_keeps(c: &Config, iteration: u64) -> f32 {
     let i = iteration as f64;
     c.generator_average.min((1.0 + i) / (10.0 + i)) as f32
+}
+
+/// What both places where the GAN trains are given.
+struct Work<'a> {
+    c: &'a Config,
+    data: &'a Prepared,
+    latents: &'a Latents,
+    options: &'a TrainOptions,
 }
 
 /// What the GAN learns from: summaries (n,S) of real movements and their conditions (n,columns).

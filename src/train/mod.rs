@@ -151,7 +151,6 @@ impl Model {
         let k = stage as usize - 1;
         let iteration = self.stages[k].iteration;
         let before = (self.config.clone(), self.data.clone(), self.stages[k].clone(), self.average.clone());
-        let ratio = self.ratio.take();
         if self.data.is_none() {
             self.data = Some(DataModel::new(&data, &config)?);
         }
@@ -169,11 +168,6 @@ impl Model {
             self.networks = Networks::new(&self.config);
         }
         self.sampler = Default::default();
-        if self.stages[k].iteration == iteration && (ratio.is_some() || done.is_err()) {
-            self.ratio = ratio; // of a model that is as it was
-        } else if done.is_ok() && stage == Stage::Gan {
-            self.fit_ratio(&data, options.seed, options.threads)?;
-        }
         done
     }
 

@@ -90,9 +90,9 @@ static inline tg_train_options tiny_training(const tg_model *model, int32_t stag
 }
 
 /* A model that has been through both stages. */
-static inline tg_model *trained_model(int32_t decoder) {
+static inline tg_model *trained_on(int32_t decoder, uint32_t count) {
     tg_model *model = tiny_model(decoder);
-    tg_dataset *data = arcs(60);
+    tg_dataset *data = arcs(count);
     for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
         tg_train_options o = tiny_training(model, stage, 2);
         OK(tg_train_stage(model, data, stage, &o));
@@ -100,5 +100,7 @@ static inline tg_model *trained_model(int32_t decoder) {
     tg_dataset_free(data);
     return model;
 }
+
+static inline tg_model *trained_model(int32_t decoder) { return trained_on(decoder, 60); }
 
 #endif

@@ -45,7 +45,16 @@ int main(void) {
     o.step_temperature = 0;
     GIVES(TG_ERR_ARGUMENT, tg_generate(model, distances, COUNT, &o, again, STEPS, lengths_again));
     SAYS("step_temperature is 0");
-    o.step_temperature = 1, o.seq_len = 10;
+    o.step_temperature = 1, o.candidates = 4097;
+    GIVES(TG_ERR_ARGUMENT, tg_generate(model, distances, COUNT, &o, again, STEPS, lengths_again));
+    SAYS("candidates is 4097");
+    o.candidates = 2; /* of so few recordings nobody learns to choose */
+    GIVES(TG_ERR_STATE, tg_generate(model, distances, COUNT, &o, again, STEPS, lengths_again));
+    SAYS("200 recordings");
+    o.candidates = 1;
+    OK(tg_generate(model, distances, COUNT, &o, again, STEPS, lengths_again));
+    CHECK(memcmp(points, again, sizeof points) == 0);
+    o.candidates = 0, o.seq_len = 10;
     GIVES(TG_ERR_ARGUMENT, tg_generate(model, distances, COUNT, &o, again, STEPS, lengths_again));
     SAYS("seq_len is 10");
 

@@ -62,9 +62,9 @@ static void nonsense(const tg_model *model) {
     o.struct_size = 0xffffff00;
     GIVES(TG_ERR_VERSION, tg_generate(model, NULL, 1, &o, points, STEPS, &length));
     GIVES(TG_ERR_VERSION, tg_sample_options_init(&o, SIZE_MAX - 7));
-    o.struct_size = sizeof o, o.reserved = 1;
+    o.struct_size = sizeof o, o.candidates = UINT32_MAX;
     GIVES(TG_ERR_ARGUMENT, tg_generate(model, NULL, 1, &o, points, STEPS, &length));
-    SAYS("reserved is 1, expected 0");
+    SAYS("candidates is 4294967295, expected 0 to 4096");
 }
 
 /* Each struct from its own _init goes back in unchanged. */

@@ -107,6 +107,13 @@ fn the_closed_loop_decoder_ends_at_the_distance_asked_for() {
     assert!(
         refused(folder, &["generate", "--model", model, "-o", "b.csv", "--seq-len", "20"], 2).contains("closed-loop")
     );
+    good(folder, &["generate", "--model", model, "-o", "b.csv", "--candidates", "1"]);
+    good(folder, &["path", "0,0", "90,20", "--model", model, "--candidates", "0"]);
+    for command in [&["generate", "-o", "b.csv"][..], &["path", "0,0", "90,20"]] {
+        // Of so few recordings nobody learns to choose.
+        let few = [command, &["--model", model, "--candidates", "2"]].concat();
+        assert!(refused(folder, &few, 1).contains("200 recordings"));
+    }
     // Arrays have no pixels to walk in.
     good(folder, &["prepare", "recordings.jsonl", "-o", "prepared", "--config", "small.toml"]);
     let shown = good(folder, &["train", "prepared", "--iterations", "1", "--set", "encoder_hidden_dim=4"]);
