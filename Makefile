@@ -47,7 +47,7 @@ bench-train: setup
 	cargo bench --locked --bench train_curve
 
 install: all
-	scripts/install $(PREFIX)
+	scripts/install "$(PREFIX)"
 
 setup:
 	@scripts/setup

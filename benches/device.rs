@@ -44,7 +44,7 @@ fn stage1(name: &str, data: &Dataset, config: &Config) -> Model {
 fn main() {
     if let Err(error) = Device::Cuda(0).check() {
         println!("not run: {error}");
-        return;
+        std::process::exit(1);
     }
     let data = movements();
     // A patience that does not end: every call does its iterations.

@@ -4,7 +4,7 @@
 //!
 //! Trains the closed-loop decoder on a session split of the recordings (default: the Balabit movements beside the
 //! project), draws as many movements as the test split has, to the same targets, and judges them with the library's own
-//! evaluation. key=value are settings of `Config`, plus limit=N (training movements), eval=quick|full, out=FILE,
+//! evaluation. key=value are settings of `Config`, plus limit=N (recordings of the training split, which are split again), eval=quick|full, out=FILE,
 //! split=N and seed=N (of the split and of training), threads=N, model=FILE (judges that one), stage1=FILE (trains its
 //! second stage only), step_temperature=T, candidates=N (of which one walk is kept), draws=N (as many sets of movements, each judged: one set's scores are chance too).
 //! Studies beside that:
@@ -84,7 +84,7 @@ fn arguments() -> Arguments {
 }
 
 fn main() {
-    let a = arguments();
+    let mut a = arguments();
     if !a.data.exists() {
         println!("skipped: {} is not there", a.data.display());
         return;
@@ -93,20 +93,24 @@ fn main() {
     if a.study == "splits" {
         return splits(&a, &data);
     }
+    let loaded = a.model.as_ref().or(a.stage1.as_ref()).map(|path| Model::load(path, Device::Cpu).expect("a model"));
+    if let Some(model) = &loaded {
+        a.config.seed = model.config().seed; // what it has learnt is not what it is judged by
+    }
     let (train, test) = split(&a.config, &data);
     println!("{} training movements, {} test movements", train.len(), test.len());
 
     let start = Instant::now();
-    let model = match &a.model {
-        Some(path) => Model::load(path, Device::Cpu).expect("a model"),
-        None => {
+    let model = match (loaded, &a.model) {
+        (Some(model), Some(_)) => model,
+        (loaded, _) => {
             let mut few = Dataset::new(1);
             if a.limit < train.len() {
                 every_nth(&train, a.limit).into_iter().for_each(|m| few.push(m, None).expect("pushed"));
             }
             let data = if few.is_empty() { &data } else { &few };
-            let (mut model, stages) = match &a.stage1 {
-                Some(path) => (Model::load(path, Device::Cpu).expect("a model"), &[Stage::Gan][..]),
+            let (mut model, stages) = match loaded {
+                Some(model) => (model, &[Stage::Gan][..]),
                 None => {
                     (Model::new(a.config.clone(), Device::Cpu).expect("a model"), &[Stage::Autoencoder, Stage::Gan][..])
                 }

@@ -367,6 +367,10 @@ typedef struct {
     void *user_data;
     // 1, closed loop: share of the movements that are shown turned by any angle and scaled, and marked as such: 0 to 1.
     double augment_turn;
+    // 2, closed loop: of how many walks batches keep one, 1 to 4096. What chooses is learnt at the end of the stage, from 200
+    // training movements or more, in seconds in which on_progress is not asked. 1: nothing is learnt; for all calls but the
+    // last of a training in many.
+    uint64_t candidates;
 } tg_train_options;
 
 // How movements are drawn.
@@ -391,7 +395,8 @@ typedef struct {
     // on average, 4e-3 at worst.
     uint32_t allow_tf32;
     // Closed loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it:
-    // 1 to 4096. 0, the default: the model's own number (4), or 1 of a model that cannot choose. 1 is the fastest.
+    // 1, the fastest, to 4096. 0, the default: the model's own number (4), or 1 of a model that cannot choose; 2 or more of
+    // one: TG_ERR_STATE.
     uint32_t candidates;
 } tg_sample_options;
 
@@ -406,7 +411,8 @@ typedef struct {
     uint64_t first;
     // 1 to 4096: that many are drawn for each path, and a lottery keeps one, the likelier the more often recordings are
     // like it (closed loop), the better the critic likes its summary (v6). 1, the default: no lottery. 0: the model's own
-    // number (4 for the closed loop), or 1 of a model that cannot choose. A stream draws them when it begins.
+    // number (4 for the closed loop), or 1 of a model that cannot choose; 2 or more of a closed loop that cannot choose:
+    // TG_ERR_STATE. A stream draws them when it begins.
     uint64_t candidates;
     // 1, the default: every point in whole pixels, and the ends are rounded; 0: not.
     uint32_t integer_pixels;
@@ -532,8 +538,7 @@ TG_API void tg_model_free(tg_model *model);
 TG_API tg_status tg_train_options_init(tg_train_options *out, size_t struct_size, int32_t stage, const tg_model *model);
 
 // Trains one stage, the autoencoder first. Called again, it goes on from where the model is. Blocks until done,
-// cancelled or failed. At its end stage 2 of the closed loop learns to choose among candidates, which takes seconds and wants
-// 200 training movements or more; a model that continues to train forgets it until then. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
+// cancelled or failed. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
 // another one on the model is refused with TG_ERR_STATE rather than kept waiting.
 TG_API
 tg_status tg_train_stage(tg_model *model,

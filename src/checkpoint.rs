@@ -170,8 +170,10 @@ impl Model {
         if metadata.averaged {
             model.average = reader.take(AVERAGE, Some(&[model.networks.generator_range.len()]))?;
         }
-        if let Some(Err(e)) = metadata.ratio.as_ref().map(DensityRatio::check) {
-            return reader.fail("metadata.trajgan.ratio", e);
+        if let Some(ratio) = &metadata.ratio {
+            let walks = model.data.as_ref().is_some_and(|data| data.codec.is_some());
+            let checked = if walks { ratio.check() } else { Err(Error::argument("model", "v6", "one that walks")) };
+            checked.or_else(|e| reader.fail("metadata.trajgan.ratio", e))?;
         }
         model.ratio = metadata.ratio;
         reader.finish()?;

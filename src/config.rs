@@ -170,7 +170,7 @@ pub struct Config {
     /// Below 1, noise is clamped to +-2 psi: closer to the average.
     pub truncation_psi: f64,
     /// closed-loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it. What
-    /// that is, is learnt at the end of stage 2, which takes seconds. 1: neither is done.
+    /// that is, is learnt at the end of stage 2, from 200 training movements or more, which takes seconds. 1: neither is done.
     pub candidates: u32,
 }
 
@@ -257,6 +257,7 @@ pub const MAX_DIM: usize = 4096;
 pub const MAX_LAYERS: usize = 16;
 pub const MAX_STEPS: usize = 4096;
 pub const MAX_BATCH: usize = 65_536;
+pub const MAX_CANDIDATES: u32 = 4096;
 
 impl Config {
     /// Numbers that generator and critic see of a condition. closed-loop: log distance, direction cosine and sine.

@@ -381,7 +381,7 @@ fn choosing() -> (Config, Dataset) {
 fn one_of_several_walks_is_kept() {
     let (config, data) = choosing();
     let model = trained(&config, &data, 2);
-    assert_eq!(model.info()["chooses"], true);
+    assert_eq!(model.candidates(), 3);
     let targets = targets(90, 2);
     let draw = |model: &Model, rows: std::ops::Range<usize>, first: u64, candidates, threads| {
         let first = first + rows.start as u64;
@@ -412,7 +412,9 @@ fn one_of_several_walks_is_kept() {
 #[test]
 fn what_chooses_belongs_to_the_weights() {
     let (config, data) = choosing();
-    let chooses = |model: &Model| model.info()["chooses"] == true;
+    let never = Config { stage2_iterations: 0, ..config.clone() };
+    assert_eq!(trained(&never, &data, 1).candidates(), 1);
+    let chooses = |model: &Model| model.info()["candidates"] == 3;
     let whole = trained(&config, &data, 2);
     let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
     let go_on = |model: &mut Model, stage, config: &Config| {
@@ -425,6 +427,11 @@ fn what_chooses_belongs_to_the_weights() {
     assert_same(&contents(&model), &contents(&whole), "stopped and gone on");
     go_on(&mut model, Stage::Gan, &config); // nothing is left to do
     assert_same(&contents(&model), &contents(&whole), "once more");
+    let noisier = Config { summary_noise: 0.9, ..config.clone() };
+    go_on(&mut model, Stage::Autoencoder, &noisier);
+    assert!(!chooses(&model), "of other walks");
+    go_on(&mut model, Stage::Gan, &noisier);
+    assert!(chooses(&model), "once more");
     let longer = Config { stage1_iterations: config.stage1_iterations + 1, ..config.clone() };
     go_on(&mut model, Stage::Autoencoder, &longer);
     assert!(!chooses(&model), "of other weights");
@@ -441,14 +448,18 @@ fn what_cannot_choose_says_so() {
     };
     for (config, data) in [(Config { candidates: 1, ..config.clone() }, &data), (config, &dataset(60, 3))] {
         let model = trained(&config, data, 2);
-        assert_eq!(model.info()["chooses"], false);
+        assert_eq!(model.candidates(), 1);
         assert_eq!(draw(&model, 0), draw(&model, 1));
         let message = draw(&model, 2).unwrap_err();
-        assert!(message.contains("among 2 candidates") && message.contains("200 recordings"), "{message}");
+        assert!(message.contains("among 2 candidates") && message.contains("200 training movements"), "{message}");
         assert!(draw(&model, 4097).unwrap_err().contains("candidates is 4097, expected 0 to 4096"));
     }
-    let message = draw(&trained(&tiny(), &dataset(60, 3), 1), 2).unwrap_err();
+    let v6 = trained(&tiny(), &dataset(60, 3), 1);
+    let message = draw(&v6, 2).unwrap_err();
     assert!(message.contains("candidates is 2, expected 0 or 1"), "{message}");
+    for targets in [&[][..], &[[5, 5], [6, 6]]] {
+        assert!(matches!(v6.walk(targets, &SampleOptions::default()), Err(Error::State { .. })));
+    }
 }
 
 /// What recorders let through: a movement that ends where it began, and one to a place that stands for none.

@@ -98,6 +98,11 @@ pub fn code<T: PartialEq>(value: T, table: &[T]) -> i32 {
     table.iter().position(|entry| *entry == value).map_or(-1, |i| i as i32)
 }
 
+/// A number of walks, of which what is not one says so; that it is in bounds others check.
+pub fn candidates(value: u64, expected: &'static str) -> Result<u32, Failure> {
+    u32::try_from(value).map_err(|_| Failure::argument("candidates", value, expected))
+}
+
 /// CPU threads: 0 is one per core. More than any machine has is an error, not an attempt.
 pub fn threads(value: u32) -> Result<usize, Failure> {
     match value as usize {

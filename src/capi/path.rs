@@ -24,7 +24,8 @@ pub struct tg_path_options {
     pub first: u64,
     /// 1 to 4096: that many are drawn for each path, and a lottery keeps one, the likelier the more often recordings are
     /// like it (closed loop), the better the critic likes its summary (v6). 1, the default: no lottery. 0: the model's own
-    /// number (4 for the closed loop), or 1 of a model that cannot choose. A stream draws them when it begins.
+    /// number (4 for the closed loop), or 1 of a model that cannot choose; 2 or more of a closed loop that cannot choose:
+    /// TG_ERR_STATE. A stream draws them when it begins.
     pub candidates: u64,
     /// 1, the default: every point in whole pixels, and the ends are rounded; 0: not.
     pub integer_pixels: u32,
@@ -98,8 +99,7 @@ impl tg_path_options {
         Ok(PathOptions {
             seed: given.seed,
             first: given.first,
-            candidates: u32::try_from(given.candidates)
-                .map_err(|_| Failure::argument("candidates", given.candidates, "0 to 4096"))?,
+            candidates: options::candidates(given.candidates, "0 to 4096")?,
             duration_scale: given.duration_scale,
             polling_hz: given.polling_hz,
             integer_pixels: flag("integer_pixels", given.integer_pixels)?,

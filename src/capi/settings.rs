@@ -79,7 +79,8 @@ pub struct tg_sample_options {
     /// on average, 4e-3 at worst.
     pub allow_tf32: u32,
     /// Closed loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it:
-    /// 1 to 4096. 0, the default: the model's own number (4), or 1 of a model that cannot choose. 1 is the fastest.
+    /// 1, the fastest, to 4096. 0, the default: the model's own number (4), or 1 of a model that cannot choose; 2 or more of
+    /// one: TG_ERR_STATE.
     pub candidates: u32,
 }
 

@@ -132,6 +132,10 @@ pub struct tg_train_options {
     pub user_data: *mut c_void,
     /// 1, closed loop: share of the movements that are shown turned by any angle and scaled, and marked as such: 0 to 1.
     pub augment_turn: f64,
+    /// 2, closed loop: of how many walks batches keep one, 1 to 4096. What chooses is learnt at the end of the stage, from 200
+    /// training movements or more, in seconds in which on_progress is not asked. 1: nothing is learnt; for all calls but the
+    /// last of a training in many.
+    pub candidates: u64,
 }
 
 // SAFETY: repr(C), of numbers and pointers only; the size below says that there is no padding.
@@ -144,7 +148,7 @@ unsafe impl Options for tg_train_options {
 }
 
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<tg_train_options>() == 8 * 4 + 31 * 8);
+const _: () = assert!(size_of::<tg_train_options>() == 8 * 4 + 32 * 8);
 
 const OPTIMIZERS: [OptimizerKind; 3] = [OptimizerKind::Adam, OptimizerKind::AdamW, OptimizerKind::RAdam];
 const SCHEDULES: [ScheduleKind; 5] =
@@ -204,6 +208,7 @@ impl tg_train_options {
             on_progress: None,
             user_data: std::ptr::null_mut(),
             augment_turn: config.augment_turn,
+            candidates: config.candidates.into(),
         }
     }
 
@@ -244,6 +249,7 @@ impl tg_train_options {
             quality_min_length: self.quality_min_length as usize,
             augment_noise: self.augment_noise,
             augment_turn: self.augment_turn,
+            candidates: options::candidates(self.candidates, "1 to 4096")?,
             quality_z: self.quality_z,
             log_interval: self.log_interval,
             eval_interval: self.eval_interval,
@@ -299,8 +305,7 @@ pub unsafe extern "C" fn tg_train_options_init(
 }
 
 /// Trains one stage, the autoencoder first. Called again, it goes on from where the model is. Blocks until done,
-/// cancelled or failed. At its end stage 2 of the closed loop learns to choose among candidates, which takes seconds and wants
-/// 200 training movements or more; a model that continues to train forgets it until then. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
+/// cancelled or failed. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
 /// another one on the model is refused with TG_ERR_STATE rather than kept waiting.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_train_stage(

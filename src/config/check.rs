@@ -1,8 +1,7 @@
 //! What settings may be.
 
-use super::{Config, CriticKind, DecoderKind, MAX_BATCH, MAX_DIM, MAX_LAYERS, MAX_STEPS, Pool};
+use super::{Config, CriticKind, DecoderKind, MAX_BATCH, MAX_CANDIDATES, MAX_DIM, MAX_LAYERS, MAX_STEPS, Pool};
 use crate::error::{Error, Result};
-use crate::sample::candidates::MOST_CANDIDATES;
 
 impl Config {
     /// Names the first setting that is out of range.
@@ -25,7 +24,7 @@ impl Config {
             ("discriminator_n_scales", self.discriminator_n_scales, MAX_LAYERS),
             ("batch_size", self.batch_size, MAX_BATCH),
             ("n_critic", self.n_critic as usize, 1000),
-            ("candidates", self.candidates as usize, MOST_CANDIDATES as usize),
+            ("candidates", self.candidates as usize, MAX_CANDIDATES as usize),
         ];
         for (name, value, most) in sizes {
             if !(1..=most).contains(&value) {

@@ -40,6 +40,7 @@ pub struct Boosted {
     trees: Vec<Tree>,
     prior: f64,
     /// (d): sum of the gains of each feature's splits.
+    #[serde(skip)]
     pub importance: Vec<f64>,
 }
 
@@ -93,8 +94,12 @@ impl Boosted {
         model
     }
 
-    /// Refuses trees that look at more than `width` features: for trees from a file. JSON has only finite numbers.
-    pub fn check(&self, width: usize) -> Result<()> {
+    /// Refuses more than so many rounds, and trees that look at more than `width` features: for trees from a file, whose
+    /// JSON has only finite numbers.
+    pub fn check(&self, rounds: usize, width: usize) -> Result<()> {
+        if self.trees.len() > rounds {
+            return Err(Error::argument("trees", self.trees.len(), format!("up to {rounds}")));
+        }
         let features = self.trees.iter().flat_map(|t| t.splits.iter().flatten().map(|(feature, _)| *feature));
         match features.max() {
             Some(most) if most >= width => Err(Error::argument("feature of a tree", most, format!("below {width}"))),

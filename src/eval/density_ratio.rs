@@ -46,7 +46,7 @@ impl DensityRatio {
 
     /// Refuses what `fit` cannot have made: for one from a file.
     pub fn check(&self) -> Result<()> {
-        self.trees.check(WIDTH)
+        self.trees.check(ROUNDS, WIDTH)
     }
 }
 
@@ -172,6 +172,9 @@ mod tests {
         let read = |json: &serde_json::Value| serde_json::from_value::<DensityRatio>(json.clone()).unwrap();
         read(&json).check().unwrap();
         assert_eq!(serde_json::to_value(read(&json)).unwrap(), json);
+        let mut many = json.clone();
+        many["trees"]["trees"] = vec![json["trees"]["trees"][0].clone(); ROUNDS + 1].into();
+        assert_eq!(read(&many).check().unwrap_err().to_string(), "trees is 101, expected up to 100");
         json["trees"]["trees"][0]["splits"][0][0] = WIDTH.into();
         assert_eq!(read(&json).check().unwrap_err().to_string(), "feature of a tree is 75, expected below 75");
     }

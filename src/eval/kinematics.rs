@@ -205,7 +205,8 @@ fn skew(steps: &[Step]) -> f64 {
         |about: f64, power: i32| steps.iter().map(|s| s.length * (s.middle - about).powi(power)).sum::<f64>() / total;
     let centre = moment(0.0, 1);
     let spread = moment(centre, 2).sqrt();
-    if spread > 0.0 { moment(centre, 3) / spread.powi(3) } else { 0.0 }
+    // Of one step that moves, rounding leaves a spread of some 1e-16 of its time.
+    if spread > 1e-9 * centre.abs() { moment(centre, 3) / spread.powi(3) } else { 0.0 }
 }
 
 /// S. Balasubramanian et al., "On the analysis of movement smoothness", JNER 2015: 0 is unreachable, more negative is

@@ -285,7 +285,7 @@ impl Model {
             "instruction_set": self.weights.isa.name(),
             "config": self.config,
             "data": data,
-            "chooses": self.ratio.is_some(),
+            "candidates": self.candidates(),
             "stage1": stage(&self.stages[0]),
             "stage2": stage(&self.stages[1]),
             "diagnosis": self.diagnose(),

@@ -5,9 +5,8 @@
 //! density ratio sees the whole.
 
 use super::SampleOptions;
-use super::targets::check_targets;
 use super::walk::Walking;
-use crate::config::DecoderKind;
+use crate::config::{DecoderKind, MAX_CANDIDATES};
 use crate::data::steps::StepCodec;
 use crate::data::{Movement, Prepared, evenly};
 use crate::error::{Error, Result};
@@ -15,9 +14,6 @@ use crate::eval::density_ratio::{DensityRatio, WIDTH};
 use crate::eval::parallel;
 use crate::model::Model;
 use crate::rng::{Rng, Stream};
-
-/// Most candidates of one movement: what the ranges of their sample indices have room for.
-pub(crate) const MOST_CANDIDATES: u32 = 4096;
 
 /// Recordings that the ratio is fitted to. Fewer would be learnt by heart, more cost more than they tell.
 const FEWEST_RECORDINGS: usize = 200;
@@ -29,65 +25,78 @@ const WALKS_EACH: usize = 4;
 /// The first sample of those walks, far from what anybody asks for.
 const FIRST_WALK: u64 = 1 << 62;
 
-pub(super) fn check(candidates: u32) -> Result<()> {
-    if candidates > MOST_CANDIDATES {
-        return Err(Error::argument("candidates", candidates, format!("0 to {MOST_CANDIDATES}")));
-    }
-    Ok(())
-}
-
 /// The sample index of a candidate, and of a try to draw it again: ranges of their own, far from each other.
 pub(super) fn sample_of(sample: u64, attempt: u64, candidate: u64) -> u64 {
-    sample.wrapping_add((attempt * u64::from(MOST_CANDIDATES) + candidate) << 40)
+    sample.wrapping_add((attempt * u64::from(MAX_CANDIDATES) + candidate) << 40)
 }
 
 /// A walk and the sample that it is.
-pub(super) type Drawn = (Movement, u64);
+pub(super) type Walked = (Movement, u64);
 
-/// How one of several walks is chosen.
+/// Walks that are kept at a time to choose among.
+const AT_ONCE: usize = 16_384;
+
+/// How walks are chosen.
 #[derive(Clone, Copy)]
 pub(super) struct Lottery<'a> {
-    ratio: &'a DensityRatio,
+    /// None: there is one candidate, which is taken.
+    ratio: Option<&'a DensityRatio>,
     pub candidates: u64,
 }
 
 impl Lottery<'_> {
+    /// Of so many targets, those whose candidates are drawn at a time: 1 or more.
+    pub fn targets(self, all: usize) -> usize {
+        let most = if self.ratio.is_none() { all } else { AT_ONCE / self.candidates as usize };
+        most.clamp(1, all.max(1))
+    }
+
+    /// Walks that wait for the lottery at a time.
+    pub fn rows(self, targets: usize) -> usize {
+        if self.ratio.is_none() { 0 } else { self.targets(targets) * self.candidates as usize }
+    }
+
     /// Walks (candidates,n) -> (n), each with probability proportional to its ratio: the largest logarithm plus a Gumbel
     /// number (the "Gumbel-max trick"), which belongs to the sample.
-    pub fn choose(self, walks: Vec<Drawn>, options: &SampleOptions) -> Vec<Drawn> {
+    pub fn choose(self, walks: Vec<Walked>, options: &SampleOptions) -> Vec<Walked> {
+        let Some(ratio) = self.ratio else { return walks };
         let n = walks.len() / self.candidates as usize;
         let scores = parallel::map(walks.len(), options.threads, |i| {
             let (walk, sample) = &walks[i];
             let unit = Rng::new(options.seed, Stream::PathLottery, *sample).unit();
-            self.ratio.log(&walk.points) - (-unit.ln()).ln()
+            ratio.log(&walk.points) - (-unit.ln()).ln()
         });
-        let mut walks: Vec<Option<Drawn>> = walks.into_iter().map(Some).collect();
+        let mut walks: Vec<Option<Walked>> = walks.into_iter().map(Some).collect();
         let winner = |i: usize| (i..scores.len()).step_by(n).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
         (0..n).filter_map(|i| walks[winner(i)?].take()).collect()
     }
 }
 
 impl Model {
-    /// How walks are chosen for so many candidates as are asked for; None: there is one, which is taken. 0: the
-    /// config's number, where the ratio is known.
-    pub(super) fn walk_lottery(&self, asked: u32) -> Result<Option<Lottery<'_>>> {
-        check(asked)?;
+    /// Of how many walks one is kept in a batch, if nothing else is asked for: 1 of a model that cannot choose.
+    pub fn candidates(&self) -> u32 {
+        if self.ratio.is_some() { self.config.candidates } else { 1 }
+    }
+
+    /// How walks are chosen of so many candidates; 0: of the model's own number.
+    pub(super) fn lottery(&self, asked: u32) -> Result<Lottery<'_>> {
+        check_candidates(asked)?;
+        let one = Lottery { ratio: None, candidates: 1 };
+        let candidates = if asked == 0 { self.candidates() } else { asked };
+        if candidates == 1 {
+            return Ok(one);
+        }
         if self.config.decoder == DecoderKind::V6 {
-            let expected = "0 or 1: the v6 decoder has no walks to choose among";
-            return if asked > 1 { Err(Error::argument("candidates", asked, expected)) } else { Ok(None) };
+            return Err(Error::argument("candidates", asked, "0 or 1: the v6 decoder has no walks to choose among"));
         }
-        let candidates = if asked == 0 { self.config.candidates } else { asked };
-        match (&self.ratio, asked) {
-            (Some(ratio), _) if candidates > 1 => Ok(Some(Lottery { ratio, candidates: candidates.into() })),
-            (None, 2..) => {
-                let problem = format!(
-                    "it cannot choose among {asked} candidates: that is learnt at the end of stage 2, with candidates \
-                     above 1 in the settings and from {FEWEST_RECORDINGS} recordings or more"
-                );
-                Err(Error::State { call: "walk", problem })
-            }
-            _ => Ok(None),
+        if self.ratio.is_none() {
+            let problem = format!(
+                "the model cannot choose among {asked} candidates: that is learnt at the end of stage 2, from \
+                 {FEWEST_RECORDINGS} training movements or more, with candidates above 1 in the settings"
+            );
+            return Err(Error::State { call: "walk", problem });
         }
+        Ok(Lottery { ratio: self.ratio.as_ref(), candidates: candidates.into() })
     }
 
     /// Fits the ratio to training movements and the model's walks to their targets; none for too few movements.
@@ -101,9 +110,6 @@ impl Model {
         let recorded: Vec<Movement> =
             chosen.iter().zip(FIRST_WALK..).map(|(m, i)| on_grid(m, &codec, seed, i)).collect();
         let targets: Vec<[i32; 2]> = recorded.iter().map(|m| m.target().map(|x| x as i32)).collect();
-        if check_targets(&targets).is_err() {
-            return Ok(()); // recordings on a scale that no walk goes
-        }
         let options = SampleOptions { seed, first: FIRST_WALK, candidates: 1, threads, ..SampleOptions::default() };
         let walked = self.walk(&targets.repeat(WALKS_EACH), &options)?;
         self.ratio = Some(DensityRatio::fit(&recorded, &walked, threads));
@@ -111,10 +117,17 @@ impl Model {
     }
 }
 
-/// More than fitting the ratio takes: features with their ranks and orders, and walks of so many points.
+/// More than fitting the ratio takes: features twice, their levels, ranks and orders, derivatives, and walks of so many points.
 pub(crate) fn fit_bytes(recordings: usize, points: usize) -> usize {
     let rows = recordings.min(MOST_RECORDINGS) * (1 + WALKS_EACH);
-    rows * (32 * WIDTH + 24 * points)
+    rows * (48 * WIDTH + 24 * points + 256)
+}
+
+pub(super) fn check_candidates(candidates: u32) -> Result<()> {
+    if candidates > MAX_CANDIDATES {
+        return Err(Error::argument("candidates", candidates, format!("0 to {MAX_CANDIDATES}")));
+    }
+    Ok(())
 }
 
 /// A recording as a walk would say it, in whole pixels and ticks: neither shall be told by its recorder's resolution.

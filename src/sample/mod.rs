@@ -30,7 +30,8 @@ use crate::train::shards::{ROWS, row_ranges};
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleOptions {
     pub seed: u64,
-    /// Index of the first sample.
+    /// Index of the first sample. Candidates of sample i are what samples i + 2^40, i + 2 * 2^40 ... would be: below 2^40 no two
+    /// samples share one.
     pub first: u64,
     /// Points of every movement, 2 to max_seq_len; 0: the model's own lengths, and the only choice of the closed-loop
     /// decoder, which ends where its target is.
@@ -41,7 +42,7 @@ pub struct SampleOptions {
     pub step_temperature: f64,
     pub time_temperature: f64,
     /// closed-loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it:
-    /// 1 to 4096; 0: the config's `candidates`, or 1 of a model that cannot choose. 1 is the fastest.
+    /// 1 to 4096. 1 is the fastest; more are an error of a model that cannot choose; 0: [`Model::candidates`].
     pub candidates: u32,
     /// v6 on a device: products of matrices, which recurrences are not, may round their factors to TF32 (10 bits of mantissa,
     /// sums in f32). Features of a trained model were off by 2e-5 on average, 4e-3 at worst. Nothing changes on the CPU or below compute
@@ -214,15 +215,16 @@ impl Model {
     /// More than count movements take on their way.
     fn afford_movements(&self, count: usize, options: &SampleOptions) -> Result<()> {
         let c = &self.config;
-        let candidates = self.walk_lottery(options.candidates)?.map_or(0, |lottery| lottery.candidates as usize);
-        let at_once = count.min(targets::AT_ONCE).saturating_mul(candidates);
-        // Twice features, points, summary with noise and condition; and the average's weights, packed.
-        let each =
-            4 * (c.max_seq_len * (2 * c.feature_dim + 6) + 2 * c.summary_dim + c.noise_dim + c.condition_dim + 64);
         let own_weights = !self.average.is_empty() || c.decoder == DecoderKind::ClosedLoop;
         let weights = if own_weights { 16 * self.parameters() } else { 0 };
-        let rows = count.saturating_add(at_once);
-        afford(rows.saturating_mul(each).saturating_add(weights), "movements")
+        let rows = count.saturating_add(self.lottery(options.candidates)?.rows(count));
+        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(weights), "movements")
+    }
+
+    /// More than a movement takes on its way: twice features, points, summary with noise and condition.
+    fn movement_bytes(&self) -> usize {
+        let c = &self.config;
+        4 * (c.max_seq_len * (2 * c.feature_dim + 6) + 2 * c.summary_dim + c.noise_dim + c.condition_dim + 64)
     }
 
     /// v6: scaled features and lengths of count samples.

@@ -1,7 +1,7 @@
 //! A movement from A to B in pixels: exact ends, own length and timing.
 
 use super::SampleOptions;
-use super::candidates::{self, sample_of};
+use super::candidates::{check_candidates, sample_of};
 use super::lay::{lay, resample, way};
 use crate::config::DecoderKind;
 use crate::data::steps::condition;
@@ -143,7 +143,7 @@ impl Model {
             targets.push(target);
             samples.push(match self.config().decoder {
                 DecoderKind::ClosedLoop => sample_of(sample, attempt, 0),
-                DecoderKind::V6 => self.lottery(sample, attempt, target, options)?,
+                DecoderKind::V6 => self.critics_lottery(sample, attempt, target, options)?,
             });
             drawn.push(Drawn { movement: Movement::default(), scaled });
         }
@@ -192,8 +192,8 @@ impl Model {
     pub(super) fn stream_start(&self, ends: &Ends, options: &PathOptions) -> Result<(u64, [i32; 2])> {
         let (target, _) = self.target(way(ends))?;
         let sample = match self.config().decoder {
-            DecoderKind::V6 => self.lottery(options.first, 0, target, options)?,
-            DecoderKind::ClosedLoop if self.walk_lottery(options.candidates)?.is_none() => options.first,
+            DecoderKind::V6 => self.critics_lottery(options.first, 0, target, options)?,
+            DecoderKind::ClosedLoop if self.lottery(options.candidates)?.candidates == 1 => options.first,
             DecoderKind::ClosedLoop => {
                 let walks = self.walks_on_cpu(&[target], &[options.first], &options.walks())?;
                 walks.first().map_or(options.first, |(_, sample)| *sample)
@@ -203,7 +203,7 @@ impl Model {
     }
 
     /// v6: which sample index a path takes: of the candidates, one by lot, the better the critic likes it the likelier.
-    fn lottery(&self, sample: u64, attempt: u64, target: [i32; 2], options: &PathOptions) -> Result<u64> {
+    fn critics_lottery(&self, sample: u64, attempt: u64, target: [i32; 2], options: &PathOptions) -> Result<u64> {
         let candidates = u64::from(options.candidates);
         let index = |k: u64| sample_of(sample, attempt, k);
         if candidates <= 1 {
@@ -253,7 +253,7 @@ impl PathOptions {
                 return Err(Error::argument(name, value, "a number above 0"));
             }
         }
-        candidates::check(self.candidates)?;
+        check_candidates(self.candidates)?;
         if self.polling_hz != 0.0 && !(60.0..=8000.0).contains(&self.polling_hz) {
             return Err(Error::argument("polling_hz", self.polling_hz, "60 to 8000, or 0 for off"));
         }

@@ -2,7 +2,7 @@
 
 use ndarray::ArrayView2;
 
-use super::candidates::{Drawn, sample_of};
+use super::candidates::{Lottery, Walked, sample_of};
 use super::walk::{WalkSettings, Walkers, Walking};
 use super::{SampleOptions, check_conditions};
 #[cfg(feature = "cuda")]
@@ -12,13 +12,10 @@ use crate::backend::cpu::Pool;
 use crate::backend::cuda;
 use crate::data::Movement;
 use crate::data::steps::{MOST_WAY, condition};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, afford};
 use crate::model::{Autoencoder, Model};
 use crate::rng::{Rng, Stream};
 use crate::train::shards::{ROWS, row_ranges};
-
-/// Walks that are drawn before candidates are chosen among.
-pub(super) const AT_ONCE: usize = 16_384;
 
 impl Model {
     /// Walks of the closed-loop decoder to targets in whole pixels from (0, 0): exact ends, own lengths and times.
@@ -30,8 +27,7 @@ impl Model {
     }
 
     /// The same, and which samples they are.
-    pub(crate) fn walks(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Drawn>> {
-        self.check_ready("walk", options)?;
+    pub(crate) fn walks(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Vec<Walked>> {
         #[cfg(feature = "cuda")]
         if let Some(walks) = self.walks_on_cuda(targets, options)? {
             return Ok(walks);
@@ -47,78 +43,69 @@ impl Model {
         targets: &[[i32; 2]],
         samples: &[u64],
         options: &SampleOptions,
-    ) -> Result<Vec<Drawn>> {
-        self.check_ready("walk", options)?;
-        let lottery = self.walk_lottery(options.candidates)?;
-        let candidates = lottery.map_or(1, |lottery| lottery.candidates);
-        let rows = (AT_ONCE / candidates as usize).max(1);
-        let mut drawn = Vec::with_capacity(targets.len());
-        for (targets, samples) in targets.chunks(rows).zip(samples.chunks(rows)) {
+    ) -> Result<Vec<Walked>> {
+        let lottery = self.ready_to_walk(targets, options)?;
+        let mut walked = Vec::with_capacity(targets.len());
+        let at_once = lottery.targets(targets.len());
+        for (targets, samples) in targets.chunks(at_once).zip(samples.chunks(at_once)) {
             let samples: Vec<u64> =
-                (0..candidates).flat_map(|k| samples.iter().map(move |&s| sample_of(s, 0, k))).collect();
-            let targets = targets.repeat(candidates as usize);
+                (0..lottery.candidates).flat_map(|k| samples.iter().map(move |&s| sample_of(s, 0, k))).collect();
+            let targets = targets.repeat(lottery.candidates as usize);
             let sample = |i: usize| samples[i];
             let summaries = self.summaries_of(&conditions(&targets), options, &sample)?;
             let walks = self.walk_from(&summaries, &targets, &sample, options)?;
-            let walks: Vec<Drawn> = walks.into_iter().zip(samples.iter().copied()).collect();
-            drawn.extend(match lottery {
-                Some(lottery) => lottery.choose(walks, options),
-                None => walks,
-            });
+            walked.extend(lottery.choose(walks.into_iter().zip(samples.iter().copied()).collect(), options));
         }
-        Ok(drawn)
+        Ok(walked)
     }
 
     /// None where the model computes on the CPU, or its decoder does not fit the device.
     #[cfg(feature = "cuda")]
-    fn walks_on_cuda(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Option<Vec<Drawn>>> {
-        let lottery = self.walk_lottery(options.candidates)?;
-        let mut drawn = Vec::with_capacity(targets.len());
-        for (targets, i) in targets.chunks(AT_ONCE).zip((0u64..).step_by(AT_ONCE)) {
-            let mut walks = Vec::new();
-            for k in 0..lottery.map_or(1, |lottery| lottery.candidates) {
-                let first = sample_of(options.first.wrapping_add(i), 0, k);
-                let options = SampleOptions { first, ..options.clone() };
-                let Some(more) = self.walk_on_cuda(targets, &options)? else { return Ok(None) };
-                walks.extend(more.into_iter().zip(options.samples()));
-            }
-            drawn.extend(match lottery {
-                Some(lottery) => lottery.choose(walks, options),
-                None => walks,
-            });
-        }
-        Ok((!drawn.is_empty()).then_some(drawn))
-    }
-
-    /// None where the model computes on the CPU, or its decoder does not fit the device.
-    #[cfg(feature = "cuda")]
-    fn walk_on_cuda(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Option<Vec<Movement>>> {
+    fn walks_on_cuda(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Option<Vec<Walked>>> {
         let (Backend::Cuda(device), Some(codec), Some(net)) =
             (&self.backend, &self.known_data("walk")?.codec, self.networks.closed_loop())
         else {
             return Ok(None);
         };
-        check_targets(targets)?;
+        let lottery = self.ready_to_walk(targets, options)?;
         let sizes = cuda::walks::Sizes::of(&net.walker, codec, self.config.max_seq_len);
         if targets.is_empty() || !sizes.fit(device) {
             return Ok(None);
         }
-        let weights = self.sampling_weights();
-        let mut walks = cuda::walks::Walks::new(device, &self.networks, &weights.params, codec, sizes, targets.len())?;
-        let noise = self.config.summary_noise;
-        let mut movements = Vec::with_capacity(targets.len());
-        for (part, first) in targets.chunks(walks.rows()).zip((0u64..).step_by(walks.rows())) {
-            let first = options.first.wrapping_add(first);
-            let conditions = conditions(part);
-            let order = cuda::walks::Order { targets: part, conditions: &conditions, first, noise };
-            walks.draw(order, options, |row, events| {
-                let sample = first.wrapping_add(row as u64);
-                let mut walk = Walking::new(part[row], options.seed, sample, events.len() + 1);
-                events.iter().for_each(|&event| walk.go(event, codec));
-                movements.push(walk.movement());
-            })?;
+        let (params, at_once) = (&self.sampling_weights().params, lottery.targets(targets.len()));
+        let mut device = cuda::walks::Walks::new(device, &self.networks, params, codec, sizes, at_once)?;
+        let mut walked = Vec::with_capacity(targets.len());
+        for (targets, i) in targets.chunks(at_once).zip((0u64..).step_by(at_once)) {
+            let mut walks = Vec::with_capacity(targets.len());
+            for k in 0..lottery.candidates {
+                let first = sample_of(options.first.wrapping_add(i), 0, k);
+                for (targets, i) in targets.chunks(device.rows()).zip((0u64..).step_by(device.rows())) {
+                    let (first, conditions) = (first.wrapping_add(i), conditions(targets));
+                    let noise = self.config.summary_noise;
+                    let order = cuda::walks::Order { targets, conditions: &conditions, first, noise };
+                    device.draw(order, options, |row, events| {
+                        let sample = first.wrapping_add(row as u64);
+                        let mut walk = Walking::new(targets[row], options.seed, sample, events.len() + 1);
+                        events.iter().for_each(|&event| walk.go(event, codec));
+                        walks.push((walk.movement(), sample));
+                    })?;
+                }
+            }
+            walked.extend(lottery.choose(walks, options));
         }
-        Ok(Some(movements))
+        Ok(Some(walked))
+    }
+
+    /// What every way to walk begins with.
+    fn ready_to_walk(&self, targets: &[[i32; 2]], options: &SampleOptions) -> Result<Lottery<'_>> {
+        self.check_ready("walk", options)?;
+        if self.networks.closed_loop().is_none() {
+            return Err(v6_does_not_walk());
+        }
+        check_targets(targets)?;
+        let lottery = self.lottery(options.candidates)?;
+        afford(lottery.rows(targets.len()).saturating_mul(self.movement_bytes()), "candidates")?;
+        Ok(lottery)
     }
 
     /// Summaries (n,S) that walks of these samples go by.
@@ -156,8 +143,7 @@ impl Model {
     ) -> Result<Vec<Movement>> {
         let codec = self.known_data("walk")?.codec.as_ref();
         let (Some(codec), Autoencoder::ClosedLoop(net)) = (codec, &self.networks.autoencoder) else {
-            let problem = "the model has the v6 decoder".to_string();
-            return Err(Error::State { call: "walk", problem });
+            return Err(v6_does_not_walk());
         };
         check_targets(targets)?;
         let settings = WalkSettings {
@@ -223,6 +209,10 @@ impl Model {
         };
         Ok((0..count).map(target).collect())
     }
+}
+
+fn v6_does_not_walk() -> Error {
+    Error::State { call: "walk", problem: "the model has the v6 decoder".into() }
 }
 
 /// (n,3)

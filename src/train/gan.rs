@@ -2,7 +2,6 @@
 
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
-#[cfg(feature = "cuda")]
 use std::time::Instant;
 
 use super::shards::Batch;
@@ -42,7 +41,10 @@ impl Model {
         let mut batches = Stratified::new(&latents.first_conditions(), c.batch_size, options.seed);
         let work = Work { c: &c, data, latents: &latents, options };
         if c.generator_average == 0.0 {
-            self.average.clear(); // of an earlier call: samples come from the weights as they are
+            // Of an earlier call: samples come from the weights as they are.
+            if !self.average.is_empty() {
+                (self.average, self.ratio) = (Vec::new(), None);
+            }
         } else if self.average.is_empty() {
             self.average = self.weights.params[self.networks.generator_range.clone()].to_vec();
         }
@@ -52,7 +54,7 @@ impl Model {
             Backend::Cuda(device) => self.gan_on_cuda(&work, &mut batches, &device, on_progress)?,
         }
         // Of a model that had done all its iterations and could not choose.
-        self.learn_to_choose(&work)?;
+        self.learn_to_choose(&work, &mut Clock::new(0))?;
         Ok(Outcome { iterations: self.stages[1].iteration, converged: false, waste: Waste::default() })
     }
 
@@ -65,7 +67,7 @@ impl Model {
     ) -> Result<()> {
         let Work { c, latents, options: TrainOptions { seed, .. }, .. } = *work;
         let (mut stage, mut before) = (Stage2::default(), CriticBefore::default());
-        let clock = Clock::new(self.stages[1].iteration);
+        let mut clock = Clock::new(self.stages[1].iteration);
         while self.stages[1].iteration < c.stage2_iterations {
             let iteration = self.stages[1].iteration;
             let [_, generator, critic] = &mut self.moments;
@@ -87,8 +89,9 @@ impl Model {
             }
             let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
             let done = self.gan_done(c, losses);
-            self.learn_to_choose(work)?;
+            let learnt = self.learn_to_choose(work, &mut clock);
             self.report(&clock, done, on_progress)?;
+            learnt?;
         }
         Ok(())
     }
@@ -105,7 +108,7 @@ impl Model {
     ) -> Result<()> {
         let Work { c, latents, options: TrainOptions { seed, .. }, .. } = *work;
         let networks = self.networks.clone();
-        let clock = Clock::new(self.stages[1].iteration);
+        let mut clock = Clock::new(self.stages[1].iteration);
         let start = (c.batch_size, *seed, self.stages[1].iteration);
         let (summaries, conditions) = (&latents.summaries, &latents.conditions);
         let real = cuda::gan::Real { summaries, conditions, bins: batches.bins() };
@@ -132,17 +135,18 @@ impl Model {
                 };
                 let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
                 let step = self.gan_done(c, losses);
-                let now = self.stages[1].iteration;
+                let (now, mut learnt) = (self.stages[1].iteration, Ok(()));
                 if super::is_looked_at(c, now) || now == c.stage2_iterations {
                     self.fetch(&gan)?;
                     fetched = self.stages[1].clone();
-                    self.learn_to_choose(work)?;
+                    learnt = self.learn_to_choose(work, &mut clock);
                 }
                 if let Err(stopped) = self.report(&clock, step, on_progress) {
                     gan.rewind(done).inspect_err(|_| self.stages[1] = fetched)?;
                     self.fetch(&gan)?;
                     return Err(stopped);
                 }
+                learnt?;
             }
         }
         Ok(())
@@ -162,13 +166,17 @@ impl Model {
         cuda::gan::Learner { params, buffers, generator, critic, average }
     }
 
-    /// At the end of the stage: what the callback sees, and may save, is the whole model.
-    fn learn_to_choose(&mut self, work: &Work) -> Result<()> {
-        if self.ratio.is_some() || self.stages[1].iteration < work.c.stage2_iterations {
+    /// At the end of the stage, before the callback sees and may save what is then the whole model. The clock stands still.
+    fn learn_to_choose(&mut self, work: &Work, clock: &mut Clock) -> Result<()> {
+        let done = self.stages[1].iteration;
+        if self.ratio.is_some() || done == 0 || done < work.c.stage2_iterations {
             return Ok(());
         }
         self.sampler = Default::default(); // walks come from the weights as they are now
-        self.fit_ratio(work.data, work.options.seed, work.options.threads)
+        let begin = Instant::now();
+        let learnt = self.fit_ratio(work.data, work.options.seed, work.options.threads);
+        clock.start += begin.elapsed();
+        learnt
     }
 
     fn gan_done(&mut self, c: &Config, losses: [f64; 4]) -> Done {

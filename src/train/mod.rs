@@ -150,7 +150,11 @@ impl Model {
         // What this call alone sets goes with it if no iteration comes of it.
         let k = stage as usize - 1;
         let iteration = self.stages[k].iteration;
-        let before = (self.config.clone(), self.data.clone(), self.stages[k].clone(), self.average.clone());
+        let (average, ratio) = (self.average.clone(), self.ratio.clone());
+        let before = (self.config.clone(), self.data.clone(), self.stages[k].clone(), average, ratio);
+        if config.summary_noise != self.config.summary_noise {
+            self.ratio = None; // of other walks
+        }
         if self.data.is_none() {
             self.data = Some(DataModel::new(&data, &config)?);
         }
@@ -164,7 +168,7 @@ impl Model {
             Stage::Gan => self.train_gan(&data, options, on_progress),
         };
         if done.is_err() && self.stages[k].iteration == iteration {
-            (self.config, self.data, self.stages[k], self.average) = before;
+            (self.config, self.data, self.stages[k], self.average, self.ratio) = before;
             self.networks = Networks::new(&self.config);
         }
         self.sampler = Default::default();
@@ -186,7 +190,8 @@ impl Model {
         let traces = shards::workers(threads, at_once) * shards::ROWS * c.max_seq_len * units * 20;
         let images = if c.decoder == DecoderKind::ClosedLoop && c.augment_mirror { 4 } else { 1 };
         let latents = movements * images * 2 * (c.summary_dim + c.max_seq_len * c.feature_dim);
-        let ratio = if c.decoder == DecoderKind::ClosedLoop { fit_bytes(movements, c.max_seq_len) } else { 0 };
+        let chooses = stage == Stage::Gan && c.decoder == DecoderKind::ClosedLoop && c.candidates > 1;
+        let ratio = if chooses { fit_bytes(movements, c.max_seq_len) } else { 0 };
         ratio + 4 * (arenas + traces + latents + 4 * batch * c.max_seq_len * c.feature_dim)
     }
 

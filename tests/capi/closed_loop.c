@@ -50,7 +50,7 @@ int main(void) {
     SAYS("candidates is 4097");
     o.candidates = 2; /* of so few recordings nobody learns to choose */
     GIVES(TG_ERR_STATE, tg_generate(model, distances, COUNT, &o, again, STEPS, lengths_again));
-    SAYS("200 recordings");
+    SAYS("200 training movements");
     o.candidates = 1;
     OK(tg_generate(model, distances, COUNT, &o, again, STEPS, lengths_again));
     CHECK(memcmp(points, again, sizeof points) == 0);

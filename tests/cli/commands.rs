@@ -112,7 +112,7 @@ fn the_closed_loop_decoder_ends_at_the_distance_asked_for() {
     for command in [&["generate", "-o", "b.csv"][..], &["path", "0,0", "90,20"]] {
         // Of so few recordings nobody learns to choose.
         let few = [command, &["--model", model, "--candidates", "2"]].concat();
-        assert!(refused(folder, &few, 1).contains("200 recordings"));
+        assert!(refused(folder, &few, 1).contains("200 training movements"));
     }
     // Arrays have no pixels to walk in.
     good(folder, &["prepare", "recordings.jsonl", "-o", "prepared", "--config", "small.toml"]);

@@ -2,9 +2,11 @@
 
 import copy
 import ctypes
+import os
 import pathlib
 import pickle
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -136,6 +138,13 @@ class Everything(unittest.TestCase):
         self.assertTrue(model.train(data, 1, kept.append, iterations=6, batch_size=8, augment_turn=0.5))
         self.assertEqual([(p.iteration, p.iterations) for p in kept], [(5, 6), (6, 6)])
         self.check_refused(Status.ARGUMENT, "is -1", model.train, data, 1, learning_rate=-1)
+        with self.assertRaisesRegex(ValueError, "batch_size"):
+            model.train(data, 1, batch_size=2**32 + 8)
+        self.assertFalse(model.train(data, 1, lambda p: np.False_, iterations=9, batch_size=8))
+        for watch in (None, lambda p: None):
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            with self.assertRaises(KeyboardInterrupt):
+                model.train(data, 1, watch, iterations=10**9, batch_size=8)
         with tempfile.TemporaryDirectory() as folder:
             model.save(folder + "/m.safetensors")
             again = trajgan.Model.load(folder + "/m.safetensors")

@@ -12,9 +12,12 @@ model.path(a, b, polling_hz=125, seed=3). A call that fails raises trajgan.Error
 may run on many threads at once, and all release Python's lock.
 """
 
+import contextlib
 import ctypes
 import json
 import os
+import signal
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +103,7 @@ class Dataset(_Handle):
         """A file or folder of recordings, or a folder of arrays. options: of tg_read_options."""
         data = cls.__new__(cls)
         read = _api.made(_api.ReadOptions, "tg_read_options_init", **options)
-        _Handle.__init__(data, "tg_dataset_open", os.fsencode(path), ctypes.byref(read))
+        _Handle.__init__(data, "tg_dataset_open", _api.path(path), ctypes.byref(read))
         return data
 
     def push(self, points, condition=None):
@@ -154,6 +157,20 @@ class Stream(_Handle):
         return point, bool(ended.value)
 
 
+@contextlib.contextmanager
+def _noted(interrupts):
+    """Ctrl-C is noted rather than raised, where Python would raise it: inside a callback it would be lost."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Model(_Handle):
     """A new model; options: of tg_model_options."""
 
@@ -171,7 +188,7 @@ class Model(_Handle):
     @classmethod
     def load(cls, path, device=Device.AUTO):
         model = cls.__new__(cls)
-        _Handle.__init__(model, "tg_model_load", os.fsencode(path), device)
+        _Handle.__init__(model, "tg_model_load", _api.path(path), device)
         model._learn()
         return model
 
@@ -181,43 +198,54 @@ class Model(_Handle):
         _api.call("tg_model_options_get", self._handle, ctypes.byref(self.options), ctypes.sizeof(self.options))
 
     def save(self, path):
-        _api.call("tg_model_save", self._handle, os.fsencode(path))
+        _api.call("tg_model_save", self._handle, _api.path(path))
 
     def info(self):
         return json.loads(_api.text(16384, "tg_model_info", self._handle))
 
     def train(self, data, stage, on_progress=None, **options):
         """Trains one stage, or goes on with it. on_progress(progress) is called after every iteration; if it returns
-        False the training stops, and train() returns False; what it raises comes out of train()."""
+        False the training stops, and train() returns False; what it raises comes out of train(), and so does Ctrl-C."""
         train = _api.made(_api.TrainOptions, "tg_train_options_init", stage, self._handle)
         train.change(options)
-        raised = []
+        raised, interrupts = [], []
 
         def watch(progress, _):
             # Nothing that is raised may pass through the library.
             try:
+                if interrupts:
+                    return 1
+                if on_progress is None:
+                    return 0
                 # A copy: the library's own is gone after the call, but who is told may keep it.
-                return int(on_progress(_api.Progress.from_buffer_copy(progress.contents)) is False)
+                said = on_progress(_api.Progress.from_buffer_copy(progress.contents))
+                return int(isinstance(said, (bool, np.bool_)) and not said)
             except BaseException as error:
                 raised.append(error)
                 return 1
 
-        if on_progress is not None:
-            train.on_progress = _api.ProgressFn(watch)
+        train.on_progress = _api.ProgressFn(watch)
         try:
-            _api.call("tg_train_stage", self._handle, data._handle, stage, ctypes.byref(train))
+            with _noted(interrupts):
+                _api.call("tg_train_stage", self._handle, data._handle, stage, ctypes.byref(train))
         except Error as error:
             if raised:
                 raise raised[0] from None
+            if interrupts:
+                raise KeyboardInterrupt from None
             if error.status == Status.CANCELLED:
                 return False
             raise
+        if interrupts:
+            raise KeyboardInterrupt
         return True
 
     def _conditions(self, conditions, count):
         if conditions is None:
             return None
-        conditions = np.asarray(conditions, dtype=np.float64).reshape(-1, self.options.condition_dim)
+        conditions = np.asarray(conditions, dtype=np.float64)
+        if conditions.ndim == 1:
+            conditions = conditions.reshape(-1, self.options.condition_dim)
         return _shaped("conditions", conditions, np.float64, count, self.options.condition_dim)
 
     def generate(self, count, conditions=None, **options):
@@ -277,7 +305,8 @@ class Model(_Handle):
     def paths(self, ends, **options):
         """ends (n,4): x, y of start and x, y of end of each."""
         path = _api.made(_api.PathOptions, "tg_path_options_init", **options)
-        ends = _shaped("ends", np.asarray(ends, np.float64).reshape(-1, 4), np.float64, None, 4)
+        ends = np.asarray(ends, np.float64)
+        ends = _shaped("ends", ends.reshape(-1, 4) if ends.ndim == 1 else ends, np.float64, None, 4)
         lengths, flags = np.zeros(len(ends), np.uint32), np.zeros(len(ends), np.uint32)
         stride = self.options.max_seq_len
         while True:
@@ -302,5 +331,5 @@ class Model(_Handle):
     def evaluate(self, data, html=None, **options):
         """The report, as tg_evaluate() tells; html: also a page, there. options: of tg_evaluate_options."""
         judge = _api.made(_api.EvaluateOptions, "tg_evaluate_options_init", **options)
-        page = None if html is None else os.fsencode(html)
+        page = None if html is None else _api.path(html)
         return json.loads(_api.text(262144, "tg_evaluate", self._handle, data._handle, ctypes.byref(judge), page))

@@ -3,6 +3,7 @@
 import ctypes
 import ctypes.util
 import enum
+import numbers
 import os
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 
@@ -84,6 +85,14 @@ def _fields(text):
     return out
 
 
+def path(value):
+    """A path as the library takes it."""
+    name = os.fsencode(value)
+    if b"\0" in name:
+        raise ValueError(f"a path with a null character: {value!r}")
+    return name
+
+
 class Options(ctypes.Structure):
     """Options with their defaults, and those that are given by name changed."""
 
@@ -92,11 +101,15 @@ class Options(ctypes.Structure):
         for name, value in given.items():
             if name not in known or name in ("struct_size", "on_progress", "user_data"):
                 raise TypeError(f"{type(self).__name__} has no {name}")
-            if isinstance(value, str):
-                value = os.fsencode(value)
+            if isinstance(value, (str, os.PathLike)):
+                value = path(value)
             if hasattr(known[name], "_length_"):
                 value = tuple(value)
             setattr(self, name, value)
+            # ctypes takes numbers that do not fit modulo what does.
+            whole = isinstance(value, numbers.Integral) and getattr(self, name) != value
+            if whole or isinstance(value, tuple) and tuple(getattr(self, name)) != value:
+                raise ValueError(f"{type(self).__name__}.{name} cannot be {value}")
         return self
 
 
@@ -143,6 +156,7 @@ class TrainOptions(Options):
         ("on_progress", ProgressFn),
         ("user_data", c_void_p),
         ("augment_turn", c_double),
+        ("candidates", c_uint64),
     ]
 
 

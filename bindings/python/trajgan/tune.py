@@ -143,6 +143,8 @@ class Search:
         options = dict(iterations=self.args.iterations, threads=self.args.threads, seed=self.args.seed,
                        eval_interval=interval, log_interval=interval, **options)
         model.train(self.data, stage, watch, **options)
+        if not last:
+            sys.exit("the data have no validation split: too few movements, or arrays without one")
         return last
 
     def __call__(self, trial):
@@ -168,13 +170,17 @@ class Search:
     def stage_2(self, trial):
         if self.args.model:
             model = trajgan.Model.load(self.args.model)
+            if model.info()["stage2"]["iterations"]:
+                sys.exit(f"{self.args.model} has begun stage 2: name a model that has stage 1 only")
         else:
             model = new_model(self.args, **architecture_2(trial))
             self.train(model, Stage.AUTOENCODER)
         self.train(model, Stage.GAN, trial, **training_2(trial))
         report = model.evaluate(self.data, seed=self.args.seed, threads=self.args.threads, quick=1)
         scores = {score["name"]: score["value"] for score in report["scores"]}
-        distance, told_apart = scores["latent_mmd"], abs(scores["forest_auc"] - 0.5)
+        if self.args.pareto and "forest_auc" not in scores:
+            sys.exit("--pareto of stage 2 needs data in pixels: of others no forest can judge")
+        distance, told_apart = scores["latent_mmd"], abs(scores.get("forest_auc", 0.5) - 0.5)
         if not all(map(math.isfinite, (distance, told_apart))):
             raise optuna.TrialPruned("the scores are not finite")
         return model, (distance, told_apart) if self.args.pareto else distance
@@ -188,7 +194,7 @@ def study_of(args):
         kind = dict(direction="minimize", pruner=optuna.pruners.HyperbandPruner(1, args.iterations))
     sampler = optuna.samplers.TPESampler(seed=None if args.workers > 1 or args.worker else args.seed)
     study = optuna.create_study(study_name=name, storage=storage(args.storage), sampler=sampler, load_if_exists=True, **kind)
-    if not study.trials and not args.worker:
+    if not study.trials and not args.worker and not args.analyze:
         study.enqueue_trial(first_trial(args))
     return study
 
@@ -258,8 +264,12 @@ def run(args, argv):
         workers = [] if args.worker else [subprocess.Popen(command) for _ in range(args.workers - 1)]
         states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
         enough = optuna.study.MaxTrialsCallback(args.trials, states=states)
-        if args.trials > sum(trial.state in states for trial in study.get_trials(deepcopy=False)):
-            study.optimize(Search(args), callbacks=[enough])
+        try:
+            if args.trials > sum(trial.state in states for trial in study.get_trials(deepcopy=False)):
+                study.optimize(Search(args), callbacks=[enough])
+        except BaseException:
+            [worker.terminate() for worker in workers]
+            raise
         if any([worker.wait() for worker in workers]):
             sys.exit("a worker has failed")
     if not args.worker:

@@ -78,6 +78,9 @@ pub fn run(args: &Args) -> Result<()> {
     say(&stage("stage 2", second, c.stage2_iterations, ["critic", "generator", "wasserstein", "penalty"]));
     say("");
     data(&model);
+    if c.decoder == DecoderKind::ClosedLoop {
+        say(&format!("batches: of {} walks one is kept", model.candidates()));
+    }
     say(&device(&model));
     Ok(())
 }
