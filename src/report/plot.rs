@@ -270,8 +270,8 @@ fn caption(track: &Track, pixels: bool) -> String {
         return format!("{points} points");
     }
     let distance = track.path.last().map_or(0.0, |p| p[0].hypot(p[1]));
-    // Speeds stand in the middle of their steps, so the last is half a step short.
-    let time = track.speed.last().map_or(0.0, |p| p[0]);
+    // Speeds stand in the middle of their steps.
+    let time = track.speed.iter().fold(0.0, |begin, p| 2.0 * p[0] - begin);
     format!("{distance:.0} px  {time:.0} ms  {points} points")
 }
 
