@@ -24,7 +24,11 @@ impl Spoiler {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("good.safetensors");
         trained(config, &dataset(60, 3), 1).save(&path).unwrap();
-        let file = TensorFile::read(&path).unwrap();
+        Spoiler::of(folder, &path)
+    }
+
+    fn of(folder: TempDir, path: &Path) -> Spoiler {
+        let file = TensorFile::read(path).unwrap();
         let metadata = serde_json::from_str(&file.metadata[FORMAT_KEY]).unwrap();
         Spoiler { folder, file, metadata }
     }
@@ -197,6 +201,29 @@ fn metadata_that_lies_is_refused() {
         m["config"]["encoder_num_layers"] = json!(16);
     });
     good.refused(&bomb, &["config.parameters"]);
+}
+
+/// What chooses among walks.
+#[test]
+fn ratios_that_cannot_be_are_refused() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/1_closed_loop.safetensors");
+    let good = Spoiler::of(tempfile::tempdir().unwrap(), &path);
+    let ratio = good.metadata["ratio"].clone();
+    let set = |pointer: &str, value: Value| good.with_metadata(|m| *m["ratio"].pointer_mut(pointer).unwrap() = value);
+    let tree = &ratio["trees"]["trees"][0];
+    let cases = [
+        ("/trees/trees", json!(vec![tree; 101]), "metadata.trajgan.ratio"),
+        ("/trees/trees/0/splits/0", json!([75, 0.5]), "metadata.trajgan.ratio"),
+        ("/trees/trees/0/splits/0", json!([-1, 0.5]), "metadata.trajgan"),
+        ("/trees/trees/0/splits", json!([null]), "metadata.trajgan"),
+        ("/trees/trees/0/leaves/7", Value::Null, "metadata.trajgan"),
+        ("/trees/prior", Value::Null, "metadata.trajgan"),
+    ];
+    for (pointer, value, field) in cases {
+        good.refused(&set(pointer, value), &[field]);
+    }
+    let v6 = Spoiler::new(&tiny());
+    v6.refused(&v6.with_metadata(|m| m["ratio"] = ratio), &["metadata.trajgan.ratio", "one that walks"]);
 }
 
 #[test]
