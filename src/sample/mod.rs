@@ -214,11 +214,20 @@ impl Model {
 
     /// More than count movements take on their way.
     fn afford_movements(&self, count: usize, options: &SampleOptions) -> Result<()> {
-        let c = &self.config;
-        let own_weights = !self.average.is_empty() || c.decoder == DecoderKind::ClosedLoop;
-        let weights = if own_weights { 16 * self.parameters() } else { 0 };
         let rows = count.saturating_add(self.lottery(options.candidates)?.rows(count));
-        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(weights), "movements")
+        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(self.own_weights_bytes()), "movements")
+    }
+
+    /// The same of walks and paths, which are drawn again and again: weights are made by the first.
+    fn afford_walks(&self, rows: usize) -> Result<()> {
+        let weights = if self.sampler.get().is_none() { self.own_weights_bytes() } else { 0 };
+        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(weights), "walks")
+    }
+
+    /// The weights that samples come from, packed, where they are not the model's.
+    fn own_weights_bytes(&self) -> usize {
+        let own = !self.average.is_empty() || self.config.decoder == DecoderKind::ClosedLoop;
+        if own { 16 * self.parameters() } else { 0 }
     }
 
     /// More than a movement takes on its way: twice features, points, summary with noise and condition.

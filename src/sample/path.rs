@@ -96,6 +96,7 @@ impl Model {
     /// As [`Model::generate`]; `Argument` for ends that are less than a pixel apart, out of bounds or not finite.
     pub fn paths(&self, ends: &[Ends], options: &PathOptions) -> Result<Vec<Path>> {
         options.check()?;
+        self.afford_walks(ends.len())?;
         let ends: Vec<Ends> = ends.iter().enumerate().map(|(i, e)| options.ends(i, *e)).collect::<Result<_>>()?;
         let mut paths: Vec<Option<Path>> = vec![None; ends.len()];
         for attempt in 0..=TRIES {
@@ -190,6 +191,7 @@ impl Model {
 
     /// The sample and target of a stream, which are those of a path that is not drawn again.
     pub(super) fn stream_start(&self, ends: &Ends, options: &PathOptions) -> Result<(u64, [i32; 2])> {
+        self.afford_walks(1)?;
         let (target, _) = self.target(way(ends))?;
         let sample = match self.config().decoder {
             DecoderKind::V6 => self.critics_lottery(options.first, 0, target, options)?,

@@ -12,7 +12,7 @@ use crate::backend::cpu::Pool;
 use crate::backend::cuda;
 use crate::data::Movement;
 use crate::data::steps::{MOST_WAY, condition};
-use crate::error::{Error, Result, afford};
+use crate::error::{Error, Result};
 use crate::model::{Autoencoder, Model};
 use crate::rng::{Rng, Stream};
 use crate::train::shards::{ROWS, row_ranges};
@@ -104,7 +104,7 @@ impl Model {
         }
         check_targets(targets)?;
         let lottery = self.lottery(options.candidates)?;
-        afford(lottery.rows(targets.len()).saturating_mul(self.movement_bytes()), "candidates")?;
+        self.afford_walks(lottery.rows(targets.len()))?;
         Ok(lottery)
     }
 

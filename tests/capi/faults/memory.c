@@ -81,23 +81,37 @@ static tg_status paths(void) {
     return tg_paths(model, ends[0], PATHS, &o, points, POLLED, polled, NULL);
 }
 
+/* One path of a walker, of very many. */
+static tg_status choose(void) {
+    tg_path_options o;
+    uint32_t length;
+    tg_status status = tg_path_options_init(&o, sizeof o);
+    if (status != TG_OK) return status;
+    o.candidates = 1024;
+    return tg_path(model, 0, 0, 90, 20, &o, points, STEPS, &length, NULL);
+}
+
 typedef struct {
     const char *name;
     tg_status (*call)(void);
     long step; /* bytes from one limit to the next */
-    int after; /* what is done before: 0 nothing, 1 model and data, 2 stage 1, 3 stage 2, 4 movements */
+    int after; /* what is done before: 0 nothing, 1 model and data, 2 stage 1, 3 stage 2, 4 movements; 5 a walker */
 } one;
 
 static const one CASES[] = {
     {"new", make, 800 << 10, 0},         {"train 1", train_1, 4 << 20, 1},    {"train 2", train_2, 4 << 20, 2},
     {"save", save, 200 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 800 << 10, 3},
     {"encode", encode, 2 << 20, 4},      {"lines", read_lines, 400 << 10, 0}, {"rows", read_rows, 2 << 20, 0},
-    {"paths", paths, 12 << 20, 3},
+    {"paths", paths, 12 << 20, 3},           {"choose", choose, 400 << 10, 5},
 };
 
 static void prepare(int after) {
     points = calloc((size_t)PATHS * POLLED, sizeof *points); /* COUNT * STEPS, too */
     CHECK(points != NULL);
+    if (after == 5) {
+        OK(tg_model_load("walker.safetensors", TG_DEVICE_CPU, &model));
+        return;
+    }
     if (after >= 1) {
         tg_model_options o = wide();
         data = arcs(60);
@@ -144,6 +158,19 @@ static int outcome(const one *c, long more) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : KILLED + WTERMSIG(status);
 }
 
+/* In a process of its own: what has been made before a fork is of no use after it. */
+static void walker(void) {
+    int status;
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        model = trained_on(TG_DECODER_CLOSED_LOOP, 400);
+        OK(tg_model_save(model, "walker.safetensors"));
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static void recordings(void) {
     FILE *lines = fopen("moves.jsonl", "w"), *rows = fopen("rows.csv", "w");
     CHECK(lines != NULL && rows != NULL);
@@ -156,6 +183,7 @@ static void recordings(void) {
 int main(void) {
     int bad = 0;
     recordings();
+    walker();
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         const one *c = CASES + i;
         int refused = 0, killed = 0, done = 0;
