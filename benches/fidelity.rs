@@ -4,9 +4,10 @@
 //!
 //! Trains the closed-loop decoder on a session split of the recordings (default: the Balabit movements beside the
 //! project), draws as many movements as the test split has, to the same targets, and judges them with the library's own
-//! evaluation. key=value are settings of `Config`, plus limit=N (recordings of the training split, which are split again), eval=quick|full, out=FILE,
-//! split=N and seed=N (of the split and of training), threads=N, model=FILE (judges that one), stage1=FILE (trains its
-//! second stage only), step_temperature=T, candidates=N (of which one walk is kept), draws=N (as many sets of movements, each judged: one set's scores are chance too).
+//! evaluation. key=value are settings of `Config`, plus limit=N (recordings of the training split, which are split
+//! again), eval=quick|full, out=FILE, split=N and seed=N (of the split and of training), threads=N, model=FILE (judges
+//! that one, on its own split), stage1=FILE (trains its second stage only), step_temperature=T, candidates=N (of which
+//! one walk is kept), draws=N (as many sets of movements, each judged: one set's scores are chance too).
 //! Studies beside that:
 //! - study=splits: real movements of the training sessions in the place of generated ones, for six splits;
 //! - study=candidates: one walk of 1, 2, 4 and 8;

@@ -8,6 +8,7 @@ use super::boost::Boosted;
 use super::forest::Table;
 use super::kernel::Rows;
 use super::kinematics::{self, kinematics};
+use super::memorisation::at;
 use super::parallel;
 use super::stats::{mean, quantile, sorted};
 use crate::data::{Movement, Point};
@@ -68,13 +69,13 @@ fn profile(points: &[Point]) -> [f64; PROFILE] {
     }
     let mut profile = Vec::with_capacity(PROFILE);
     for tenth in 1..10 {
-        let [x, y] = position(points, first.t_ms + (last.t_ms - first.t_ms) * f64::from(tenth) / 10.0);
-        let (x, y) = ((x - first.x) / distance, (y - first.y) / distance);
+        let p = at(points, first.t_ms + (last.t_ms - first.t_ms) * f64::from(tenth) / 10.0);
+        let (x, y) = ((p.x - first.x) / distance, (p.y - first.y) / distance);
         profile.extend([(x * dx + y * dy) / distance, ((y * dx - x * dy) / distance).abs()]);
     }
     let lengths: Vec<f64> = steps.iter().map(|[x, y]| x.hypot(*y)).collect();
-    let at = |i: usize| lengths.get(i).copied().unwrap_or(0.0);
-    profile.extend([at(0), at(1), at(2)].into_iter().chain((1..=3).map(|k| at(lengths.len().wrapping_sub(k)))));
+    let length = |i: usize| lengths.get(i).copied().unwrap_or(0.0);
+    profile.extend((0..3).chain((1..=3).map(|k| lengths.len().wrapping_sub(k))).map(length));
     let moving = || points.windows(2).zip(&steps).filter(|(_, step)| **step != [0.0; 2]);
     let aims: Vec<f64> = moving().map(|(p, &step)| angle([last.x - p[0].x, last.y - p[0].y], step)).collect();
     let moves: Vec<[f64; 2]> = moving().map(|(_, &step)| step).collect();
@@ -91,14 +92,6 @@ fn profile(points: &[Point]) -> [f64; PROFILE] {
     profile.extend([still(0), still(1)]);
     profile.extend([&points[..2], &points[points.len() - 2..]].map(|p| p[1].t_ms - p[0].t_ms));
     std::array::from_fn(|k| profile[k])
-}
-
-/// Where a movement is at a time within its own.
-fn position(points: &[Point], t_ms: f64) -> [f64; 2] {
-    let after = points.partition_point(|p| p.t_ms <= t_ms).clamp(1, points.len() - 1);
-    let (a, b) = (&points[after - 1], &points[after]);
-    let share = (t_ms - a.t_ms) / (b.t_ms - a.t_ms);
-    [a.x + share * (b.x - a.x), a.y + share * (b.y - a.y)]
 }
 
 /// Between two directions, 0 to pi; 0 where one is none.

@@ -81,22 +81,21 @@ impl Model {
     /// How walks are chosen of so many candidates; 0: of the model's own number.
     pub(super) fn lottery(&self, asked: u32) -> Result<Lottery<'_>> {
         check_candidates(asked)?;
-        let one = Lottery { ratio: None, candidates: 1 };
         let candidates = if asked == 0 { self.candidates() } else { asked };
         if candidates == 1 {
-            return Ok(one);
+            return Ok(Lottery { ratio: None, candidates: 1 });
         }
         if self.config.decoder == DecoderKind::V6 {
             return Err(Error::argument("candidates", asked, "0 or 1: the v6 decoder has no walks to choose among"));
         }
-        if self.ratio.is_none() {
+        let Some(ratio) = &self.ratio else {
             let problem = format!(
                 "the model cannot choose among {asked} candidates: that is learnt at the end of stage 2, from \
                  {FEWEST_RECORDINGS} training movements or more, with candidates above 1 in the settings"
             );
             return Err(Error::State { call: "walk", problem });
-        }
-        Ok(Lottery { ratio: self.ratio.as_ref(), candidates: candidates.into() })
+        };
+        Ok(Lottery { ratio: Some(ratio), candidates: candidates.into() })
     }
 
     /// Fits the ratio to training movements and the model's walks to their targets; none for too few movements.
@@ -105,10 +104,8 @@ impl Model {
         if self.config.candidates <= 1 || data.train.len() < FEWEST_RECORDINGS {
             return Ok(());
         }
-        let chosen: Vec<&Movement> =
-            evenly(data.train.len(), MOST_RECORDINGS).filter_map(|i| data.train.movement(i)).collect();
-        let recorded: Vec<Movement> =
-            chosen.iter().zip(FIRST_WALK..).map(|(m, i)| on_grid(m, &codec, seed, i)).collect();
+        let chosen = evenly(data.train.len(), MOST_RECORDINGS).filter_map(|i| data.train.movement(i));
+        let recorded: Vec<Movement> = chosen.zip(FIRST_WALK..).map(|(m, i)| on_grid(m, &codec, seed, i)).collect();
         let targets: Vec<[i32; 2]> = recorded.iter().map(|m| m.target().map(|x| x as i32)).collect();
         let options = SampleOptions { seed, first: FIRST_WALK, candidates: 1, threads, ..SampleOptions::default() };
         let walked = self.walk(&targets.repeat(WALKS_EACH), &options)?;

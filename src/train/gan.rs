@@ -48,13 +48,14 @@ impl Model {
         } else if self.average.is_empty() {
             self.average = self.weights.params[self.networks.generator_range.clone()].to_vec();
         }
+        let mut clock = Clock::new(self.stages[1].iteration);
         match self.backend.clone() {
-            Backend::Cpu(_) => self.gan_on_cpu(&work, &mut batches, pool, on_progress)?,
+            Backend::Cpu(_) => self.gan_on_cpu(&work, &mut batches, pool, &mut clock, on_progress)?,
             #[cfg(feature = "cuda")]
-            Backend::Cuda(device) => self.gan_on_cuda(&work, &mut batches, &device, on_progress)?,
+            Backend::Cuda(device) => self.gan_on_cuda(&work, &mut batches, &device, &mut clock, on_progress)?,
         }
         // Of a model that had done all its iterations and could not choose.
-        self.learn_to_choose(&work, &mut Clock::new(0))?;
+        self.learn_to_choose(&work, &mut clock)?;
         Ok(Outcome { iterations: self.stages[1].iteration, converged: false, waste: Waste::default() })
     }
 
@@ -63,11 +64,11 @@ impl Model {
         work: &Work,
         batches: &mut Stratified,
         mut pool: Pool,
+        clock: &mut Clock,
         on_progress: &mut OnProgress,
     ) -> Result<()> {
         let Work { c, latents, options: TrainOptions { seed, .. }, .. } = *work;
         let (mut stage, mut before) = (Stage2::default(), CriticBefore::default());
-        let mut clock = Clock::new(self.stages[1].iteration);
         while self.stages[1].iteration < c.stage2_iterations {
             let iteration = self.stages[1].iteration;
             let [_, generator, critic] = &mut self.moments;
@@ -89,8 +90,8 @@ impl Model {
             }
             let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
             let done = self.gan_done(c, losses);
-            let learnt = self.learn_to_choose(work, &mut clock);
-            self.report(&clock, done, on_progress)?;
+            let learnt = self.learn_to_choose(work, clock);
+            self.report(clock, done, on_progress)?;
             learnt?;
         }
         Ok(())
@@ -104,11 +105,11 @@ impl Model {
         work: &Work,
         batches: &mut Stratified,
         device: &Arc<cuda::Context>,
+        clock: &mut Clock,
         on_progress: &mut OnProgress,
     ) -> Result<()> {
         let Work { c, latents, options: TrainOptions { seed, .. }, .. } = *work;
         let networks = self.networks.clone();
-        let mut clock = Clock::new(self.stages[1].iteration);
         let start = (c.batch_size, *seed, self.stages[1].iteration);
         let (summaries, conditions) = (&latents.summaries, &latents.conditions);
         let real = cuda::gan::Real { summaries, conditions, bins: batches.bins() };
@@ -139,9 +140,9 @@ impl Model {
                 if super::is_looked_at(c, now) || now == c.stage2_iterations {
                     self.fetch(&gan)?;
                     fetched = self.stages[1].clone();
-                    learnt = self.learn_to_choose(work, &mut clock);
+                    learnt = self.learn_to_choose(work, clock);
                 }
-                if let Err(stopped) = self.report(&clock, step, on_progress) {
+                if let Err(stopped) = self.report(clock, step, on_progress) {
                     gan.rewind(done).inspect_err(|_| self.stages[1] = fetched)?;
                     self.fetch(&gan)?;
                     return Err(stopped);

@@ -56,6 +56,12 @@ def _shaped(name, values, dtype, *shape):
     return array
 
 
+def _table(name, values, count, width):
+    """values as (count,width) doubles; in one dimension they are its rows, one after the other."""
+    values = np.asarray(values, np.float64)
+    return _shaped(name, values.reshape(-1, width) if values.ndim == 1 else values, np.float64, count, width)
+
+
 def _rows(points, lengths):
     return [row[:length].copy() for row, length in zip(points, lengths)]
 
@@ -243,10 +249,7 @@ class Model(_Handle):
     def _conditions(self, conditions, count):
         if conditions is None:
             return None
-        conditions = np.asarray(conditions, dtype=np.float64)
-        if conditions.ndim == 1:
-            conditions = conditions.reshape(-1, self.options.condition_dim)
-        return _shaped("conditions", conditions, np.float64, count, self.options.condition_dim)
+        return _table("conditions", conditions, count, self.options.condition_dim)
 
     def generate(self, count, conditions=None, **options):
         """count movements; conditions: None for those of the training data, or (count,C). options: of
@@ -305,8 +308,7 @@ class Model(_Handle):
     def paths(self, ends, **options):
         """ends (n,4): x, y of start and x, y of end of each."""
         path = _api.made(_api.PathOptions, "tg_path_options_init", **options)
-        ends = np.asarray(ends, np.float64)
-        ends = _shaped("ends", ends.reshape(-1, 4) if ends.ndim == 1 else ends, np.float64, None, 4)
+        ends = _table("ends", ends, None, 4)
         lengths, flags = np.zeros(len(ends), np.uint32), np.zeros(len(ends), np.uint32)
         stride = self.options.max_seq_len
         while True:
