@@ -75,23 +75,25 @@ impl Report {
                     "<div class=\"card {class}\"><h3>{name}</h3><b>{}</b><p>{}; floor {}</p></div>",
                     short(s.value),
                     s.rating.name().to_lowercase(),
-                    short(s.floor())
+                    s.floor().map_or("not known".to_owned(), short)
                 )?;
             }
         }
         let Some(m) = &self.memorisation else { return write!(out, "</section>") };
-        let class = if m.memorised { "poor" } else { "excellent" };
-        write!(
-            out,
-            "<div class=\"card {class}\"><h3>memorisation</h3><b>{:.1} %</b><p>{}; held-out {:.1} %, duplicates {:.1} % (real {:.1} %)</p></div>\
-             <div class=\"card\"><h3>worst features</h3><p>{}</p></div></section>",
-            100.0 * m.near_copies,
-            m.verdict,
-            100.0 * m.near_copies_floor,
-            100.0 * m.duplicates,
-            100.0 * m.duplicates_floor,
-            worst.join("<br>")
-        )
+        match m.memorised {
+            None => write!(out, "<div class=\"card\"><h3>memorisation</h3><p>{}</p></div>", m.verdict)?,
+            Some(memorised) => write!(
+                out,
+                "<div class=\"card {}\"><h3>memorisation</h3><b>{:.1} %</b><p>{}; held-out {:.1} %, duplicates {:.1} % (real {:.1} %)</p></div>",
+                if memorised { "poor" } else { "excellent" },
+                100.0 * m.near_copies,
+                m.verdict,
+                100.0 * m.near_copies_floor,
+                100.0 * m.duplicates,
+                100.0 * m.duplicates_floor
+            )?,
+        }
+        write!(out, "<div class=\"card\"><h3>worst features</h3><p>{}</p></div></section>", worst.join("<br>"))
     }
 
     fn write_scores(&self, out: &mut String) -> std::fmt::Result {
@@ -111,7 +113,7 @@ impl Report {
                  <td><span class=\"tag {}\">{}</span><td>{}</tr>",
                 s.name,
                 short(s.value),
-                short(s.floor()),
+                s.floor().map_or(String::new(), short),
                 short(s.ideal),
                 class_of(s.rating),
                 s.rating.name().to_lowercase(),

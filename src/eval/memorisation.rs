@@ -39,7 +39,8 @@ pub struct Memorisation {
     pub duplicates: f64,
     /// The same share for as many real ones.
     pub duplicates_floor: f64,
-    pub memorised: bool,
+    /// None: there were too few movements to judge by.
+    pub memorised: Option<bool>,
     /// The verdict in words.
     pub verdict: String,
 }
@@ -134,7 +135,7 @@ fn judge(m: &mut Memorisation, count: usize) {
     let surely = wilson_low(m.near_copies, count as f64);
     let copies = surely > ALLOWED_COPIES.max(m.near_copies_floor);
     let close = m.median_distance < ALLOWED_RATIO * m.median_distance_floor;
-    m.memorised = copies || close;
+    m.memorised = Some(copies || close);
     let percent = 100.0 * m.near_copies;
     m.verdict = match (copies, close) {
         (true, _) => {

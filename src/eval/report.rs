@@ -95,9 +95,9 @@ pub struct Score {
 }
 
 impl Score {
-    /// Mean of the floors.
-    pub fn floor(&self) -> f64 {
-        super::stats::mean(&self.floors)
+    /// Mean of the floors, if there are any.
+    pub fn floor(&self) -> Option<f64> {
+        (!self.floors.is_empty()).then(|| super::stats::mean(&self.floors))
     }
 }
 

@@ -41,6 +41,8 @@ impl Report {
         }
         if let Some(m) = &self.memorisation {
             writeln!(out, "{rule}\nMemorisation: {}", m.verdict)?;
+        }
+        if let Some(m) = self.memorisation.as_ref().filter(|m| m.memorised.is_some()) {
             writeln!(
                 out,
                 "  near-copies {:.2} % (held-out {:.2} %), duplicates {:.2} % (real {:.2} %), median distance to training {:.3} (held-out {:.3})",
@@ -103,7 +105,7 @@ impl Report {
 
 fn write_score(out: &mut String, score: &Score) -> std::fmt::Result {
     let interval = between(score);
-    let (value, floor) = (short(score.value), short(score.floor()));
+    let (value, floor) = (short(score.value), score.floor().map_or("-".to_owned(), short));
     writeln!(out, "{:<26}{value:>10}{interval:>18}{floor:>10}  {}", score.name, score.rating.name())
 }
 

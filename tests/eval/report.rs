@@ -36,7 +36,7 @@ fn real_against_real_by_session() {
         let (held_out, as_generated) = y.split_at(500);
         let m = memorisation(&train, held_out, as_generated, 1, 2);
         println!("round {round}: {m:?}");
-        assert!(m.near_copies < 0.01 && !m.memorised, "round {round}: {m:?}");
+        assert!(m.near_copies < 0.01 && m.memorised == Some(false), "round {round}: {m:?}");
         assert!(m.near_copies_floor < 0.01 && m.duplicates < 0.01, "round {round}: {m:?}");
     }
 }
@@ -74,11 +74,11 @@ fn training_set_fed_back_is_memorised() {
         memorisation(&t, &h, &g, 1, 2)
     };
     let copied = judge(&train[..200]);
-    assert!(copied.memorised && copied.near_copies == 1.0 && copied.median_distance == 0.0, "{copied:?}");
+    assert!(copied.memorised == Some(true) && copied.near_copies == 1.0 && copied.median_distance == 0.0, "{copied:?}");
     let noisy = judge(&noisy);
-    assert!(noisy.memorised && noisy.near_copies > 0.5, "{noisy:?}");
+    assert!(noisy.memorised == Some(true) && noisy.near_copies > 0.5, "{noisy:?}");
     let fresh = judge(&fresh);
-    assert!(!fresh.memorised && fresh.near_copies < 0.02, "{fresh:?}");
+    assert!(fresh.memorised == Some(false) && fresh.near_copies < 0.02, "{fresh:?}");
     let few: Vec<Movement> = (0..200).map(|i| held_out[i % 20].clone()).collect();
     let few = judge(&few);
     assert!(few.duplicates == 1.0 && few.duplicates_floor < 0.02, "{few:?}");
@@ -112,7 +112,7 @@ fn ratings_follow_the_floor() {
     let alike = toy_report(&toy(120, 3), 2);
     let auc = alike.score("forest_auc").unwrap();
     assert!(auc.rating <= Rating::Good && (0.3..0.7).contains(&auc.value), "{auc:?}");
-    assert!(!alike.memorisation.as_ref().unwrap().memorised && alike.obedience[0].relative_spread < 1e-9);
+    assert!(alike.memorisation.as_ref().unwrap().memorised == Some(false) && alike.obedience[0].relative_spread < 1e-9);
     let bots: Vec<Movement> = toy(120, 3).iter().map(straight_bot).collect();
     let bots = toy_report(&bots, 2);
     let auc = bots.score("forest_auc").unwrap();
@@ -140,6 +140,21 @@ fn json_and_text_hold_the_numbers() {
         assert!(text.contains(word), "no {word:?} in\n{text}");
     }
     println!("{text}");
+}
+
+/// Nothing to compare with is no good score.
+#[test]
+fn says_what_it_could_not_judge() {
+    let (held_out, generated) = (toy(120, 2), toy(120, 3));
+    let inputs = Inputs { held_out: &held_out, generated: &generated, ..Inputs::default() };
+    let mut report = evaluate(&inputs, &OPTIONS).unwrap();
+    report.scores[0].floors.clear();
+    assert_eq!((report.memorisation.as_ref().unwrap().memorised, report.scores[0].floor()), (None, None));
+    let (text, html) = (report.to_text(), report.to_html());
+    assert!(text.contains("Memorisation: not judged") && !text.contains("near-copies"), "{text}");
+    assert!(html.contains("<div class=\"card\"><h3>memorisation</h3><p>not judged"), "{html}");
+    assert!(text.lines().any(|l| l.starts_with("forest_auc ") && l.contains(" -  ")), "{text}");
+    assert!(html.contains("; floor not known</p>"), "{html}");
 }
 
 #[test]
