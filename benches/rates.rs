@@ -349,15 +349,21 @@ fn latencies() -> Value {
         "closed-loop: the same, 8 threads on one model, ms   p50 {:.3}  p99 {:.3}  max {:.3}",
         crowd[0], crowd[1], crowd[2]
     );
-    let mut stream = walker.stream([0.0, 0.0], [300.0, 120.0], &PathOptions::default()).expect("a stream");
-    let mut streams = 0;
-    let step = latency(20_000, |_| {
-        if stream.next_point().is_none() {
-            streams += 1;
-            let options = PathOptions { first: streams, ..PathOptions::default() };
-            stream = walker.stream([0.0, 0.0], [300.0, 120.0], &options).expect("a stream");
+    let (mut points, mut first) = (Vec::new(), 0);
+    while points.len() < 20_000 {
+        let options = PathOptions { first, ..PathOptions::default() };
+        let mut stream = walker.stream([0.0, 0.0], [300.0, 120.0], &options).expect("a stream");
+        loop {
+            let t = Instant::now();
+            let done = stream.next_point().is_none();
+            points.push(t.elapsed().as_secs_f64() * 1e3);
+            if done {
+                break;
+            }
         }
-    });
+        first += 1;
+    }
+    let step = quantiles(points);
     println!("closed-loop: one point of a stream, us   p50 {:.1}  p99 {:.1}", step[0] * 1e3, step[1] * 1e3);
     json!({
         "path_ms": whole, "path_points": points_each, "path_8_threads_ms": crowd,
@@ -401,8 +407,8 @@ fn recorded_lengths() -> Value {
     let seconds = last.duration_since(start.expect("an iteration")).as_secs_f64();
     let ours = (ITERATIONS - 1) as f64 / seconds;
     println!("stage 1, recorded lengths, it/s   one thread {ours:.2}");
-    let out = std::env::temp_dir().join("trajgan-peer");
-    let (folder, out, count) = (folder.to_string_lossy(), out.to_string_lossy(), ITERATIONS.to_string());
+    let out = tempfile::tempdir().expect("a folder for what the peer writes");
+    let (folder, out, count) = (folder.to_string_lossy(), out.path().to_string_lossy(), ITERATIONS.to_string());
     let printed = ask_peer(&["train", "--data", &folder, "--out", &out, "--stage1", &count, "--stage2", "1"]);
     let printed = printed.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let line =
