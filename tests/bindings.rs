@@ -70,3 +70,40 @@ fn optuna_tunes_it() {
         passes(python.args(["-m", "unittest", "tests.test_tune"]));
     }
 }
+
+#[test]
+fn go_speaks_trajgan() {
+    if !can(Command::new("go").arg("version"), "no go (Debian: golang-go)") {
+        return;
+    }
+    let folder = library();
+    // Its cache does not know when the library is another one.
+    let mut go = Command::new("go");
+    go.args(["test", "-count=1", "./..."]).current_dir(root().join("bindings/go"));
+    go.env("CGO_CFLAGS", format!("-I{}", root().join("include").display()));
+    go.env("CGO_LDFLAGS", format!("-L{}", folder.display()));
+    go.env("LD_LIBRARY_PATH", folder).env("GODEBUG", "cgocheck=2").env("GOFLAGS", "-mod=mod");
+    go.env("GOCACHE", folder.with_file_name("go-build"));
+    passes(&mut go);
+}
+
+#[test]
+fn csharp_speaks_trajgan() {
+    if !can(Command::new("mcs").arg("--version"), "no C# compiler (Debian: mono-mcs and mono-runtime)") {
+        return;
+    }
+    let (folder, sources) = (tempfile::tempdir().unwrap(), root().join("bindings/csharp"));
+    let program = folder.path().join("tests.exe");
+    let all = [sources.clone(), sources.join("tests")]
+        .into_iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "cs"));
+    // What it takes for never set is set by the library.
+    let mut compiler = Command::new("mcs");
+    compiler.args(["-langversion:7", "-warnaserror", "-nowarn:169,414"]);
+    passes(compiler.arg(format!("-out:{}", program.display())).args(all));
+    let mut tests = Command::new("mono");
+    tests.arg("--debug").arg(&program).arg(root().join("include/trajgan.h"));
+    passes(tests.env("LD_LIBRARY_PATH", library()));
+}

@@ -1,0 +1,3 @@
+module trajgan
+
+go 1.17
