@@ -240,6 +240,7 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
                     const float in = __shfl_sync(TG_WARP, z, base), forget = __shfl_sync(TG_WARP, z, base + 1);
                     const float g = __shfl_sync(TG_WARP, z, base + 2), o = __shfl_sync(TG_WARP, z, base + 3);
                     const float cell = fmaf(forget, earlier, in * g), result = running ? o * tg_tanh(cell) : 0.0f;
+                    __syncwarp();  // all have read sc before one writes it
                     if (!mine) continue;
                     exchange.put(reinterpret_cast<float*>(now + layer * H), unit * R + row, result, gate, 4);
                     if (!running) continue;

@@ -1,104 +1,210 @@
 // Products with a weight w (O,I), a block of columns of a tensor whose rows are `stride` apart: Matrix::forward, ::backward
 // and ::gradient of src/nn/params.rs.
 //
-// A block makes a tile of 32 x 32 results, a thread four of them; both sides pass through shared memory, 32 of the inner
-// dimension at a time. A result is one chain of fused multiply-adds in the order of the inner dimension, as on the CPU:
-// neither the grid nor a row's neighbours change its bits. A gradient's inner dimension is the batch, which is cut into chunks
-// of 256 rows so that many blocks share the work; the chunks are added in order.
+// A block of 16 x 16 threads makes a tile of 32 x 32 results, or of 64 x 64 where there are tiles for all multiprocessors: a
+// thread 2 x 2 or 4 x 4 of them. Both sides pass through shared memory, 16 of the inner dimension at a time, while the next 16
+// are on their way. A result is one chain of fused multiply-adds in the order of the inner dimension, as on the CPU: neither
+// tile nor grid nor a row's neighbours change its bits. A gradient's inner dimension is the batch, which is cut into chunks of
+// 256 rows so that many blocks share the work; the chunks are added in order.
 #include "tg_cuda.h"
 
-constexpr int TILE = 32;
+constexpr int DEPTH = 16;
 constexpr int CHUNK = 256;
 
-// a(i,l) = a[i*a_row + l*a_column], likewise b(l,j): sums[q] of rows threadIdx.x/32 + 8q, column threadIdx.x%32 of the tile.
-static __device__ __forceinline__ void multiply(float (&sums)[4], const float* a, size_t a_row, size_t a_column, const float* b,
+// What the thread reads of a matrix x(i,l) = from[i*row + l*column], for a strip of SIDE rows: 0 beyond n rows and k columns.
+// Neighbouring threads read neighbouring numbers, whichever way the matrix lies.
+template <int SIDE>
+struct Strip {
+    static constexpr int EACH = SIDE * DEPTH / 256;
+    const float* const from;
+    const size_t row, column;
+    const int n, k;
+    float next[EACH];
+
+    __device__ __forceinline__ int i(int e) const { return column == 1 ? (threadIdx.x + 256 * e) / DEPTH : threadIdx.x % SIDE; }
+    __device__ __forceinline__ int l(int e) const {
+        return column == 1 ? threadIdx.x % DEPTH : (threadIdx.x + 256 * e) / SIDE;
+    }
+    __device__ __forceinline__ void read(int l0) {
+#pragma unroll
+        for (int e = 0; e < EACH; ++e)
+            next[e] = i(e) < n && l0 + l(e) < k ? from[i(e) * row + (l0 + l(e)) * column] : 0.0f;
+    }
+    // Rows of shared memory begin 16 bytes on: a thread reads four numbers at once, and few threads meet in a bank.
+    __device__ __forceinline__ void put(float (&to)[DEPTH][SIDE + 4]) const {
+#pragma unroll
+        for (int e = 0; e < EACH; ++e) to[l(e)][i(e)] = next[e];
+    }
+};
+
+// Q numbers in a row, Q even.
+template <int Q>
+static __device__ __forceinline__ void take(float (&to)[Q], const float* from) {
+    if constexpr (Q == 4) {
+        const float4 four = *reinterpret_cast<const float4*>(from);
+        to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+    } else {
+        const float2 two = *reinterpret_cast<const float2*>(from);
+        to[0] = two.x, to[1] = two.y;
+    }
+}
+
+// a(i,l) = a[i*a_row + l*a_column], likewise b(l,j): the thread's Q x Q sums, of rows Q (threadIdx.x / 16) and columns
+// Q (threadIdx.x % 16) on.
+template <int Q>
+static __device__ __forceinline__ void multiply(float (&sums)[Q][Q], const float* a, size_t a_row, size_t a_column, const float* b,
                                                 size_t b_row, size_t b_column, int m, int n, int k) {
-    __shared__ float sa[TILE][TILE + 1], sb[TILE][TILE + 1];  // (row, inner), (inner, column)
-    const int lane = threadIdx.x % TILE, first = threadIdx.x / TILE;
-    for (int q = 0; q < 4; ++q) sums[q] = 0.0f;
-    for (int l0 = 0; l0 < k; l0 += TILE) {
-        for (int q = 0; q < 4; ++q) {
-            // Neighbouring threads read neighbouring numbers, whichever way the matrix lies.
-            const int other = first + 8 * q;
-            const int ai = a_column == 1 ? other : lane, al = a_column == 1 ? lane : other;
-            const int bl = b_row == 1 ? lane : other, bj = b_row == 1 ? other : lane;
-            sa[ai][al] = ai < m && l0 + al < k ? a[ai * a_row + (l0 + al) * a_column] : 0.0f;
-            sb[bl][bj] = bj < n && l0 + bl < k ? b[(l0 + bl) * b_row + bj * b_column] : 0.0f;
-        }
+    alignas(16) __shared__ float sa[DEPTH][16 * Q + 4], sb[DEPTH][16 * Q + 4];  // (inner, row), (inner, column)
+    Strip<16 * Q> left = {a, a_row, a_column, m, k, {}}, right = {b, b_column, b_row, n, k, {}};
+    for (int r = 0; r < Q; ++r)
+        for (int c = 0; c < Q; ++c) sums[r][c] = 0.0f;
+    left.read(0);
+    right.read(0);
+#pragma unroll 1
+    for (int l0 = 0; l0 < k; l0 += DEPTH) {
+        left.put(sa);
+        right.put(sb);
         __syncthreads();
-        const int end = min(TILE, k - l0);
-        for (int l = 0; l < end; ++l) {
-            const float y = sb[l][lane];
-            for (int q = 0; q < 4; ++q) sums[q] = fmaf(sa[first + 8 * q][l], y, sums[q]);
+        if (l0 + DEPTH < k) {
+            left.read(l0 + DEPTH);
+            right.read(l0 + DEPTH);
+        }
+#pragma unroll
+        for (int l = 0; l < DEPTH; ++l) {
+            float x[Q], y[Q];
+            take(x, &sa[l][threadIdx.x / 16 * Q]);
+            take(y, &sb[l][threadIdx.x % 16 * Q]);
+#pragma unroll
+            for (int r = 0; r < Q; ++r)
+#pragma unroll
+                for (int c = 0; c < Q; ++c) sums[r][c] = fmaf(x[r], y[c], sums[r][c]);
         }
         __syncthreads();
     }
+}
+
+// f(i, j, sum) for the first m x n results of a tile. They change threads, so that neighbours store neighbouring numbers.
+template <int Q, typename F>
+static __device__ __forceinline__ void each_result(const float (&sums)[Q][Q], int m, int n, F f) {
+    constexpr int SIDE = 16 * Q;
+    __shared__ float results[SIDE][SIDE + 1];
+    for (int r = 0; r < Q; ++r)
+        for (int c = 0; c < Q; ++c) results[threadIdx.x / 16 * Q + r][threadIdx.x % 16 * Q + c] = sums[r][c];
+    __syncthreads();
+    const int j = threadIdx.x % SIDE;
+    if (j >= n) return;
+#pragma unroll 1
+    for (int i = threadIdx.x / SIDE; i < m; i += 256 / SIDE) f(i, j, results[i][j]);
+}
+
+template <int Q>
+static __device__ __forceinline__ void forward(float* y, const float* x, const float* w, const float* bias, const float* bias2,
+                                               const float* alpha, const int* rows, int inputs, int outputs, int stride,
+                                               int flags) {
+    constexpr int SIDE = 16 * Q;
+    const int i0 = blockIdx.x * SIDE, j0 = blockIdx.y * SIDE;
+    if (i0 >= *rows) return;
+    const int m = min(SIDE, *rows - i0), n = min(SIDE, outputs - j0);
+    float sums[Q][Q];
+    multiply(sums, x + (size_t)i0 * inputs, inputs, 1, w + (size_t)j0 * stride, 1, stride, m, n, inputs);
+    const float factor = alpha ? *alpha : 1.0f;
+    each_result(sums, m, n, [&](int i, int j, float sum) {
+        const float shift = (bias ? bias[j0 + j] : 0.0f) + (bias2 ? bias2[j0 + j] : 0.0f);
+        tg_store(y + (size_t)(i0 + i) * outputs + j0 + j, factor * sum + shift, flags);
+    });
+}
+
+template <int Q>
+static __device__ __forceinline__ void backward(float* dx, const float* dy, const float* w, const float* alpha, const int* rows,
+                                                int inputs, int outputs, int stride, int flags) {
+    constexpr int SIDE = 16 * Q;
+    const int i0 = blockIdx.x * SIDE, j0 = blockIdx.y * SIDE;
+    if (i0 >= *rows) return;
+    const int m = min(SIDE, *rows - i0), n = min(SIDE, inputs - j0);
+    float sums[Q][Q];
+    multiply(sums, dy + (size_t)i0 * outputs, outputs, 1, w + j0, stride, 1, m, n, outputs);
+    const float factor = alpha ? *alpha : 1.0f;
+    each_result(sums, m, n, [&](int i, int j, float sum) {
+        tg_store(dx + (size_t)(i0 + i) * inputs + j0 + j, factor * sum, flags);
+    });
+}
+
+template <int Q>
+static __device__ __forceinline__ void gradient(float* partials, float* dw, const float* dy, const float* x, const int* rows,
+                                                int inputs, int outputs, int stride) {
+    constexpr int SIDE = 16 * Q;
+    const int i0 = blockIdx.x * SIDE, j0 = blockIdx.y * SIDE, first = blockIdx.z * CHUNK;
+    if (first >= *rows) return;
+    const int m = min(SIDE, outputs - i0), n = min(SIDE, inputs - j0), k = min(CHUNK, *rows - first);
+    float sums[Q][Q];
+    multiply(sums, dy + (size_t)first * outputs + i0, 1, outputs, x + (size_t)first * inputs + j0, inputs, 1, m, n, k);
+    each_result(sums, m, n, [&](int i, int j, float sum) {
+        if (partials)
+            partials[((size_t)blockIdx.z * outputs + i0 + i) * inputs + j0 + j] = sum;
+        else
+            dw[(size_t)(i0 + i) * stride + j0 + j] += sum;
+    });
 }
 
 // y (M,O) = alpha x w^T + bias + bias2. alpha (1), bias (O), bias2 (O): NULL for 1, 0, 0. flags: TG_ADD, TG_LEAKY, TG_TANH.
-// Launch: 256 threads, (ceil(M/32), ceil(O/32)) blocks.
-extern "C" __global__ void __launch_bounds__(256) matrix_forward(float* y,                    // (M,O)
-                                                                 const float* x,              // (M,I)
-                                                                 const float* w,              // (O,I)
-                                                                 const float* bias,           // (O)
-                                                                 const float* bias2,          // (O)
-                                                                 const float* alpha,          // (1)
-                                                                 const int* rows, int inputs, int outputs, int stride,
-                                                                 int flags) {
-    const int i0 = blockIdx.x * TILE, j0 = blockIdx.y * TILE;
-    if (i0 >= *rows) return;
-    const int m = min(TILE, *rows - i0), n = min(TILE, outputs - j0);
-    float sums[4];
-    multiply(sums, x + (size_t)i0 * inputs, inputs, 1, w + (size_t)j0 * stride, 1, stride, m, n, inputs);
-    const int j = threadIdx.x % TILE;
-    if (j >= n) return;
-    const float factor = alpha ? *alpha : 1.0f;
-    const float shift = (bias ? bias[j0 + j] : 0.0f) + (bias2 ? bias2[j0 + j] : 0.0f);
-    for (int q = 0, i = threadIdx.x / TILE; q < 4; ++q, i += 8)
-        if (i < m) tg_store(y + (size_t)(i0 + i) * outputs + j0 + j, factor * sums[q] + shift, flags);
+// Launch: 256 threads, (ceil(M/32), ceil(O/32)) blocks; _wide: 64 instead of 32, here and below.
+extern "C" __global__ void __launch_bounds__(256) matrix_forward(
+    float* y,            // (M,O)
+    const float* x,      // (M,I)
+    const float* w,      // (O,I)
+    const float* bias,   // (O)
+    const float* bias2,  // (O)
+    const float* alpha,  // (1)
+    const int* rows, int inputs, int outputs, int stride, int flags) {
+    forward<2>(y, x, w, bias, bias2, alpha, rows, inputs, outputs, stride, flags);
+}
+extern "C" __global__ void __launch_bounds__(256) matrix_forward_wide(
+    float* y,            // (M,O)
+    const float* x,      // (M,I)
+    const float* w,      // (O,I)
+    const float* bias,   // (O)
+    const float* bias2,  // (O)
+    const float* alpha,  // (1)
+    const int* rows, int inputs, int outputs, int stride, int flags) {
+    forward<4>(y, x, w, bias, bias2, alpha, rows, inputs, outputs, stride, flags);
 }
 
 // dx (M,I) = alpha dy w. alpha (1): NULL for 1. flags: TG_ADD.
-// Launch: 256 threads, (ceil(M/32), ceil(I/32)) blocks.
-extern "C" __global__ void __launch_bounds__(256) matrix_backward(float* dx,                  // (M,I)
-                                                                  const float* dy,            // (M,O)
-                                                                  const float* w,             // (O,I)
-                                                                  const float* alpha,         // (1)
-                                                                  const int* rows, int inputs, int outputs, int stride,
-                                                                  int flags) {
-    const int i0 = blockIdx.x * TILE, j0 = blockIdx.y * TILE;
-    if (i0 >= *rows) return;
-    const int m = min(TILE, *rows - i0), n = min(TILE, inputs - j0);
-    float sums[4];
-    multiply(sums, dy + (size_t)i0 * outputs, outputs, 1, w + j0, stride, 1, m, n, outputs);
-    const int j = threadIdx.x % TILE;
-    if (j >= n) return;
-    const float factor = alpha ? *alpha : 1.0f;
-    for (int q = 0, i = threadIdx.x / TILE; q < 4; ++q, i += 8)
-        if (i < m) tg_store(dx + (size_t)(i0 + i) * inputs + j0 + j, factor * sums[q], flags);
+// Launch: 256 threads, (ceil(M/32), ceil(I/32)) blocks
+extern "C" __global__ void __launch_bounds__(256) matrix_backward(
+    float* dx,           // (M,I)
+    const float* dy,     // (M,O)
+    const float* w,      // (O,I)
+    const float* alpha,  // (1)
+    const int* rows, int inputs, int outputs, int stride, int flags) {
+    backward<2>(dx, dy, w, alpha, rows, inputs, outputs, stride, flags);
+}
+extern "C" __global__ void __launch_bounds__(256) matrix_backward_wide(
+    float* dx,           // (M,I)
+    const float* dy,     // (M,O)
+    const float* w,      // (O,I)
+    const float* alpha,  // (1)
+    const int* rows, int inputs, int outputs, int stride, int flags) {
+    backward<4>(dx, dy, w, alpha, rows, inputs, outputs, stride, flags);
 }
 
 // partials (ceil(M/256),O,I): dy^T x of 256 rows each, for matrix_gradient_add. With partials NULL and M <= 256: dw += dy^T x.
-// Launch: 256 threads, (ceil(O/32), ceil(I/32), ceil(M/256)) blocks.
-extern "C" __global__ void __launch_bounds__(256) matrix_gradient(float* partials,            // (ceil(M/256),O,I)
-                                                                  float* dw,                  // (O,I)
-                                                                  const float* dy,            // (M,O)
-                                                                  const float* x,             // (M,I)
-                                                                  const int* rows, int inputs, int outputs, int stride) {
-    const int i0 = blockIdx.x * TILE, j0 = blockIdx.y * TILE, first = blockIdx.z * CHUNK;
-    if (first >= *rows) return;
-    const int m = min(TILE, outputs - i0), n = min(TILE, inputs - j0), k = min(CHUNK, *rows - first);
-    float sums[4];
-    multiply(sums, dy + (size_t)first * outputs + i0, 1, outputs, x + (size_t)first * inputs + j0, inputs, 1, m, n, k);
-    const int j = threadIdx.x % TILE;
-    if (j >= n) return;
-    for (int q = 0, i = threadIdx.x / TILE; q < 4; ++q, i += 8) {
-        if (i >= m) continue;
-        if (partials)
-            partials[((size_t)blockIdx.z * outputs + i0 + i) * inputs + j0 + j] = sums[q];
-        else
-            dw[(size_t)(i0 + i) * stride + j0 + j] += sums[q];
-    }
+// Launch: 256 threads, (ceil(O/32), ceil(I/32), ceil(M/256)) blocks
+extern "C" __global__ void __launch_bounds__(256) matrix_gradient(
+    float* partials,  // (ceil(M/256),O,I)
+    float* dw,        // (O,I)
+    const float* dy,  // (M,O)
+    const float* x,   // (M,I)
+    const int* rows, int inputs, int outputs, int stride) {
+    gradient<2>(partials, dw, dy, x, rows, inputs, outputs, stride);
+}
+extern "C" __global__ void __launch_bounds__(256) matrix_gradient_wide(
+    float* partials,  // (ceil(M/256),O,I)
+    float* dw,        // (O,I)
+    const float* dy,  // (M,O)
+    const float* x,   // (M,I)
+    const int* rows, int inputs, int outputs, int stride) {
+    gradient<4>(partials, dw, dy, x, rows, inputs, outputs, stride);
 }
 
 // dw (O,I) += the sum of the partials, in order.

@@ -158,6 +158,23 @@ fn poolers_are_those_of_the_cpu() {
     }
 }
 
+fn expander_as_on_the_cpu(device: &Arc<Context>, c: &Config, (rows, most): (usize, usize)) {
+    let (networks, w, buffers) = seeded(c);
+    let net = &networks.v6().unwrap().expander;
+    let steps = Steps::new(&lengths(rows, most));
+    let (z, dy) = (numbers(rows * c.summary_dim, 1), numbers(steps.total() * c.latent_dim, 2));
+    let shard = shard(steps.clone(), Vec::new());
+    let given = Given { shard: &shard, z: &z, dy: &dy, training: true, dropout: Some((2, 6)) };
+    let got = run(device, &networks, (&w.params, &buffers), Part::Expander(net, SITE), given).unwrap();
+    let dropout = Dropout { seed: 2, step: 6, first_row: 0, batch_rows: rows as u32 };
+    let mut trace = ExpanderTrace::default();
+    net.forward(&w, &steps, &shard.seq_lens, &z, Some((&dropout, SITE)), &mut trace);
+    let (mut grads, mut dz, y) = (vec![0.0; networks.layout.len()], Vec::new(), trace.y.clone());
+    net.backward(&w, &steps, &z, true, &mut dy.clone(), &mut trace, &mut dz, &mut grads);
+    let what = format!("{:?} of {}, {rows} rows, {most} steps", c.expand_type, c.expander_hidden_dim);
+    compare(&what, &networks, &got, (&y, &dz, &grads));
+}
+
 #[test]
 fn expanders_are_those_of_the_cpu() {
     let Some(device) = cuda_support::device() else { return };
@@ -166,23 +183,33 @@ fn expanders_are_those_of_the_cpu() {
     for expand_type in [Expand::Lstm, Expand::Mlp, Expand::Repeat] {
         let cases =
             [(small(), SHAPES[2]), (one_layer.clone(), SHAPES[0]), (three.clone(), SHAPES[1]), (small(), SHAPES[4])];
-        for (base, (rows, most)) in cases {
-            let c = Config { expand_type, ..base };
-            let (networks, w, buffers) = seeded(&c);
-            let net = &networks.v6().unwrap().expander;
-            let steps = Steps::new(&lengths(rows, most));
-            let (z, dy) = (numbers(rows * c.summary_dim, 1), numbers(steps.total() * c.latent_dim, 2));
-            let shard = shard(steps.clone(), Vec::new());
-            let given = Given { shard: &shard, z: &z, dy: &dy, training: true, dropout: Some((2, 6)) };
-            let got = run(&device, &networks, (&w.params, &buffers), Part::Expander(net, SITE), given).unwrap();
-            let dropout = Dropout { seed: 2, step: 6, first_row: 0, batch_rows: rows as u32 };
-            let mut trace = ExpanderTrace::default();
-            net.forward(&w, &steps, &shard.seq_lens, &z, Some((&dropout, SITE)), &mut trace);
-            let (mut grads, mut dz, y) = (vec![0.0; networks.layout.len()], Vec::new(), trace.y.clone());
-            net.backward(&w, &steps, &z, true, &mut dy.clone(), &mut trace, &mut dz, &mut grads);
-            compare(&format!("{expand_type:?}, {rows} rows"), &networks, &got, (&y, &dz, &grads));
+        for (base, shape) in cases {
+            expander_as_on_the_cpu(&device, &Config { expand_type, ..base }, shape);
         }
     }
+}
+
+/// Several groups of blocks, several tiles of rows for each, and more steps than the exchange has buffers. 192 units do not
+/// fit 8 blocks: they exchange through memory on every device. The emulated one is too slow for as many steps.
+#[test]
+fn expanders_over_many_blocks_are_those_of_the_cpu() {
+    let Some(device) = cuda_support::device() else { return };
+    let real = std::env::var_os("TRAJGAN_DRIVER").is_some();
+    let wide = |hidden| Config { expander_hidden_dim: hidden, latent_dim: 48, ..small() };
+    for (hidden, rows, most) in [(128, 64, 100), (128, 120, 40), (192, 24, 100)] {
+        let shape = if real { (rows, most) } else { (rows / 4, 5) };
+        expander_as_on_the_cpu(&device, &wide(hidden), shape);
+    }
+}
+
+/// The test `name` on an emulated device with a variable, and the kernels that ran, a line each.
+fn kernels_of(name: &str, variable: (&str, &str)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", name]).env(variable.0, variable.1).env("EMU_TRACE", &trace);
+    assert!(child.status().unwrap().success());
+    std::fs::read_to_string(&trace).unwrap()
 }
 
 /// Where there are no clusters, blocks exchange numbers through memory.
@@ -191,17 +218,24 @@ fn expanders_are_the_same_without_clusters() {
     if std::env::var_os("TRAJGAN_DRIVER").is_some() || cuda_support::library().is_none() {
         return; // only the emulated driver can be told what it is
     }
-    let folder = tempfile::tempdir().unwrap();
-    let trace = folder.path().join("trace");
     for (major, kernel) in [("9", "cluster"), ("8", "group")] {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "expanders_are_those_of_the_cpu"]).env("EMU_MAJOR", major).env("EMU_TRACE", &trace);
-        assert!(child.status().unwrap().success());
-        let launched = std::fs::read_to_string(&trace).unwrap();
+        let launched = kernels_of("expanders_are_those_of_the_cpu", ("EMU_MAJOR", major));
         for direction in ["forward", "backward"] {
             assert!(launched.contains(&format!("expander_{direction}_{kernel}\n")), "{major}: {launched}");
         }
-        std::fs::remove_file(&trace).unwrap();
+    }
+}
+
+/// Products with more results than a small device has multiprocessors for go by wide tiles.
+#[test]
+fn sequences_are_the_same_in_wide_tiles() {
+    if std::env::var_os("TRAJGAN_DRIVER").is_some() || cuda_support::library().is_none() {
+        return;
+    }
+    let launched = kernels_of("sequences_are_those_of_the_cpu", ("EMU_MULTIPROCESSORS", "1"));
+    for product in ["forward", "backward", "gradient"] {
+        assert!(launched.contains(&format!("matrix_{product}_wide\n")), "{launched}");
+        assert!(!launched.contains(&format!("matrix_{product}\n")), "{launched}");
     }
 }
 
@@ -284,12 +318,15 @@ fn steps_as_on_the_cpu(c: &Config, batches: &[Batch], device: &Arc<Context>) {
 fn v6_steps_are_those_of_the_cpu() {
     let Some(device) = cuda_support::device() else { return };
     let kinds = [
-        (Expand::Lstm, Pooling::Attention, OptimizerKind::Adam, 1e-3),
-        (Expand::Mlp, Pooling::Hybrid, OptimizerKind::AdamW, 1e-2),
-        (Expand::Repeat, Pooling::Last, OptimizerKind::RAdam, 0.0),
+        (Expand::Lstm, 10, Pooling::Attention, OptimizerKind::Adam, 1e-3),
+        // Over a group of blocks, which the graph launches too.
+        (Expand::Lstm, 64, Pooling::Mean, OptimizerKind::Adam, 0.0),
+        (Expand::Mlp, 10, Pooling::Hybrid, OptimizerKind::AdamW, 1e-2),
+        (Expand::Repeat, 10, Pooling::Last, OptimizerKind::RAdam, 0.0),
     ];
-    for (expand_type, pool_type, optimizer, stage1_weight_decay) in kinds {
-        let c = Config { expand_type, pool_type, optimizer, stage1_weight_decay, stage1_grad_clip: 0.1, ..small() };
+    for (expand_type, expander_hidden_dim, pool_type, optimizer, stage1_weight_decay) in kinds {
+        let kind = Config { expand_type, expander_hidden_dim, pool_type, ..small() };
+        let c = Config { optimizer, stage1_weight_decay, stage1_grad_clip: 0.1, ..kind };
         steps_as_on_the_cpu(&c, &feature_batches(&c), &device);
     }
 }

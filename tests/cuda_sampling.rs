@@ -70,10 +70,8 @@ fn movements_are_those_of_the_cpu() {
 /// The next test runs it again as an older device.
 #[test]
 fn tf32_is_close_where_the_device_has_it() {
-    if !cuda_support::load() {
-        return;
-    }
-    let has_it = std::env::var("EMU_MAJOR").is_err();
+    let Some(device) = cuda_support::device() else { return };
+    let has_it = device.has_tf32();
     let folder = tempfile::tempdir().unwrap();
     for expand_type in [Expand::Lstm, Expand::Mlp] {
         let config = Config { expand_type, decoder_hidden_dim: 64, expander_hidden_dim: 131, ..tiny() };

@@ -8,6 +8,7 @@
 //     EMU_DEVICES   devices that are counted (1)
 //     EMU_VERSION   version of the driver (12010)
 //     EMU_MAJOR     first number of the compute capability (9)
+//     EMU_MULTIPROCESSORS   how many there are (132)
 //     EMU_ORDER     0, 1, 2: threads run forward, in reverse, at random
 //     EMU_FAIL      the device fails at so many more kernels, for good: CUDA_ERROR_LAUNCH_FAILED
 //     EMU_TRACE     a file that gets the name of every kernel as it runs
@@ -145,7 +146,7 @@ int cuDeviceGetName(char* name, int size, int) { return snprintf(name, size, "CP
 int cuDeviceGetUuid_v2(char* uuid, int) { return memset(uuid, 0, 16), SUCCESS; }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = setting("EMU_MEMORY", size_t(1) << 33), SUCCESS; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
-    *value = attribute == MULTIPROCESSORS ? 132 : attribute == COMPUTE_MAJOR ? setting("EMU_MAJOR", 9) : attribute == SHARED_OPTIN ? SHARED_MOST : 0;
+    *value = attribute == MULTIPROCESSORS ? setting("EMU_MULTIPROCESSORS", 132) : attribute == COMPUTE_MAJOR ? setting("EMU_MAJOR", 9) : attribute == SHARED_OPTIN ? SHARED_MOST : 0;
     return SUCCESS;
 }
 

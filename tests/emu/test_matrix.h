@@ -8,7 +8,13 @@ using namespace check;
 // Sums of at most 512 products of normal numbers.
 constexpr double TOLERANCE = 3e-6;
 
-inline dim3 tiles(int m, int n, int splits = 1) { return dim3((m + 31) / 32, (n + 31) / 32, splits); }
+inline dim3 tiles(int side, int m, int n, int splits = 1) { return dim3((m + side - 1) / side, (n + side - 1) / side, splits); }
+
+// The same result from tiles of both sizes, to the bit.
+inline Floats both(const std::function<Floats(int side)>& run) {
+    const Floats narrow = run(32), wide = run(64);
+    return memcmp(narrow.data(), wide.data(), wide.size() * sizeof(float)) ? Floats() : wide;
+}
 
 // Sizes that end inside a tile, at its edge and beyond it, in each of the three dimensions.
 struct Shape {
@@ -35,10 +41,14 @@ inline void forward_and_backward(Shape s) {
             for (int o = 0; o < s.O; ++o) sum += (double)dy[i * s.O + o] * w[o * stride + k];
             dx.push_back(0.75 * sum);
         }
-    const auto forward = [&](Floats y, const float* b, const float* b2, const float* a, int flags) {
-        emu::launch(tiles(wider, s.O), dim3(256), 0,
-                    [&] { matrix_forward(y.data(), x.data(), w.data(), b, b2, a, &rows, s.I, s.O, stride, flags); });
-        return y;
+    const auto forward = [&](const Floats& old, const float* b, const float* b2, const float* a, int flags) {
+        return both([&](int side) {
+            Floats y = old;
+            const auto kernel = side == 64 ? matrix_forward_wide : matrix_forward;
+            emu::launch(tiles(side, wider, s.O), dim3(256), 0,
+                        [&] { kernel(y.data(), x.data(), w.data(), b, b2, a, &rows, s.I, s.O, stride, flags); });
+            return y;
+        });
     };
     same("matrix_forward", plain, TOLERANCE * std::sqrt(s.I), [&] { return forward(unknown(s.M * s.O), nullptr, nullptr, nullptr, 0); });
     same("matrix_forward added", scaled, TOLERANCE * std::sqrt(s.I), [&] { return forward(old, nullptr, nullptr, alpha.data(), TG_ADD); });
@@ -53,10 +63,13 @@ inline void forward_and_backward(Shape s) {
         return y;
     });
     same("matrix_backward", dx, TOLERANCE * std::sqrt(s.O), [&] {
-        Floats out = unknown(s.M * s.I);
-        emu::launch(tiles(wider, s.I), dim3(256), 0,
-                    [&] { matrix_backward(out.data(), dy.data(), w.data(), alpha.data(), &rows, s.I, s.O, stride, 0); });
-        return out;
+        return both([&](int side) {
+            Floats out = unknown(s.M * s.I);
+            const auto kernel = side == 64 ? matrix_backward_wide : matrix_backward;
+            emu::launch(tiles(side, wider, s.I), dim3(256), 0,
+                        [&] { kernel(out.data(), dy.data(), w.data(), alpha.data(), &rows, s.I, s.O, stride, 0); });
+            return out;
+        });
     });
 }
 
@@ -69,18 +82,24 @@ inline void gradient(Shape s) {
             for (int i = 0; i < s.M; ++i) expected[o * stride + k] += (double)dy[i * s.O + o] * x[i * s.I + k];
     const double tolerance = TOLERANCE * std::sqrt(s.M);
     same("matrix_gradient_add", expected, tolerance, [&] {
-        Floats dw = old, partials = unknown(splits * s.O * s.I);
-        emu::launch(tiles(s.O, s.I, splits + 1), dim3(256), 0,
-                    [&] { matrix_gradient(partials.data(), nullptr, dy.data(), x.data(), &rows, s.I, s.O, stride); });
-        each(s.O * s.I, [&] { matrix_gradient_add(dw.data(), partials.data(), &rows, s.I, s.O, stride); });
-        return dw;
+        return both([&](int side) {
+            Floats dw = old, partials = unknown(splits * s.O * s.I);
+            const auto kernel = side == 64 ? matrix_gradient_wide : matrix_gradient;
+            emu::launch(tiles(side, s.O, s.I, splits + 1), dim3(256), 0,
+                        [&] { kernel(partials.data(), nullptr, dy.data(), x.data(), &rows, s.I, s.O, stride); });
+            each(s.O * s.I, [&] { matrix_gradient_add(dw.data(), partials.data(), &rows, s.I, s.O, stride); });
+            return dw;
+        });
     });
     if (splits > 1) return;
     same("matrix_gradient", expected, tolerance, [&] {
-        Floats dw = old;
-        emu::launch(tiles(s.O, s.I), dim3(256), 0,
-                    [&] { matrix_gradient(nullptr, dw.data(), dy.data(), x.data(), &rows, s.I, s.O, stride); });
-        return dw;
+        return both([&](int side) {
+            Floats dw = old;
+            const auto kernel = side == 64 ? matrix_gradient_wide : matrix_gradient;
+            emu::launch(tiles(side, s.O, s.I), dim3(256), 0,
+                        [&] { kernel(nullptr, dw.data(), dy.data(), x.data(), &rows, s.I, s.O, stride); });
+            return dw;
+        });
     });
 }
 

@@ -72,7 +72,7 @@ impl Context {
     }
 
     /// Whether its tensor cores know TF32: compute capability 8.0 and above.
-    pub(super) fn has_tf32(&self) -> bool {
+    pub fn has_tf32(&self) -> bool {
         self.capability() >= 8
     }
 

@@ -105,8 +105,11 @@ kernels! {
     }
     matrix {
         matrix_forward: "pppppppiiii",
+        matrix_forward_wide: "pppppppiiii",
         matrix_backward: "pppppiiii",
+        matrix_backward_wide: "pppppiiii",
         matrix_gradient: "pppppiii",
+        matrix_gradient_wide: "pppppiii",
         matrix_gradient_add: "pppiii",
         matrix_transpose: "ppiii",
         add_columns: "ppppi",

@@ -18,9 +18,25 @@ pub(super) fn gradient_room(matrix: &Matrix, rows: usize) -> usize {
     if rows > CHUNK { rows.div_ceil(CHUNK) * matrix.outputs * matrix.inputs } else { 0 }
 }
 
+/// Sides of a product's tiles of results.
+const NARROW: usize = 32;
+const WIDE: usize = 64;
+
+fn tiles_of(side: usize, [rows, columns, times]: [usize; 3]) -> Shape {
+    Shape::Grid(rows.div_ceil(side), columns.div_ceil(side), times)
+}
+
 impl Session {
+    /// A product with so many results, so many times, in wide tiles where they leave no multiprocessor idle: those read
+    /// less for each result. Both give the same bits.
+    fn tiled(&self, [narrow, wide]: [Kernel; 2], results: [usize; 3]) -> (Kernel, Shape) {
+        let shape = tiles_of(WIDE, results);
+        let Shape::Grid(x, y, z) = shape else { unreachable!() };
+        if x * y * z >= self.multiprocessors { (wide, shape) } else { (narrow, tiles_of(NARROW, results)) }
+    }
+
     /// float* y (M,O), const float* x (M,I), const float* w (O,I), const float* bias (O), const float* bias2 (O),
-    /// const float* alpha (1), const int* rows, int inputs, int outputs, int stride, int flags: of both kernels
+    /// const float* alpha (1), const int* rows, int inputs, int outputs, int stride, int flags: of all three kernels
     pub(super) fn matrix_forward(
         &self,
         matrix: &Matrix,
@@ -30,8 +46,12 @@ impl Session {
         rows: Rows,
         flags: usize,
     ) -> Result<()> {
-        let (kernel, tile) = if self.tf32 { (Kernel::matrix_forward_tf32, 64) } else { (Kernel::matrix_forward, 32) };
-        let shape = Shape::Grid(rows.most.div_ceil(tile), matrix.outputs.div_ceil(tile), 1);
+        let tiles = [rows.most, matrix.outputs, 1];
+        let (kernel, shape) = if self.tf32 {
+            (Kernel::matrix_forward_tf32, tiles_of(WIDE, tiles))
+        } else {
+            self.tiled([Kernel::matrix_forward, Kernel::matrix_forward_wide], tiles)
+        };
         let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
         let pointers = [y.into(), x.into(), w.into(), bias.into(), bias2.into(), alpha.into(), rows.into()];
         self.launch(kernel, shape, 0, &[&pointers[..], &sizes].concat())
@@ -47,10 +67,11 @@ impl Session {
         rows: Rows,
         flags: usize,
     ) -> Result<()> {
-        let shape = Shape::Grid(rows.most.div_ceil(32), matrix.inputs.div_ceil(32), 1);
+        let kernels = [Kernel::matrix_backward, Kernel::matrix_backward_wide];
+        let (kernel, shape) = self.tiled(kernels, [rows.most, matrix.inputs, 1]);
         let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
         let pointers = [dx.into(), dy.into(), w.into(), alpha.into(), rows.into()];
-        self.launch(Kernel::matrix_backward, shape, 0, &[&pointers[..], &sizes].concat())
+        self.launch(kernel, shape, 0, &[&pointers[..], &sizes].concat())
     }
 
     /// float* partials (ceil(M/256),O,I), float* dw (O,I), const float* dy (M,O), const float* x (M,I), const int* rows,
@@ -66,10 +87,11 @@ impl Session {
         let (inputs, outputs) = (matrix.inputs, matrix.outputs);
         let chunks = rows.most.div_ceil(CHUNK);
         let partials = (chunks > 1).then_some(room);
-        let shape = Shape::Grid(outputs.div_ceil(32), inputs.div_ceil(32), chunks);
+        let kernels = [Kernel::matrix_gradient, Kernel::matrix_gradient_wide];
+        let (kernel, shape) = self.tiled(kernels, [outputs, inputs, chunks]);
         let sizes = [inputs, outputs, dw_stride];
         let pointers = [partials.into(), dw.into(), dy.into(), x.into(), rows.into()];
-        self.launch(Kernel::matrix_gradient, shape, 0, &[&pointers[..], &sizes.map(Arg::from)].concat())?;
+        self.launch(kernel, shape, 0, &[&pointers[..], &sizes.map(Arg::from)].concat())?;
         let Some(partials) = partials else { return Ok(()) };
         self.add_partials((dw, partials), rows, sizes)
     }

@@ -183,6 +183,7 @@ pub struct Session {
     _memory: CudaSlice<f32>,
     start: u64,
     len: usize,
+    pub(super) multiprocessors: usize,
     /// Whether products forward round their factors to TF32.
     pub(super) tf32: bool,
 }
@@ -203,7 +204,8 @@ impl Session {
             _ => context.failed("asking for memory", error),
         })?;
         let start = memory.device_ptr(&stream).0;
-        let session = Session { context: context.clone(), stream, _memory: memory, start, len, tf32: false };
+        let (context, multiprocessors) = (context.clone(), context.multiprocessors());
+        let session = Session { context, stream, _memory: memory, start, len, multiprocessors, tf32: false };
         session.wait()?;
         Ok(session)
     }
@@ -241,6 +243,9 @@ impl Session {
     /// Asks for a copy; `from` must stay until it has been waited for.
     fn send<T: Plain>(&self, to: Span, from: &[T]) -> Result<()> {
         assert!(size_of_val(from) <= 4 * to.len, "{} bytes into {to:?}", size_of_val(from));
+        if from.is_empty() {
+            return Ok(()); // nothing has no address
+        }
         let failed = |e| self.context.failed("copying to the device", e);
         self.context.cuda.bind_to_thread().map_err(failed)?;
         // SAFETY: the span has room for it, and both callers wait before they give `from` back.
@@ -260,6 +265,9 @@ impl Session {
     /// The beginning of a span, once all that was asked for is done.
     pub fn download<T: Plain>(&self, from: Span, to: &mut [T]) -> Result<()> {
         assert!(size_of_val(to) <= 4 * from.len, "{} bytes from {from:?}", size_of_val(to));
+        if to.is_empty() {
+            return self.wait();
+        }
         let failed = |e| self.context.failed("copying from the device", e);
         self.context.cuda.bind_to_thread().map_err(failed)?;
         // SAFETY: the span has as much, any bits are a number, and `to` lives until the wait is over.
