@@ -11,11 +11,12 @@ use trajgan::{Control, Device, Model, SampleOptions, Stage, TrainOptions};
 /// Movements of a batch of samples.
 const SAMPLES: usize = 65_536;
 
-fn movements() -> Dataset {
+/// 200 movements of so many points.
+fn movements(points: impl Fn(&mut Rng) -> usize) -> Dataset {
     let mut data = Dataset::new(1);
     let mut rng = Rng::new(5, Stream::Demo, 0);
     for _ in 0..200 {
-        let (x, y, n) = (rng.range(-600.0, 600.0), rng.range(-400.0, 400.0), 20 + rng.below(60));
+        let (x, y, n) = (rng.range(-600.0, 600.0), rng.range(-400.0, 400.0), points(&mut rng) - 1);
         let way = |i: usize| (1.0 - (std::f64::consts::PI * i as f64 / n as f64).cos()) / 2.0;
         let point = |i| Point { x: (x * way(i)).round(), y: (y * way(i)).round(), t_ms: 16.0 * i as f64 };
         data.push(Movement::new((0..=n).map(point).collect()).expect("a movement"), None).expect("pushed");
@@ -46,7 +47,8 @@ fn main() {
         println!("not run: {error}");
         std::process::exit(1);
     }
-    let data = movements();
+    // The peer's: all of 100 points. Recorded ones are of many lengths.
+    let (data, ragged) = (movements(|_| 100), movements(|rng| 21 + rng.below(60)));
     // A patience that does not end: every call does its iterations.
     let same = |config: Config| Config {
         stage1_patience: 1_000_000,
@@ -57,6 +59,7 @@ fn main() {
         ..config
     };
     stage1("v6", &data, &same(Config::default()));
+    stage1("v6, 21 to 80 points", &ragged, &same(Config::default()));
     let config = same(Config::closed_loop(Preset::Default));
     let mut model = stage1("closed-loop", &data, &config);
     // 500 iterations and 5000. Encoding the data is in both calls; their difference is iterations alone.
