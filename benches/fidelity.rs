@@ -198,7 +198,7 @@ fn every_nth(movements: &[Movement], most: usize) -> Vec<Movement> {
 }
 
 fn judge(a: &Arguments, name: &str, train: &[Movement], held_out: &[Movement], walks: &[Movement]) {
-    let inputs = Inputs { train, held_out, generated: walks, ..Inputs::default() };
+    let inputs = Inputs { train, held_out, generated: walks, mirrored: true, ..Inputs::default() };
     let options = EvalOptions { seed: 1, threads: a.threads, quick: a.quick };
     let start = Instant::now();
     let report = evaluate(&inputs, &options).expect("evaluated");

@@ -1,6 +1,8 @@
 //! Everything that two sets of movements can be told apart by. Generated against real and real against real go
 //! through the same code with the same number of movements.
 
+use std::collections::HashMap;
+
 use super::cross::{FOLDS, Learner, TwoSample, folds, two_sample};
 use super::distances::{ks_tests, unit_of, wasserstein};
 use super::forest::Table;
@@ -60,8 +62,12 @@ pub fn compare(real: &[&Movement], other: &[&Movement], grid: Grid, options: &Ev
     let (sx, sy) = (rows(&x), rows(&y));
     let (wide_x, wide_y) = (Rows { values: &sx, width: COMPARED }, Rows { values: &sy, width: COMPARED });
     let kernel = Kernel::new(first(wide_x), first(wide_y), threads)?;
-    let seen = |side: &[&Movement]| side.iter().filter_map(|m| grid.resample(m)).collect::<Vec<_>>();
-    let (rx, ry) = (seen(real), seen(other));
+    let target = targets(real, other);
+    let seen = |side: &[&Movement], from: usize| {
+        let resampled = side.iter().zip(&target[from..]).filter_map(|(m, t)| Some((grid.resample(m)?, *t)));
+        resampled.unzip::<_, _, Vec<_>, Vec<_>>()
+    };
+    let ((rx, tx), (ry, ty)) = (seen(real, 0), seen(other, real.len()));
     let (rx, ry): (Vec<_>, Vec<_>) = (rx.iter().collect(), ry.iter().collect());
     let enough = rx.len().min(ry.len()) >= 2 * FOLDS;
     Ok(Comparison {
@@ -70,9 +76,19 @@ pub fn compare(real: &[&Movement], other: &[&Movement], grid: Grid, options: &Ev
         mmd: kernel.biased(),
         mmd_test: kernel.unbiased(options.permutations().min(199), seed, threads),
         neighbours: prdc(wide_x, wide_y, NEIGHBOURS, threads),
-        recorded: joint(&x, &y, options),
-        resampled: enough.then(|| joint(&features(&rx, threads), &features(&ry, threads), options)),
+        recorded: joint(&x, &y, &target, options),
+        resampled: enough.then(|| joint(&features(&rx, threads), &features(&ry, threads), &[tx, ty].concat(), options)),
     })
+}
+
+/// A number for each movement, real ones first, that movements with the same way from start to end share.
+fn targets(real: &[&Movement], other: &[&Movement]) -> Vec<usize> {
+    let mut numbers = HashMap::new();
+    let number = |m: &&Movement| {
+        let next = numbers.len();
+        *numbers.entry(m.target().map(f64::to_bits)).or_insert(next)
+    };
+    real.iter().chain(other).map(number).collect()
 }
 
 fn first(rows: Rows) -> Rows {
@@ -88,12 +104,30 @@ fn standardise(rows: &[[f64; COUNT]], real: &[Vec<f64>]) -> Vec<f64> {
     rows.iter().flat_map(standard).collect()
 }
 
-/// Folds are by movement: with a handful of sessions, whole sessions left out score *below* 0.5, because what marks a
+/// Folds are by target: generated movements have those of real ones, and what is known of the one would tell the other,
+/// for the wrong side. Not by session: with a handful of sessions, whole sessions left out score *below* 0.5, because what marks a
 /// session on one side is then missing from that side's training part.
-fn joint(x: &[[f64; COUNT]], y: &[[f64; COUNT]], options: &EvalOptions) -> [TwoSample; 2] {
+fn joint(x: &[[f64; COUNT]], y: &[[f64; COUNT]], target: &[usize], options: &EvalOptions) -> [TwoSample; 2] {
     let values: Vec<f64> = x.iter().chain(y).flat_map(|r| r[..COMPARED].iter().copied()).collect();
     let table = Table::new(Rows { values: &values, width: COMPARED });
     let other: Vec<bool> = (0..x.len() + y.len()).map(|i| i >= x.len()).collect();
-    let fold = folds(&other, &[], FOLDS, options.seed);
+    let fold = folds(&other, target, FOLDS, options.seed);
     [Learner::Forest, Learner::Boost].map(|l| two_sample(&table, &other, &fold, l, options.seed, options.threads))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Point;
+
+    /// Two of one target, wherever they begin and whichever side they are on, fall into one fold.
+    #[test]
+    fn twins_share_a_number() {
+        let to = |x: f64, y: f64, start: f64| {
+            let point = |s: f64| Point { x: start + s * x, y: s * y, t_ms: 10.0 * s };
+            Movement::new([0.0, 0.5, 1.0].map(point).to_vec()).unwrap()
+        };
+        let [a, b, c, d] = [to(8.0, 2.0, 0.0), to(2.0, 8.0, 0.0), to(8.0, 2.0, 64.0), to(8.0, 4.0, 0.0)];
+        assert_eq!(targets(&[&a, &b], &[&c, &d, &b]), [0, 1, 0, 2, 1]);
+    }
 }

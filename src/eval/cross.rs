@@ -1,6 +1,8 @@
 //! Two-sample tests by classifier: can it be told which side a row comes from? Cross-validated, so that the answer
 //! holds for rows the classifier has not seen (D. Lopez-Paz and M. Oquab, ICLR 2017).
 
+use std::collections::HashMap;
+
 use super::boost::{Boosted, ROUNDS};
 use super::forest::{TREES, Table, Tree};
 use super::stats::{Interval, auc};
@@ -28,25 +30,28 @@ pub struct TwoSample {
     pub scores: Vec<f64>,
 }
 
-/// (n) -> the fold of each row. Each class is dealt evenly; rows of one group stay together, largest groups first.
-pub fn folds(positive: &[bool], groups: &[Option<usize>], count: usize, seed: u64) -> Vec<usize> {
-    let mut fold = vec![0; positive.len()];
+/// (n) -> the fold of each row. Rows of one group, of whichever class, stay together; largest groups first, each to the
+/// fold that has least of its classes. groups: (n), or empty: every row is its own.
+pub fn folds(positive: &[bool], groups: &[usize], count: usize, seed: u64) -> Vec<usize> {
     let mut rng = Rng::new(seed, Stream::Evaluation, steps::FOLDS);
-    for class in [false, true] {
-        let mut parts: Vec<(Option<usize>, Vec<usize>)> = Vec::new();
-        for i in rng.permutation(positive.len()).into_iter().filter(|&i| positive[i] == class) {
-            let group = groups.get(i).copied().flatten();
-            match parts.iter_mut().find(|(g, _)| g.is_some() && *g == group) {
-                Some((_, rows)) => rows.push(i),
-                None => parts.push((group, vec![i])),
-            }
+    let (mut parts, mut part_of): (Vec<Vec<usize>>, _) = (Vec::new(), HashMap::new());
+    for i in rng.permutation(positive.len()) {
+        let group = groups.get(i).copied().unwrap_or(i);
+        let part = *part_of.entry(group).or_insert(parts.len());
+        if part == parts.len() {
+            parts.push(Vec::new());
         }
-        parts.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.len()));
-        let mut filled = vec![0usize; count];
-        for (_, rows) in &parts {
-            let smallest = (0..count).min_by_key(|&f| filled[f]).unwrap_or(0);
-            filled[smallest] += rows.len();
-            rows.iter().for_each(|&i| fold[i] = smallest);
+        parts[part].push(i);
+    }
+    parts.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
+    let (mut fold, mut filled) = (vec![0; positive.len()], [vec![0usize; count], vec![0; count]]);
+    for rows in &parts {
+        let has = [false, true].map(|class| rows.iter().any(|&i| positive[i] == class));
+        let of = |f: usize| (0..2).filter(|&class| has[class]).map(|class| filled[class][f]).sum::<usize>();
+        let smallest = (0..count).min_by_key(|&f| of(f)).unwrap_or(0);
+        for &i in rows {
+            filled[usize::from(positive[i])][smallest] += 1;
+            fold[i] = smallest;
         }
     }
     fold
@@ -129,9 +134,17 @@ mod tests {
             let ones = (0..40).filter(|&i| fold[i] == f).count();
             assert_eq!((ones, fold.iter().filter(|&&g| g == f).count()), (8, 20));
         }
-        let groups: Vec<Option<usize>> = (0..100).map(|i| (i < 40).then_some(i / 8)).collect();
+        let groups: Vec<usize> = (0..100).map(|i| if i < 40 { i / 8 } else { i }).collect();
         let fold = folds(&positive, &groups, 5, 3);
         assert!((0..40).all(|i| fold[i] == fold[i / 8 * 8]));
         assert!((0..5).all(|f| (0..40).filter(|&i| fold[i] == f).count() == 8));
+        // Pairs of both classes, and rows of neither's.
+        let groups: Vec<usize> = (0..100).map(|i| if i < 80 { i % 40 } else { i }).collect();
+        let fold = folds(&positive, &groups, 5, 3);
+        assert!((0..40).all(|i| fold[i] == fold[i + 40]));
+        for f in 0..5 {
+            let ones = (0..40).filter(|&i| fold[i] == f).count();
+            assert_eq!((ones, fold.iter().filter(|&&g| g == f).count()), (8, 20));
+        }
     }
 }

@@ -25,11 +25,13 @@ pub fn wasserstein(x: &[f64], y: &[f64]) -> f64 {
 }
 
 /// The unit of Wasserstein distances: the real side's interquartile range. Where most values are one and that range is
-/// next to nothing (less than a tenth of the standard deviation) it is the standard deviation, and for a constant 1.
+/// next to nothing (less than a tenth of the standard deviation) it is the standard deviation, and for what is constant but
+/// for rounding 1.
 pub fn unit_of(real: &[f64]) -> f64 {
     let (range, deviation) = (interquartile_range(real), std(real));
     let unit = if range < 0.1 * deviation { deviation } else { range };
-    if unit > 0.0 { unit } else { 1.0 }
+    let largest = real.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+    if unit > 1e-9 * largest { unit } else { 1.0 }
 }
 
 /// Largest distance between the two distribution functions, in [0,1]. 0 if a side is empty.

@@ -31,6 +31,8 @@ pub struct Inputs<'a> {
     pub generated: &'a [Movement],
     /// What each generated movement was asked to be.
     pub asked: Option<&'a [Asked]>,
+    /// Whether the model has learnt from mirror images too, whose copies are copies.
+    pub mirrored: bool,
     /// Scaled features for the seed's scores and the judges.
     pub features: Option<FeatureSets<'a>>,
     /// Summaries for the latent scores.
@@ -158,7 +160,7 @@ fn movement_report(inputs: &Inputs, options: &EvalOptions, rng: &mut Rng) -> Res
         grid: Some(grid),
         fitts_real: Some(fitts(&real)),
         fitts_generated: Some(fitts(&all_made)),
-        memorisation: Some(memorisation(&train, &real, &made, options.seed, options.threads)),
+        memorisation: Some(memorisation(&train, inputs.mirrored, &real, &made, options)),
         obedience,
         median_end_error_px,
         pictures: Some(Pictures::new(x, y, options.threads)),
@@ -203,9 +205,10 @@ pub(super) fn score(
 
 fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
     let over = |f: &dyn Fn(&Comparison) -> f64| floors.iter().map(f).collect::<Vec<f64>>();
-    let plain = |name, meaning, ideal: f64, f: &dyn Fn(&Comparison) -> f64| {
-        score(name, meaning, (f(judged), Scale::Plain(ideal), 0.01), None, over(f))
+    let rated = |name, meaning, scale: Scale, f: &dyn Fn(&Comparison) -> f64| {
+        score(name, meaning, (f(judged), scale, 0.01), None, over(f))
     };
+    let (none, no_share, all) = (Scale::Plain(0.0), Scale::Share(0.0), Scale::Share(1.0));
     let area = |name, meaning, f: &dyn Fn(&Comparison) -> Option<&TwoSample>| {
         let auc = f(judged)?.auc;
         let floors = floors.iter().filter_map(|c| Some(f(c)?.auc.value)).collect();
@@ -220,25 +223,27 @@ fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
     let mut scores: Vec<Score> = areas.into_iter().flatten().collect();
     let differing = |c: &Comparison| c.ks.iter().filter(|(_, p)| *p < 0.01).count() as f64 / COMPARED as f64;
     scores.extend([
-        plain("kinematic_w1", "mean Wasserstein-1 over features, real interquartile ranges", 0.0, &|c| {
+        rated("kinematic_w1", "mean Wasserstein-1 over features, real interquartile ranges", none, &|c| {
             mean(&c.wasserstein)
         }),
-        plain("kinematic_ks", "mean Kolmogorov-Smirnov statistic over features", 0.0, &|c| {
+        rated("kinematic_ks", "mean Kolmogorov-Smirnov statistic over features", no_share, &|c| {
             mean(&c.ks.iter().map(|k| k.0).collect::<Vec<_>>())
         }),
-        plain("features_differing", "share of features with KS p < 0.01", 0.0, &differing),
-        plain("kinematic_mmd", "the seed's MMD on standardised kinematics", 0.0, &|c| c.mmd),
+        rated("features_differing", "share of features with KS p < 0.01", no_share, &differing),
+        rated("kinematic_mmd", "the seed's MMD on standardised kinematics", none, &|c| c.mmd),
         Score {
             p: Some(judged.mmd_test.p),
             p_floor: Some(median(&over(&|c| c.mmd_test.p))),
-            ..plain("kinematic_mmd2_unbiased", "unbiased squared MMD of the same, p by permutation", 0.0, &|c| {
+            ..rated("kinematic_mmd2_unbiased", "unbiased squared MMD of the same, p by permutation", none, &|c| {
                 c.mmd_test.squared
             })
         },
-        plain("precision", "generated movements among real ones (k-NN, k = 5)", 1.0, &|c| c.neighbours.precision),
-        plain("recall", "real movements among generated ones", 1.0, &|c| c.neighbours.recall),
-        plain("density", "real neighbourhoods around a generated movement", 1.0, &|c| c.neighbours.density),
-        plain("coverage", "real neighbourhoods with a generated movement", 1.0, &|c| c.neighbours.coverage),
+        rated("precision", "generated movements among real ones (k-NN, k = 5)", all, &|c| c.neighbours.precision),
+        rated("recall", "real movements among generated ones", all, &|c| c.neighbours.recall),
+        rated("density", "real neighbourhoods around a generated movement", Scale::Ratio(1.0), &|c| {
+            c.neighbours.density
+        }),
+        rated("coverage", "real neighbourhoods with a generated movement", all, &|c| c.neighbours.coverage),
     ]);
     scores
 }

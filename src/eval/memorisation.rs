@@ -4,6 +4,7 @@
 //! mean square distance of their points over the mean of their path lengths, plus |ln| of the ratio of their durations: a copy
 //! with a little noise is near 0, whatever its size. What is near is measured on held-out real ones, which are no copies.
 
+use super::EvalOptions;
 use super::parallel;
 use super::stats::{quantile, sorted};
 use super::{floor::pick, steps};
@@ -65,6 +66,14 @@ impl Shape {
         Shape { way, path: movement.path_length(), log_duration: duration.max(1e-3).ln() }
     }
 
+    /// As it is, and mirrored in x, in y and in both.
+    fn images(&self) -> [Shape; 4] {
+        [[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]].map(|sign| {
+            let way = std::array::from_fn(|k| sign[k % 2] * self.way[k]);
+            Shape { way, ..*self }
+        })
+    }
+
     fn distance(&self, other: &Shape) -> f64 {
         let square: f64 = self.way.iter().zip(&other.way).map(|(a, b)| (a - b) * (a - b)).sum();
         let size = ((self.path + other.path) / 2.0).max(1e-9);
@@ -97,17 +106,21 @@ fn nearest(from: &[Shape], to: &[Shape], same: bool, threads: usize) -> Vec<f64>
 /// be said, and the verdict says so.
 pub fn memorisation(
     train: &[&Movement],
+    mirrored: bool,
     held_out: &[&Movement],
     generated: &[&Movement],
-    seed: u64,
-    threads: usize,
+    options: &EvalOptions,
 ) -> Memorisation {
+    let EvalOptions { seed, threads, .. } = *options;
     if train.is_empty() || held_out.len() < 4 || generated.is_empty() {
         let verdict = "not judged: needs training, held-out and generated movements".to_owned();
         return Memorisation { verdict, ..Memorisation::default() };
     }
     let shapes = |side: &[&Movement]| side.iter().map(|m| Shape::new(m)).collect::<Vec<_>>();
-    let (train, generated) = (shapes(train), shapes(generated));
+    let (mut train, generated) = (shapes(train), shapes(generated));
+    if mirrored {
+        train = train.iter().flat_map(Shape::images).collect();
+    }
     let mut rng = Rng::new(seed, Stream::Evaluation, steps::PICK);
     let real = pick(shapes(held_out), held_out.len(), &mut rng);
     let real_distances = nearest(&real, &train, false, threads);

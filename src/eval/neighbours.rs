@@ -19,7 +19,8 @@ pub struct Neighbours {
     pub coverage: f64,
 }
 
-/// real (m,d), fake (n,d). A ball reaches to the k-th nearest of the same side, itself not counted. Zeros if a
+/// real (m,d), fake (n,d). A ball reaches to the k-th nearest of the same side, itself not counted, and has its edge: where
+/// rows are all alike it is a point. Zeros if a
 /// side has not more than k rows.
 pub fn prdc(real: Rows, fake: Rows, k: usize, threads: usize) -> Neighbours {
     if k == 0 || real.len() <= k || fake.len() <= k {
@@ -32,8 +33,8 @@ pub fn prdc(real: Rows, fake: Rows, k: usize, threads: usize) -> Neighbours {
         let squares = (0..fake.len()).map(|j| squared_distance(real.row(i), fake.row(j)));
         let (mut caught, mut inside) = (Vec::new(), false);
         for (j, square) in squares.enumerate() {
-            inside |= square < fake_radius[j];
-            if square < real_radius[i] {
+            inside |= square <= fake_radius[j];
+            if square <= real_radius[i] {
                 caught.push(j);
             }
         }

@@ -23,7 +23,7 @@ impl Model {
         };
         let prepared = data.prepare(self.config(), Some(scaler))?;
         let (train, held_out) = (movements(&prepared.train, scaler)?, movements(&prepared.test, scaler)?);
-        let sampling = SampleOptions { seed: options.seed, threads: options.threads, ..SampleOptions::default() };
+        let sampling = self.sampling(options);
         let (generated, summaries) = self.like(&prepared, &held_out, &sampling)?;
         let z_real = self.encode(&held_out, options.threads)?;
         let z_real: Vec<f32> = z_real.iter().copied().collect();
@@ -36,15 +36,22 @@ impl Model {
             held_out: &held_out,
             generated: &generated,
             asked: asked.as_deref(),
+            mirrored: self.config().augment_mirror,
             features: Some(FeatureSets { real: real_features.view(), generated: generated_features.view() }),
             summaries: Some(SummarySets { real: &z_real, generated: &summaries, width }),
         };
         evaluate(&inputs, options)
     }
 
+    /// As the settings would have movements drawn.
+    fn sampling(&self, options: &EvalOptions) -> SampleOptions {
+        let truncation_psi = self.config().truncation_psi;
+        SampleOptions { seed: options.seed, threads: options.threads, truncation_psi, ..SampleOptions::default() }
+    }
+
     fn evaluate_features(&self, prepared: &Prepared, options: &EvalOptions) -> Result<Report> {
         let (c, test) = (self.config(), &prepared.test);
-        let sampling = SampleOptions { seed: options.seed, threads: options.threads, ..SampleOptions::default() };
+        let sampling = self.sampling(options);
         let (made, lengths) = self.generate_features(test.len(), Some(&raw_conditions(prepared)), &sampling)?;
         let made: Vec<f32> = made.into_iter().collect();
         let generated = Sequences { values: &made, lengths: &lengths, steps: c.max_seq_len, features: c.feature_dim };

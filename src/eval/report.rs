@@ -52,12 +52,16 @@ pub enum Scale {
     /// A chance of being right, ideally this (a half, or 0 where a half was taken off): the log odds, so that certainty is
     /// infinitely far, however bad the floor. Worse than by chance is no better than chance.
     Odds(f64),
+    /// A share, ideally none or all (0 or 1): the log odds of the distance, so that its end is infinitely far.
+    Share(f64),
+    /// A positive number: the logarithm of its ratio to this ideal.
+    Ratio(f64),
 }
 
 impl Scale {
     pub fn ideal(self) -> f64 {
         match self {
-            Scale::Plain(ideal) | Scale::Odds(ideal) => ideal,
+            Scale::Plain(ideal) | Scale::Odds(ideal) | Scale::Share(ideal) | Scale::Ratio(ideal) => ideal,
         }
     }
 
@@ -68,6 +72,11 @@ impl Scale {
                 let right = (0.5 + value - ideal).clamp(0.5, 1.0);
                 (right / (1.0 - right)).ln()
             }
+            Scale::Share(ideal) => {
+                let off = (value - ideal).abs().min(1.0);
+                ((1.0 + off) / (1.0 - off)).ln()
+            }
+            Scale::Ratio(ideal) => (value / ideal).ln().abs(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The seed's scores over scaled features and summaries, with their floor.
 
 use super::evaluate::{EvalOptions, FEWEST, FeatureSets, Inputs, SummarySets, score};
-use super::floor::halves;
+use super::floor::{halves, pick};
 use super::judges::{Judges, judges};
 use super::kernel::Rows;
 use super::neighbours::prdc;
@@ -39,7 +39,8 @@ fn real_halves(inputs: &Inputs, count: usize, options: &EvalOptions, rng: &mut R
     if count == inputs.held_out.len() {
         let by_session = halves(&inputs.held_out.iter().collect::<Vec<_>>(), options.seed, 0);
         if by_session.0.len() >= FEWEST / 2 {
-            return by_session;
+            // They come user by user; the first of them must not be one user's.
+            return (pick(by_session.0, count, rng), pick(by_session.1, count, rng));
         }
     }
     let order = rng.permutation(count);
@@ -124,14 +125,21 @@ fn latent_scores(inputs: &Inputs, sets: SummarySets, options: &EvalOptions, rng:
     let one = |name, meaning, value, ideal, floor| {
         score(name, meaning, (value, Scale::Plain(ideal), 1e-3), None, vec![floor])
     };
+    let share = |name, meaning, value, floor| score(name, meaning, (value, Scale::Share(1.0), 1e-3), None, vec![floor]);
     Ok(vec![
         one("latent_mmd", "the seed's MMD of summaries", got.latent_mmd, 0.0, floor.latent_mmd),
         one("latent_mean_diff", "difference of summary means", got.latent_mean_diff, 0.0, floor.latent_mean_diff),
         one("latent_std_diff", "difference of summary deviations", got.latent_std_diff, 0.0, floor.latent_std_diff),
-        one("range_overlap", "the seed's latent coverage", got.range_overlap, 1.0, floor.range_overlap),
-        one("latent_precision", "k-NN precision of summaries", n.precision, 1.0, f.precision),
-        one("latent_recall", "k-NN recall of summaries", n.recall, 1.0, f.recall),
-        one("latent_density", "k-NN density of summaries", n.density, 1.0, f.density),
-        one("latent_coverage", "k-NN coverage of summaries", n.coverage, 1.0, f.coverage),
+        share("range_overlap", "the seed's latent coverage", got.range_overlap, floor.range_overlap),
+        share("latent_precision", "k-NN precision of summaries", n.precision, f.precision),
+        share("latent_recall", "k-NN recall of summaries", n.recall, f.recall),
+        score(
+            "latent_density",
+            "k-NN density of summaries",
+            (n.density, Scale::Ratio(1.0), 1e-3),
+            None,
+            vec![f.density],
+        ),
+        share("latent_coverage", "k-NN coverage of summaries", n.coverage, f.coverage),
     ])
 }

@@ -34,7 +34,7 @@ fn real_against_real_by_session() {
         }
         let train = some(&all, &a, 2500, 3);
         let (held_out, as_generated) = y.split_at(500);
-        let m = memorisation(&train, held_out, as_generated, 1, 2);
+        let m = memorisation(&train, false, held_out, as_generated, &OPTIONS);
         println!("round {round}: {m:?}");
         assert!(m.near_copies < 0.01 && m.memorised == Some(false), "round {round}: {m:?}");
         assert!(m.near_copies_floor < 0.01 && m.duplicates < 0.01, "round {round}: {m:?}");
@@ -69,18 +69,25 @@ fn training_set_fed_back_is_memorised() {
             m
         })
         .collect();
-    let judge = |generated: &[Movement]| {
+    let judge = |generated: &[Movement], mirrored: bool| {
         let [t, h, g] = [&train[..], &held_out, generated].map(|side| side.iter().collect::<Vec<_>>());
-        memorisation(&t, &h, &g, 1, 2)
+        memorisation(&t, mirrored, &h, &g, &OPTIONS)
     };
-    let copied = judge(&train[..200]);
+    let copied = judge(&train[..200], false);
     assert!(copied.memorised == Some(true) && copied.near_copies == 1.0 && copied.median_distance == 0.0, "{copied:?}");
-    let noisy = judge(&noisy);
+    let mirror_of = |m: &Movement| {
+        let mut m = m.clone();
+        m.points.iter_mut().for_each(|p| p.x = -p.x);
+        m
+    };
+    let mirrors: Vec<Movement> = noisy.iter().map(mirror_of).collect();
+    assert_eq!([false, true].map(|seen| judge(&mirrors, seen).memorised), [Some(false), Some(true)]);
+    let noisy = judge(&noisy, false);
     assert!(noisy.memorised == Some(true) && noisy.near_copies > 0.5, "{noisy:?}");
-    let fresh = judge(&fresh);
+    let fresh = judge(&fresh, false);
     assert!(fresh.memorised == Some(false) && fresh.near_copies < 0.02, "{fresh:?}");
     let few: Vec<Movement> = (0..200).map(|i| held_out[i % 20].clone()).collect();
-    let few = judge(&few);
+    let few = judge(&few, false);
     assert!(few.duplicates == 1.0 && few.duplicates_floor < 0.02, "{few:?}");
 }
 

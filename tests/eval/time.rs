@@ -47,6 +47,7 @@ fn judged(count: usize, quick: bool) -> Option<(Report, f64)> {
         asked: Some(&asked),
         features: Some(FeatureSets { real: real.view(), generated: made.view() }),
         summaries: None,
+        mirrored: true,
     };
     let (start, busy) = (Instant::now(), cpu_seconds());
     let report = evaluate(&inputs, &EvalOptions { seed: 1, threads: 2, quick }).unwrap();
