@@ -29,6 +29,7 @@ pub enum Stream {
     Demo = 18,
     PathLottery = 19,
     Turn = 20,
+    SampleSummaryNoise = 21,
 }
 
 pub(crate) const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

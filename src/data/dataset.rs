@@ -23,6 +23,11 @@ impl Dataset {
         Dataset { condition_dim: condition_dim.max(1), movements: Vec::new(), conditions: None, arrays: None }
     }
 
+    /// Whether movements come with conditions, of whatever meaning, rather than getting theirs from `Config::condition`.
+    pub(crate) fn brings_conditions(&self) -> bool {
+        self.arrays.is_some() || self.conditions.is_some()
+    }
+
     /// Adds a movement. `condition`, C numbers in units of the caller's own, is given with every movement or
     /// with none; none is for C = 1, and then `Config::condition` says what the condition is.
     pub fn push(&mut self, movement: Movement, condition: Option<&[f64]>) -> Result<()> {

@@ -29,7 +29,7 @@ impl Model {
         let z_real: Vec<f32> = z_real.iter().copied().collect();
         let (real_features, generated_features) =
             (OwnedSequences::of_movements(&held_out, scaler)?, OwnedSequences::of_movements(&generated, scaler)?);
-        let asked = self.asked(&held_out);
+        let asked = self.asked(data, &held_out);
         let width = self.config().summary_dim;
         let inputs = Inputs {
             train: &train,
@@ -88,10 +88,10 @@ impl Model {
         }
     }
 
-    /// What each generated movement was asked to be, where that is a straight distance.
-    fn asked(&self, held_out: &[Movement]) -> Option<Vec<Asked>> {
+    /// What each generated movement was asked to be, where that is known to be a straight distance.
+    fn asked(&self, data: &Dataset, held_out: &[Movement]) -> Option<Vec<Asked>> {
         let closed_loop = self.config().decoder == DecoderKind::ClosedLoop;
-        let straight = self.config().condition == ConditionKind::Straight && self.config().condition_dim == 1;
+        let straight = self.config().condition == ConditionKind::Straight && !data.brings_conditions();
         let ask = |m: &Movement| {
             let [x, y] = m.target();
             let target = closed_loop.then_some(Point { x, y, t_ms: 0.0 });

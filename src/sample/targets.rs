@@ -180,7 +180,7 @@ impl Model {
 
     /// z (S) += noise as in training.
     pub(crate) fn add_summary_noise(&self, seed: u64, sample: u64, z: &mut [f32]) {
-        let mut rng = Rng::new(seed, Stream::SummaryNoise, sample);
+        let mut rng = Rng::new(seed, Stream::SampleSummaryNoise, sample);
         z.iter_mut().for_each(|z| *z += (self.config.summary_noise * rng.normal()) as f32);
     }
 

@@ -1,7 +1,6 @@
 //! The evaluation as a whole: what must be told apart is, what must not be is not.
 
 use crate::support::{balabit, straight_bot, toy};
-use trajgan::Movement;
 use trajgan::eval::compare::compare;
 use trajgan::eval::floor::halves;
 use trajgan::eval::memorisation::memorisation;
@@ -11,6 +10,7 @@ use trajgan::eval::resample::Grid;
 use trajgan::eval::sequences::Sequences;
 use trajgan::eval::{EvalOptions, FeatureSets, Inputs, SummarySets, evaluate};
 use trajgan::rng::{Rng, Stream};
+use trajgan::{Config, Control, Dataset, Device, Model, Movement, Stage, TrainOptions};
 
 const OPTIONS: EvalOptions = EvalOptions { seed: 1, threads: 2, quick: true };
 
@@ -147,6 +147,28 @@ fn json_and_text_hold_the_numbers() {
         assert!(text.contains(word), "no {word:?} in\n{text}");
     }
     println!("{text}");
+}
+
+/// A condition that recordings bring may be anything: only what is known to be a distance is held against distances.
+#[test]
+fn own_conditions_are_not_taken_for_distances() {
+    let small = Config { encoder_hidden_dim: 4, decoder_hidden_dim: 4, expander_hidden_dim: 4, ..Config::default() };
+    let config =
+        Config { max_seq_len: 60, latent_dim: 4, summary_dim: 4, batch_size: 8, stage1_iterations: 1, ..small };
+    let config = Config { stage2_iterations: 1, quality_z: 0.0, ..config };
+    for own in [false, true] {
+        let mut data = Dataset::new(1);
+        for m in toy(160, 4) {
+            let condition = [m.duration_ms()];
+            data.push(m, own.then_some(&condition[..])).unwrap();
+        }
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        let options = TrainOptions { config: config.clone(), threads: 2, seed: 1 };
+        for stage in [Stage::Autoencoder, Stage::Gan] {
+            model.train(&data, stage, &options, &mut |_, _| Control::Continue).unwrap();
+        }
+        assert_eq!(model.evaluate(&data, &OPTIONS).unwrap().obedience.is_empty(), own);
+    }
 }
 
 /// Nothing to compare with is no good score.

@@ -148,7 +148,7 @@ impl<'a> Walks<'a> {
         let pass = Pass { session: s, arenas: self.arenas, rows, one: rows };
         pass.generator(&self.networks.generator, self.noise, self.condition, generator)?;
         let (z, width) = (generator.z, self.networks.generator.output.weight.outputs);
-        s.normals(z, numbers(Stream::SummaryNoise), (noise, f64::INFINITY), rows, width, ADD)?;
+        s.normals(z, numbers(Stream::SampleSummaryNoise), (noise, f64::INFINITY), rows, width, ADD)?;
         // The summary's share of the first layer, with that layer's biases.
         let layer = &self.walker.lstm.layers[0];
         if let Some(matrix) = &layer.constant {
