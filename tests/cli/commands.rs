@@ -154,6 +154,9 @@ fn path_and_evaluate_use_a_model() {
     assert!(fs::read_to_string(folder.join("report.html")).unwrap().contains("</html>"));
     refused(folder, &[&evaluate[..], &["--html", "report.txt"]].concat(), 2);
     refused(folder, &["evaluate", "nowhere", "--model", &model], 2);
+    let few = few_recordings(folder);
+    let line = refused(folder, &["evaluate", few, "--model", &model, "--quick"], 2);
+    assert!(line.contains("test split is ") && line.contains(" movements, expected 20 or more"), "{line}");
     // The run knows its data; what was read otherwise has other splits.
     let of_run = trajgan(folder, &["evaluate", "--model", &model, "--quick", "--device", "cpu"]);
     let said = text(&of_run.stdout) + &text(&of_run.stderr);
@@ -165,6 +168,14 @@ fn path_and_evaluate_use_a_model() {
     assert!(
         refused(folder, &["generate", "--model", &model, "-o", "a.jsonl", "--device", "gpu"], 2).contains("auto, cpu")
     );
+}
+
+/// Too few to judge a model by.
+fn few_recordings(folder: &Path) -> &'static str {
+    let all = fs::read_to_string(folder.join("recordings.jsonl")).unwrap();
+    let some = all.lines().skip(8).take(24).map(|line| format!("{line}\n")).collect::<String>();
+    fs::write(folder.join("few.jsonl"), some).unwrap();
+    "few.jsonl"
 }
 
 fn check_npz(folder: &Path, model: &str, movements: &[Value]) {
@@ -284,4 +295,7 @@ fn a_model_of_arrays_without_limits_is_judged_by_its_features() {
     assert!(fs::read_to_string(folder.join("page.html")).unwrap().contains("latent_coverage"));
     let text = good(folder, &evaluate);
     assert!(text.contains("predictive_mae") && !text.contains("Memorisation") && !text.contains("Fitts"), "{text}");
+    good(folder, &["prepare", few_recordings(folder), "-o", "few", "--config", "small.toml"]);
+    let line = refused(folder, &["evaluate", "few", "--model", run["run"].as_str().unwrap(), "--quick"], 2);
+    assert!(line.contains("test split is ") && line.contains(" movements, expected 20 or more"), "{line}");
 }
