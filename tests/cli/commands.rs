@@ -77,7 +77,7 @@ fn generate_writes_all_forms() {
         serde_json::from_str(fs::read_to_string(folder.join("f.jsonl")).unwrap().lines().next().unwrap()).unwrap();
     assert_eq!(line["features"][0].as_array().unwrap().len(), 8);
     // Conditions of one's own.
-    fs::write(folder.join("wanted.txt"), "100\n\n250.5\n400\n").unwrap();
+    fs::write(folder.join("wanted.txt"), "\u{feff}100\n\n250.5\n400\n").unwrap();
     good(folder, &["generate", "--model", &model, "--conditions", "wanted.txt", "-o", "c.jsonl", "--seq-len", "20"]);
     let made = fs::read_to_string(folder.join("c.jsonl")).unwrap();
     let wanted: Vec<Value> = made.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).collect();
@@ -120,6 +120,46 @@ fn the_closed_loop_decoder_ends_at_the_distance_asked_for() {
     assert!(shown.contains("Direct: "), "{shown}");
     let line = refused(folder, &["train", "prepared", "--decoder", "closed-loop", "--set", "max_seq_len=48"], 2);
     assert!(line.contains("arrays of features"), "{line}");
+}
+
+/// Its movements are asked for by distance, whatever conditions the recordings have and though all are as long.
+#[test]
+fn the_closed_loop_decoder_has_no_other_condition_than_the_distance() {
+    let folder = workplace();
+    let folder = folder.path();
+    let line = |i: u32| {
+        let n = 20 + i % 9;
+        let u = |k: u32| f64::from(k) / f64::from(n - 1);
+        let x: Vec<f64> = (0..n).map(|k| (100.0 * u(k) * (2.0 - u(k))).round()).collect();
+        let t: Vec<u32> = (0..n).map(|k| 8 * k).collect();
+        format!("{}\n", serde_json::json!({ "x": x, "y": vec![0; n as usize], "t": t, "condition": [7] }))
+    };
+    fs::write(folder.join("own.jsonl"), (0..60).map(line).collect::<String>()).unwrap();
+    let train = |data: &str, name: &str, more: &[&str]| {
+        let args = ["train", data, "--config", "small.toml", "--iterations", "15", "--name", name];
+        let said = good(folder, &[&args[..], more].concat());
+        said.lines().filter(|line| line.starts_with("Warning")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let closed_loop = ["--decoder", "closed-loop"];
+    let own = train("own.jsonl", "own", &closed_loop);
+    assert!(own.len() == 1 && own[0].contains("does not use conditions of the recordings' own"), "{own:?}");
+    let path = train("recordings.jsonl", "path", &[&closed_loop[..], &["--set", "condition=path"]].concat());
+    assert!(path.len() == 1 && path[0].contains("does not use condition = path"), "{path:?}");
+    assert!(train("recordings.jsonl", "plain", &closed_loop).is_empty() && train("own.jsonl", "v6", &[]).is_empty());
+
+    let shown = good(folder, &["inspect", "checkpoints/own"]);
+    assert!(shown.contains("data: distances 100.0 to 100.0 px"), "{shown}");
+    let generate = ["generate", "--model", "checkpoints/own", "--count", "3", "--distance", "300", "-o"];
+    good(folder, &[&generate[..], &["a.jsonl"]].concat());
+    for line in fs::read_to_string(folder.join("a.jsonl")).unwrap().lines() {
+        let m: Value = serde_json::from_str(line).unwrap();
+        let x = m["x"].as_array().unwrap().last().unwrap();
+        assert_eq!((x.as_f64(), &m["wanted"]), (Some(300.0), &serde_json::json!([300.0])));
+    }
+    good(folder, &[&generate[..], &["a.npz"]].concat());
+    let mut npz = ndarray_npy::NpzReader::new(fs::File::open(folder.join("a.npz")).unwrap()).unwrap();
+    let c: ndarray::Array1<f32> = npz.by_name("C.npy").unwrap();
+    assert_eq!(c.to_vec(), [300.0; 3]);
 }
 
 #[test]
