@@ -181,6 +181,15 @@ fn rows(t: f64, session: &str) -> String {
     (0..20).map(row).collect()
 }
 
+/// The same as rows "t,x,y", a millisecond so many units of time.
+fn plain_rows(t: f64, unit: f64) -> String {
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        format!("{},{},{}\n", fields[0].parse::<f64>().unwrap() * unit, fields[1], fields[2])
+    };
+    rows(t, "").lines().map(row).collect()
+}
+
 #[test]
 fn csv_is_cut_at_pauses_presses_and_broken_rows() {
     let folder = tempfile::tempdir().unwrap();
@@ -229,10 +238,7 @@ fn csv_columns_by_name() {
     std::fs::write(&path, format!("\u{feff}Y,button,\"T\",X\r\n{}", text.replace('\n', "\r\n"))).unwrap();
     let (data, _) = open(&path);
     let m = &data.movements()[0];
-    assert_eq!(
-        (m.duration_ms(), m.points[0].y, m.session.as_deref()),
-        (190.0, 50.0, Some(path.with_extension("").to_str().unwrap()))
-    );
+    assert_eq!((m.duration_ms(), m.points[0].y, m.session.as_deref()), (190.0, 50.0, Some("mine")));
     // The same numbers as seconds are far too slow.
     let seconds = ReadOptions { csv_seconds: true, ..ReadOptions::default() };
     assert!(Dataset::open(&path, &seconds).is_err());
@@ -262,6 +268,124 @@ fn sessions_are_told_apart() {
             (0..split.len()).any(|i| split.movement(i).unwrap().session.as_ref() == Some(session))
         };
         assert_eq!(splits.iter().filter(has).count(), 1, "{session}");
+    }
+}
+
+/// The seeded split must not see another order of sessions because the folder is spelled in another way.
+#[cfg(unix)]
+#[test]
+fn sessions_do_not_depend_on_how_the_path_is_spelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    std::fs::create_dir(root.join("sub")).unwrap();
+    for i in 0..8 {
+        std::fs::write(root.join(format!("sub/day{i}.csv")), format!("t,x,y\n{}", plain_rows(0.0, 1.0))).unwrap();
+        // By name these stand between two spellings of the folder.
+        let named = rows(0.0, &format!("..{i}"));
+        std::fs::write(root.join(format!("named{i}.csv")), format!("{HEADER}{named}")).unwrap();
+    }
+    let up = "../".repeat(std::env::current_dir().unwrap().components().count() - 1);
+    let relative = Path::new(&up).join(root.strip_prefix("/").unwrap());
+    let dotted = root.join("sub/..").join(".");
+    let config = Config { quality_z: 0.0, ..Config::default() };
+    let of = |path: &Path| {
+        let (data, _) = open(path);
+        let sessions: Vec<_> = data.movements().iter().map(|m| m.session.clone().unwrap()).collect();
+        let prepared = data.prepare(&config, None).unwrap();
+        assert_eq!(prepared.report.sessions, 16);
+        let test = |i: usize| prepared.test.movement(i).unwrap().session.clone();
+        (sessions, (0..prepared.test.len()).map(test).collect::<Vec<_>>(), prepared.hash)
+    };
+    let absolute = of(&root);
+    assert_eq!((absolute.0[0].as_str(), absolute.0[8].as_str()), ("..0", "sub/day0"));
+    assert_eq!(of(&relative), absolute);
+    assert_eq!(of(&dotted), absolute);
+    let (one, _) = open(&relative.join("sub/day3.csv"));
+    assert_eq!(one.movements()[0].session.as_deref(), Some("day3"));
+    // A Balabit session's user is its folder, however that is spelled.
+    let balabit = format!("client timestamp,x,y\n{}", plain_rows(0.0, 0.001));
+    std::fs::create_dir_all(root.join("ann/more")).unwrap();
+    std::fs::write(root.join("ann/session_1"), balabit).unwrap();
+    for path in ["ann", "ann/more/..", "ann/more/../session_1"] {
+        let (data, _) = open(&root.join(path));
+        let m = &data.movements()[0];
+        assert_eq!((m.user.as_deref(), m.session.as_deref()), (Some("ann"), Some("session_1")), "{path}");
+    }
+}
+
+/// A comma in quotes is text. A row of more fields than the header has shifted columns.
+#[test]
+fn csv_fields_may_be_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    let read = |text: String| {
+        std::fs::write(&path, text).unwrap();
+        let (data, report) = open(&path);
+        assert_eq!((data.len(), report.rejections()), (1, 0));
+        let m = &data.movements()[0];
+        assert_eq!((m.points.len(), m.points[19].x, m.points[19].y), (20, 300.0, 50.0));
+        m.session.clone().unwrap()
+    };
+    let with = |first: &str, last: &str| -> String {
+        plain_rows(0.0, 1.0).lines().map(|line| format!("{first}{line}{last}\n")).collect()
+    };
+    assert_eq!(read(format!("session,t,x,y\n{}", with("\"Ann, \"\"A\"\"\" ,", ""))), "Ann, \"A\"");
+    assert_eq!(read(format!("\"a, x\",\"T\", \"x\" ,y\n{}", with("7,", ""))), "a");
+    let numbers: String = plain_rows(0.0, 1.0).lines().map(|l| format!("\"{}\"\n", l.replace(',', "\", \""))).collect();
+    assert_eq!(read(format!("t,x,y\n{numbers}")), "a");
+    // Nothing beyond the header's columns is no field.
+    assert_eq!(read(format!("t,x,y\n{}", with("", ", ,"))), "a");
+    for (row, reason) in [
+        ("195,1,5,300,50", "line 22: has 5 fields, expected 3 as in line 1"),
+        ("195,\"300,50", "line 22: has a quote that does not end"),
+    ] {
+        let text = format!("t,x,y\n{}{row}\n{}", plain_rows(0.0, 1.0), plain_rows(200.0, 1.0));
+        std::fs::write(&path, text).unwrap();
+        let (data, report) = open(&path);
+        assert_eq!((data.len(), report.counts["broken row"]), (2, 1));
+        assert_eq!(report.rejected[0].reason, reason);
+    }
+}
+
+/// Of some programs, and not a part of the text.
+#[test]
+fn a_byte_order_mark_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "{\"x\":[0,5,9],\"y\":[0,1,1],\"t\":[0,8,16]}";
+    for (name, text) in [
+        ("a.json", line.to_owned()),
+        ("b.jsonl", format!("{line}\n{line}\n")),
+        ("session_1", format!("client timestamp,x,y\n{}", plain_rows(0.0, 0.001))),
+        ("d.csv", format!("\"t\",x,y\n{}", plain_rows(0.0, 1.0))),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &text).unwrap();
+        let plain = open(&path);
+        std::fs::write(&path, format!("\u{feff}{text}")).unwrap();
+        let marked = open(&path);
+        assert_eq!((marked.0.movements(), marked.1), (plain.0.movements(), plain.1), "{name}");
+    }
+}
+
+/// A word that the reader does not know would be a press in every row.
+#[test]
+fn a_recording_without_a_move_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.csv"), format!("{HEADER}{}", rows(0.0, "a"))).unwrap();
+    let path = folder.path().join("b.csv");
+    for (text, reason) in [
+        (format!("{HEADER}{}", rows(0.0, "a").replace("Move", "moved")), "state is \"moved\", expected \"move\""),
+        (
+            format!("t,x,y,button\n{}", rows(0.0, "").replace("Move,", "up")),
+            "button is \"up\", expected NoButton, none, 0 or nothing",
+        ),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let message = Dataset::open(&path, &ReadOptions::default()).unwrap_err().to_string();
+        let expected = format!("none found (1 no moves; first {}: line 2: {reason})", path.display());
+        assert!(message.ends_with(&expected), "{message}");
+        let (_, report) = open(folder.path());
+        assert_eq!((report.read, report.counts["no moves"]), (1, 1));
     }
 }
 
@@ -340,6 +464,10 @@ fn nothing_left_says_why() {
     assert!(message.contains("1 shorter than quality_min_length"), "{message}");
     let message = data.prepare(&Config { max_seq_len: 2, ..Config::default() }, None).unwrap_err().to_string();
     assert!(message.contains("1 are longer than max_seq_len"), "{message}");
+    std::fs::write(&path, "{\"x\":[0,5,2e7],\"y\":[0,1,1],\"t\":[0,8,16]}").unwrap();
+    let closed_loop = Config { decoder: trajgan::config::DecoderKind::ClosedLoop, ..Config::default() };
+    let message = open(&path).0.prepare(&closed_loop, None).unwrap_err().to_string();
+    assert!(message.contains("1 further than 10000000 px") && message.contains("0 beyond quality_z"), "{message}");
     let small = Config { quality_min_length: 3, ..Config::default() };
     assert_eq!(data.prepare(&small, None).unwrap().report.train, 1);
     assert!(Dataset::new(1).prepare(&Config::default(), None).is_err());

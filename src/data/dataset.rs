@@ -109,6 +109,11 @@ impl Dataset {
         self.condition_dim
     }
 
+    /// Whether the movements bring conditions of their own.
+    pub fn has_conditions(&self) -> bool {
+        self.conditions.is_some()
+    }
+
     /// 8, but for a folder of arrays that have another number.
     pub fn feature_dim(&self) -> usize {
         self.arrays.as_ref().map_or(super::FEATURES.len(), |arrays| arrays.feature_dim)

@@ -130,11 +130,11 @@ fn prepare_movements(data: &Dataset, config: &Config, given: Option<&Scaler>) ->
     // The filter looks at scaled features; the limits are then those of what it lets through, so that one
     // broken recording does not squeeze all others into a corner of [-1,1]. A given scaler has no say in the filter:
     // a model that goes on must see the movements that it saw before.
-    something(splits[0].len(), &report)?;
+    something(splits[0].len(), unwalkable, &report)?;
     let keep = quality(&scaled(&splits[0], &fit(&splits[0])?), config, &mut report);
     splits[0] = keep.into_iter().map(|at| splits[0][at]).collect();
+    something(splits[0].len(), unwalkable, &report)?;
     report.outliers += unwalkable;
-    something(splits[0].len(), &report)?;
     let scaler = given.map_or_else(|| fit(&splits[0]), |scaler| Ok(scaler.clone()))?;
     let splits = splits.map(|split| scaled(&split, &scaler));
     finish(splits, Some(scaler), report)
@@ -178,17 +178,19 @@ fn prepare_arrays(folder: &v4::Folder, config: &Config, given: Option<&Scaler>) 
         keep.into_iter().for_each(|i| train.push(splits[0].features(i), splits[0].condition(i)));
         splits[0] = train;
     }
-    something(splits[0].len(), &report)?;
+    something(splits[0].len(), 0, &report)?;
     finish(splits, given.or(folder.scaler.as_ref()).cloned(), report)
 }
 
-fn something(left: usize, report: &PrepareReport) -> Result<()> {
+/// `unwalkable`: left out because of their way, and not yet counted in the report.
+fn something(left: usize, unwalkable: usize, report: &PrepareReport) -> Result<()> {
     if left > 0 {
         return Ok(());
     }
     let PrepareReport { movements, too_long, too_short, outliers, .. } = report;
+    let further = if unwalkable > 0 { format!("{unwalkable} further than {MOST_WAY} px, ") } else { String::new() };
     let expected = format!(
-        "1 or more (of {movements} movements {too_long} are longer than max_seq_len, {too_short} shorter than \
+        "1 or more (of {movements} movements {too_long} are longer than max_seq_len, {further}{too_short} shorter than \
          quality_min_length, {outliers} beyond quality_z)"
     );
     Err(Error::argument("training movements", left, expected))

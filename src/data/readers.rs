@@ -22,6 +22,8 @@ use crate::error::{Error, Result, afford, try_push};
 
 /// How many rejected files, lines and movements a report names; all are counted.
 const EXAMPLES: usize = 100;
+/// U+FEFF: some programs begin text with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Of folders within folders.
 const MAX_DEPTH: usize = 8;
 /// A movement, or a line of a recording, that is longer is not one.
@@ -87,6 +89,8 @@ pub(crate) type Entry = (Movement, Option<Vec<f64>>);
 /// What the readers fill.
 #[derive(Default)]
 pub(crate) struct Found {
+    /// What was opened: a folder, or the one file.
+    root: PathBuf,
     pub entries: Vec<Entry>,
     pub report: ReadReport,
     /// The error to return if nothing at all could be read.
@@ -124,7 +128,7 @@ impl Found {
 /// Reads one file, or all files of a folder and its folders in the order of their names.
 pub(crate) fn read(path: &Path, options: &ReadOptions) -> Result<Found> {
     let meta = fs::metadata(path).map_err(|e| Error::io(path, e))?;
-    let mut found = Found::default();
+    let mut found = Found { root: path.to_owned(), ..Found::default() };
     if meta.is_dir() {
         let mut files = Vec::new();
         list(path, 0, &mut files)?;
@@ -219,7 +223,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// The next line without its end, in `line`; false at the end of the file.
+    /// The next line without its end, in `line`; false at the end of the file. A byte order mark is no part of the first.
     fn next(&mut self, line: &mut Vec<u8>) -> Result<bool> {
         line.clear();
         let most = MAX_LINE.min(self.max_bytes);
@@ -233,6 +237,9 @@ impl Lines {
         if read > most {
             return Err(Error::format(&self.path, format!("line {}", self.number), "is longer than any recording"));
         }
+        if self.number == 1 && line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
+        }
         while line.last().is_some_and(|&b| b == b'\n' || b == b'\r') {
             line.pop();
         }
@@ -240,13 +247,16 @@ impl Lines {
         Ok(read > 0)
     }
 
-    /// The whole file.
+    /// The whole file, but for a byte order mark.
     fn all(&mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let most = MAX_LINE.min(self.max_bytes);
         (&mut self.reader).take(most + 1).read_to_end(&mut bytes).map_err(|e| unreadable(&self.path, e))?;
         if bytes.len() as u64 > most {
             return Err(Error::format(&self.path, "size", format!("is above {most} bytes")));
+        }
+        if bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
         }
         afford(ROOM_FOR_LINE + PARSED * bytes.len(), "a recording")?;
         Ok(bytes)

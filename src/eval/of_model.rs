@@ -1,5 +1,6 @@
 //! A model against the test split of a data set.
 
+use super::evaluate::FEWEST;
 use super::obedience::Asked;
 use super::sequences::{OwnedSequences, Sequences};
 use super::{EvalOptions, FeatureSets, Inputs, Report, SummarySets, evaluate};
@@ -19,9 +20,12 @@ impl Model {
     pub fn evaluate(&self, data: &Dataset, options: &EvalOptions) -> Result<Report> {
         let known = self.known_data("evaluate")?;
         let Ok(scaler) = self.scaler("evaluate") else {
-            return self.evaluate_features(&data.prepare(self.config(), known.scaler.as_ref())?, options);
+            let prepared = data.prepare(self.config(), known.scaler.as_ref())?;
+            enough(&prepared.test)?;
+            return self.evaluate_features(&prepared, options);
         };
         let prepared = data.prepare(self.config(), Some(scaler))?;
+        enough(&prepared.test)?;
         let (train, held_out) = (movements(&prepared.train, scaler)?, movements(&prepared.test, scaler)?);
         let sampling = self.sampling(options);
         let (generated, summaries) = self.like(&prepared, &held_out, &sampling)?;
@@ -99,6 +103,13 @@ impl Model {
         };
         (closed_loop || straight).then(|| held_out.iter().map(ask).collect())
     }
+}
+
+fn enough(test: &Split) -> Result<()> {
+    if test.len() < FEWEST {
+        return Err(Error::argument("test split", format!("{} movements", test.len()), format!("{FEWEST} or more")));
+    }
+    Ok(())
 }
 
 /// Those of the test split, as `generate` takes them.

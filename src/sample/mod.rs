@@ -138,7 +138,7 @@ impl Model {
     }
 
     /// The conditions that `generate` makes movements for, given or drawn: count x C, scaled. Those of the closed-loop
-    /// decoder are the distances of its targets.
+    /// decoder are the distances of its targets in px (count x 1): its model knows limits of the data's own conditions only.
     pub fn sample_conditions(
         &self,
         count: usize,
@@ -149,10 +149,8 @@ impl Model {
             let scaled = self.conditions(count, conditions, self.known_data("generate")?, options)?;
             return array2(count, self.config.condition_dim, scaled);
         }
-        let scaler = self.scaler("generate")?;
-        let distance = |[x, y]: &[i32; 2]| f64::from(*x).hypot(f64::from(*y));
-        let targets = self.targets(count, conditions, options)?;
-        array2(count, 1, targets.iter().flat_map(|t| scaler.scale_condition(&[distance(t)])).collect())
+        let distance = |[x, y]: &[i32; 2]| f64::from(*x).hypot(f64::from(*y)) as f32;
+        array2(count, 1, self.targets(count, conditions, options)?.iter().map(distance).collect())
     }
 
     fn sampler(&self) -> &Sampler {

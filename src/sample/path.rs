@@ -123,7 +123,7 @@ impl Model {
     }
 
     /// Distances (px) between which the model has learnt; None if it knows no pixels.
-    pub(super) fn learnt_distances(&self) -> Option<(f64, f64)> {
+    pub fn learnt_distances(&self) -> Option<(f64, f64)> {
         let scaler = self.scaler("path").ok()?;
         Some(match self.config().decoder {
             DecoderKind::ClosedLoop => {

@@ -77,7 +77,7 @@ fn generate_writes_all_forms() {
         serde_json::from_str(fs::read_to_string(folder.join("f.jsonl")).unwrap().lines().next().unwrap()).unwrap();
     assert_eq!(line["features"][0].as_array().unwrap().len(), 8);
     // Conditions of one's own.
-    fs::write(folder.join("wanted.txt"), "100\n\n250.5\n400\n").unwrap();
+    fs::write(folder.join("wanted.txt"), "\u{feff}100\n\n250.5\n400\n").unwrap();
     good(folder, &["generate", "--model", &model, "--conditions", "wanted.txt", "-o", "c.jsonl", "--seq-len", "20"]);
     let made = fs::read_to_string(folder.join("c.jsonl")).unwrap();
     let wanted: Vec<Value> = made.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).collect();
@@ -122,6 +122,46 @@ fn the_closed_loop_decoder_ends_at_the_distance_asked_for() {
     assert!(line.contains("arrays of features"), "{line}");
 }
 
+/// Its movements are asked for by distance, whatever conditions the recordings have and though all are as long.
+#[test]
+fn the_closed_loop_decoder_has_no_other_condition_than_the_distance() {
+    let folder = workplace();
+    let folder = folder.path();
+    let line = |i: u32| {
+        let n = 20 + i % 9;
+        let u = |k: u32| f64::from(k) / f64::from(n - 1);
+        let x: Vec<f64> = (0..n).map(|k| (100.0 * u(k) * (2.0 - u(k))).round()).collect();
+        let t: Vec<u32> = (0..n).map(|k| 8 * k).collect();
+        format!("{}\n", serde_json::json!({ "x": x, "y": vec![0; n as usize], "t": t, "condition": [7] }))
+    };
+    fs::write(folder.join("own.jsonl"), (0..60).map(line).collect::<String>()).unwrap();
+    let train = |data: &str, name: &str, more: &[&str]| {
+        let args = ["train", data, "--config", "small.toml", "--iterations", "15", "--name", name];
+        let said = good(folder, &[&args[..], more].concat());
+        said.lines().filter(|line| line.starts_with("Warning")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let closed_loop = ["--decoder", "closed-loop"];
+    let own = train("own.jsonl", "own", &closed_loop);
+    assert!(own.len() == 1 && own[0].contains("does not use conditions of the recordings' own"), "{own:?}");
+    let path = train("recordings.jsonl", "path", &[&closed_loop[..], &["--set", "condition=path"]].concat());
+    assert!(path.len() == 1 && path[0].contains("does not use condition = path"), "{path:?}");
+    assert!(train("recordings.jsonl", "plain", &closed_loop).is_empty() && train("own.jsonl", "v6", &[]).is_empty());
+
+    let shown = good(folder, &["inspect", "checkpoints/own"]);
+    assert!(shown.contains("data: distances 100.0 to 100.0 px"), "{shown}");
+    let generate = ["generate", "--model", "checkpoints/own", "--count", "3", "--distance", "300", "-o"];
+    good(folder, &[&generate[..], &["a.jsonl"]].concat());
+    for line in fs::read_to_string(folder.join("a.jsonl")).unwrap().lines() {
+        let m: Value = serde_json::from_str(line).unwrap();
+        let x = m["x"].as_array().unwrap().last().unwrap();
+        assert_eq!((x.as_f64(), &m["wanted"]), (Some(300.0), &serde_json::json!([300.0])));
+    }
+    good(folder, &[&generate[..], &["a.npz"]].concat());
+    let mut npz = ndarray_npy::NpzReader::new(fs::File::open(folder.join("a.npz")).unwrap()).unwrap();
+    let c: ndarray::Array1<f32> = npz.by_name("C.npy").unwrap();
+    assert_eq!(c.to_vec(), [300.0; 3]);
+}
+
 #[test]
 fn path_and_evaluate_use_a_model() {
     let folder = workplace();
@@ -154,6 +194,9 @@ fn path_and_evaluate_use_a_model() {
     assert!(fs::read_to_string(folder.join("report.html")).unwrap().contains("</html>"));
     refused(folder, &[&evaluate[..], &["--html", "report.txt"]].concat(), 2);
     refused(folder, &["evaluate", "nowhere", "--model", &model], 2);
+    let few = few_recordings(folder);
+    let line = refused(folder, &["evaluate", few, "--model", &model, "--quick"], 2);
+    assert!(line.contains("test split is ") && line.contains(" movements, expected 20 or more"), "{line}");
     // The run knows its data; what was read otherwise has other splits.
     let of_run = trajgan(folder, &["evaluate", "--model", &model, "--quick", "--device", "cpu"]);
     let said = text(&of_run.stdout) + &text(&of_run.stderr);
@@ -165,6 +208,14 @@ fn path_and_evaluate_use_a_model() {
     assert!(
         refused(folder, &["generate", "--model", &model, "-o", "a.jsonl", "--device", "gpu"], 2).contains("auto, cpu")
     );
+}
+
+/// Too few to judge a model by.
+fn few_recordings(folder: &Path) -> &'static str {
+    let all = fs::read_to_string(folder.join("recordings.jsonl")).unwrap();
+    let some = all.lines().skip(8).take(24).map(|line| format!("{line}\n")).collect::<String>();
+    fs::write(folder.join("few.jsonl"), some).unwrap();
+    "few.jsonl"
 }
 
 fn check_npz(folder: &Path, model: &str, movements: &[Value]) {
@@ -284,4 +335,7 @@ fn a_model_of_arrays_without_limits_is_judged_by_its_features() {
     assert!(fs::read_to_string(folder.join("page.html")).unwrap().contains("latent_coverage"));
     let text = good(folder, &evaluate);
     assert!(text.contains("predictive_mae") && !text.contains("Memorisation") && !text.contains("Fitts"), "{text}");
+    good(folder, &["prepare", few_recordings(folder), "-o", "few", "--config", "small.toml"]);
+    let line = refused(folder, &["evaluate", "few", "--model", run["run"].as_str().unwrap(), "--quick"], 2);
+    assert!(line.contains("test split is ") && line.contains(" movements, expected 20 or more"), "{line}");
 }

@@ -71,13 +71,18 @@ fn validate_names_the_bad_files() {
     );
     put("time.json", r#"{"x":[0,5,30],"y":[0,1,2],"t":[0,8,8]}"#);
     put("notes.txt", "hello");
+    put("lines.jsonl", "{\"x\":[0,5,31,60],\"y\":[0,1,2,3],\"t\":[0,8,16,24]}\n{}\n");
     let output = trajgan(folder, &["validate", "set", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let bad = |file: &&Value| file["unusable"].is_array();
     let bad: Vec<&Value> = report["files"].as_array().unwrap().iter().filter(bad).collect();
-    assert!(report["usable"] == false && bad.len() == 2, "{report}");
-    assert!(bad[1]["unusable"].to_string().contains("t_ms: is 8"), "{report}");
+    assert!(report["usable"] == false && bad.len() == 3, "{report}");
+    assert_eq!(
+        bad[0]["unusable"],
+        serde_json::json!(["broken line: 1", "the first: set/lines.jsonl: line 2: x: is missing"])
+    );
+    assert!(bad[2]["unusable"].to_string().contains("t_ms: is 8"), "{report}");
     let shown = trajgan(folder, &["validate", "set"]);
     assert!(text(&shown.stdout).contains("NOT USABLE") && text(&shown.stderr).lines().count() == 1);
 }

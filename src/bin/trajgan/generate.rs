@@ -13,7 +13,7 @@ use crate::{output, run_folder};
 /// Make movements with a trained model
 #[derive(clap::Args)]
 #[command(
-    after_help = "The name of the output says its form: .jsonl (one movement a line: x, y in pixels, t in ms), .csv, or .npz (X scaled features, C conditions, L lengths, and points). Movement i depends on model, seed and i alone.
+    after_help = "The name of the output says its form: .jsonl (one movement a line: x, y in pixels, t in ms), .csv, or .npz (X scaled features, C conditions, of the closed loop in px, L lengths, and points). Movement i depends on model, seed and i alone.
 
 Examples:
   trajgan generate --model checkpoints/run_20260131_120000 --count 1000 -o new.jsonl

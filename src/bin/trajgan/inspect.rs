@@ -175,13 +175,18 @@ fn data(model: &Model) {
     let Some(data) = model.data() else {
         return say("data: none yet");
     };
-    match &data.scaler {
-        Some(scaler) => {
+    match (&data.scaler, model.config().decoder) {
+        // Whatever conditions the data had.
+        (Some(_), DecoderKind::ClosedLoop) => {
+            let (low, high) = model.learnt_distances().unwrap_or_default();
+            say(&format!("data: distances {low:.1} to {high:.1} px"));
+        }
+        (Some(scaler), DecoderKind::V6) => {
             let limits = scaler.condition_min.iter().zip(&scaler.condition_max);
             let ranges: Vec<String> = limits.map(|(low, high)| format!("{low:.1} to {high:.1}")).collect();
             say(&format!("data: conditions {} ({})", ranges.join(", "), model.config().condition.name()));
         }
-        None => say("data: arrays without limits: the model speaks features, not pixels"),
+        (None, _) => say("data: arrays without limits: the model speaks features, not pixels"),
     }
     let shortest = data.lengths.quantiles.iter().filter_map(|q| q.first()).copied().fold(f32::INFINITY, f32::min);
     let longest = data.lengths.quantiles.iter().filter_map(|q| q.last()).copied().fold(0.0, f32::max);

@@ -93,9 +93,16 @@ impl Order<'_> {
         let Order { model, count, conditions, options, .. } = self;
         let wanted = model.sample_conditions(*count, *conditions, options)?;
         let scaler = model.data().and_then(|d| d.scaler.as_ref());
-        let wanted = |i: usize| match scaler {
-            Some(scaler) => scaler.unscale_condition(&wanted.row(i).to_vec()).into_iter().map(thousandth).collect(),
-            None => wanted.row(i).iter().map(|&c| f64::from(c)).collect::<Vec<_>>(),
+        let wanted = |i: usize| {
+            let row = wanted.row(i);
+            let numbers = || row.iter().map(|&c| f64::from(c));
+            match (model.config().decoder, scaler) {
+                (DecoderKind::ClosedLoop, _) => numbers().map(thousandth).collect(),
+                (DecoderKind::V6, Some(scaler)) => {
+                    scaler.unscale_condition(&row.to_vec()).into_iter().map(thousandth).collect()
+                }
+                (DecoderKind::V6, None) => numbers().collect::<Vec<_>>(),
+            }
         };
         if self.features {
             let (x, lengths) = model.generate_features(*count, *conditions, options)?;
@@ -125,8 +132,8 @@ impl Order<'_> {
         Ok(text.collect())
     }
 
-    /// Arrays as in the V4 layout: X (n,T,F) and C (n) or (n,C) scaled, L (n); and points (n,T,3) of x, y in pixels and
-    /// t in ms, 0 beyond the length.
+    /// Arrays as in the V4 layout: X (n,T,F) and C (n) or (n,C) scaled, but closed-loop: C (n) in px, L (n); and points (n,T,3)
+    /// of x, y in pixels and t in ms, 0 beyond the length.
     fn npz(&self, with_points: bool) -> Result<Vec<u8>> {
         let Order { model, count, conditions, options, .. } = self;
         let fail = |e: ndarray_npy::WriteNpzError| Failure::Work(format!("npz: {e}"));
@@ -174,6 +181,7 @@ fn thousandth(v: f64) -> f64 {
 /// A file of condition numbers: C a line, separated by commas or blanks.
 pub fn read_conditions(path: &Path, dim: usize) -> Result<Vec<f64>> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::io(path, e))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut numbers = Vec::new();
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let place = format!("line {}", i + 1);

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use trajgan::config::DecoderKind;
-use trajgan::{Model, Stage};
+use trajgan::config::{ConditionKind, DecoderKind};
+use trajgan::{Config, Dataset, Model, Stage};
 
 use crate::console::{self, Console};
 use crate::failure::{Failure, Result};
@@ -73,6 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
         let message = "arrays of features, which the closed-loop decoder cannot walk in: use --decoder v6";
         return Err(Failure::Usage(format!("{}: {message}", path.display())));
     }
+    unused_conditions(&data, &settings.config, console);
     let seeds = vec![settings.config.seed; stages.len()];
     let model = match from {
         Some(model) => model,
@@ -94,6 +95,17 @@ pub fn run(args: &Args) -> Result<()> {
         console::say_json(&summary);
     }
     Ok(())
+}
+
+/// Says so where conditions that somebody went to the trouble of are not those of the decoder.
+fn unused_conditions(data: &Dataset, config: &Config, console: Console) {
+    let what = match (config.decoder, data.has_conditions(), config.condition) {
+        (DecoderKind::ClosedLoop, true, _) => "conditions of the recordings' own",
+        (DecoderKind::ClosedLoop, false, ConditionKind::Path) => "condition = path",
+        _ => return,
+    };
+    let instead = "it is asked for targets and their distance (--decoder v6 has conditions)";
+    console.line(&format!("Warning: the closed-loop decoder does not use {what}: {instead}"));
 }
 
 /// The stages that a name stands for.

@@ -1,6 +1,8 @@
 //! A continuous recording as CSV with named columns, the Balabit session form included.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use super::cut::{Event, fault, is_position, runs};
@@ -14,6 +16,8 @@ const MAX_ROWS: usize = 1 << 23;
 
 /// Which column holds what.
 struct Columns {
+    /// Of all columns.
+    count: usize,
     t: usize,
     /// Milliseconds in a unit of t.
     unit: f64,
@@ -34,9 +38,9 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
     let mut line = Vec::new();
     lines.next(&mut line)?;
     let header = std::str::from_utf8(&line).map_err(|e| Error::format(path, "line 1", e))?;
-    let columns = columns(header.trim_start_matches('\u{feff}'), path, options)?;
+    let columns = columns(header, path, options)?;
     let sessions = rows(&mut lines, &columns, path, found)?;
-    let (folder_user, file_session) = names(path, columns.balabit);
+    let (folder_user, file_session) = names(path, &found.root, columns.balabit);
     for ((user, session), events) in &sessions {
         // Runs, their steps' times, and points, some of them twice.
         afford(4 * size_of_val(events.as_slice()), "a session's movements")?;
@@ -70,21 +74,32 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
     Ok(())
 }
 
-/// User and session of a file whose rows do not name them: the file is a session, told from others by its path; in the Balabit
-/// form, where names are numbered, by its name, and its folder is a user.
-fn names(path: &Path, balabit: bool) -> (Option<String>, String) {
-    let folder = path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned());
+/// User and session of a file whose rows do not name them: the file is a session, told from others by its path below the
+/// root that was opened, however that is spelled; in the Balabit form, where names are numbered, by its name, and its folder
+/// is a user.
+fn names(path: &Path, root: &Path, balabit: bool) -> (Option<String>, String) {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
     if balabit {
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        return (folder, file.split('.').next().unwrap_or_default().to_owned());
+        let session = file.split('.').next().unwrap_or_default();
+        return (folder(path), session.to_owned());
     }
-    let whole = path.to_string_lossy();
+    let below = path.strip_prefix(root).unwrap_or(path).components();
+    let below: Vec<_> = below.map(|part| part.as_os_str().to_string_lossy()).collect();
+    let whole = if below.is_empty() { file.into_owned() } else { below.join("/") };
     let whole = whole.strip_suffix(".gz").unwrap_or(&whole);
     (None, whole.strip_suffix(".csv").unwrap_or(whole).to_owned())
 }
 
+/// The name of the folder that a file is in, also where the path does not say it: `session_1`, `../session_1`.
+fn folder(path: &Path) -> Option<String> {
+    let folder = path.parent()?;
+    let name = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    name(folder).or_else(|| name(&fs::canonicalize(Path::new(".").join(folder)).ok()?))
+}
+
 fn columns(header: &str, path: &Path, options: &ReadOptions) -> Result<Columns> {
-    let names: Vec<String> = header.split(',').map(|n| n.trim().trim_matches('"').to_lowercase()).collect();
+    let names = fields(header).map_err(|problem| Error::format(path, "line 1", problem))?;
+    let names: Vec<String> = names.into_iter().map(|name| name.to_lowercase()).collect();
     let find = |wanted: &[&str]| wanted.iter().find_map(|w| names.iter().position(|n| n == w));
     let unit = if options.csv_seconds { 1000.0 } else { 1.0 };
     let balabit = find(&["client timestamp"]);
@@ -96,6 +111,7 @@ fn columns(header: &str, path: &Path, options: &ReadOptions) -> Result<Columns> 
     };
     let (t, unit) = t.ok_or_else(|| missing("t, t_ms, timestamp or client timestamp"))?;
     Ok(Columns {
+        count: names.len(),
         t,
         unit,
         balabit: balabit.is_some(),
@@ -113,12 +129,13 @@ type Key = (Option<String>, Option<String>);
 
 type Sessions = BTreeMap<Key, Vec<Event>>;
 
-/// The rows of each session in the order of the file. Rows that are none are counted.
+/// The rows of each session in the order of the file. Rows that are none are counted, and a file in which no row is a move:
+/// it may say so in words of its own.
 fn rows(lines: &mut Lines, columns: &Columns, path: &Path, found: &mut Found) -> Result<Sessions> {
     let mut sessions = Sessions::new();
     let mut line = Vec::new();
     let mut key = (None, None);
-    let mut empty = true;
+    let (mut empty, mut moved, mut first_press) = (true, false, None);
     while lines.next(&mut line)? {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
@@ -128,12 +145,17 @@ fn rows(lines: &mut Lines, columns: &Columns, path: &Path, found: &mut Found) ->
         }
         empty = false;
         match row(&line, columns, lines.number) {
-            Ok((row_key, event)) => {
+            Ok(Row { key: row_key, event, press }) => {
                 key = row_key;
+                moved |= event.moving;
+                first_press = first_press.or_else(|| press.map(|press| (event.line, press)));
                 try_push(sessions.entry(key.clone()).or_default(), event, "a recording")?;
             }
             Err((column, problem)) => {
-                let place = format!("line {}: {column}", lines.number);
+                let place = match column {
+                    "" => format!("line {}", lines.number),
+                    column => format!("line {}: {column}", lines.number),
+                };
                 found.refuse("broken row", Error::format(path, place, problem));
                 // What comes after it does not belong to what came before.
                 let events = sessions.get_mut(&key);
@@ -146,17 +168,33 @@ fn rows(lines: &mut Lines, columns: &Columns, path: &Path, found: &mut Found) ->
     if empty {
         return Err(Error::format(path, "rows", "there are none"));
     }
+    if let Some((line, press)) = first_press.filter(|_| !moved) {
+        found.report.reject("no moves", || format!("{}: line {line}", path.display()), || press);
+    }
     Ok(sessions)
 }
 
-fn row(line: &[u8], columns: &Columns, number: usize) -> std::result::Result<(Key, Event), (&'static str, String)> {
+struct Row {
+    key: Key,
+    event: Event,
+    /// What the row has in place of a move.
+    press: Option<String>,
+}
+
+/// Column, or nothing where it is the whole row, and what is wrong.
+type Broken = (&'static str, String);
+
+fn row(line: &[u8], columns: &Columns, number: usize) -> std::result::Result<Row, Broken> {
     let text = std::str::from_utf8(line).map_err(|e| ("text", e.to_string()))?;
-    let fields: Vec<&str> = text.split(',').map(|f| f.trim().trim_matches('"')).collect();
-    let field = |at: usize, name: &'static str| fields.get(at).copied().ok_or((name, "is missing".to_owned()));
+    let fields = fields(text).map_err(|problem| ("", problem.to_owned()))?;
+    if fields.iter().skip(columns.count).any(|field| !field.is_empty()) {
+        return Err(("", format!("has {} fields, expected {} as in line 1", fields.len(), columns.count)));
+    }
+    let field = |at: usize, name: &'static str| fields.get(at).map(Cow::as_ref).ok_or((name, "is missing".to_owned()));
     let number_at = |at: usize, name: &'static str| {
         let text = field(at, name)?;
         let value = text.parse::<f64>().ok().filter(|v| v.is_finite());
-        value.ok_or_else(|| (name, format!("is {text:.40?}, expected a number")))
+        value.ok_or_else(|| (name, format!("is {}, expected a number", quoted(text))))
     };
     let t_ms = number_at(columns.t, "t")? * columns.unit;
     let t_ms = if columns.balabit { t_ms.round() } else { t_ms };
@@ -166,12 +204,44 @@ fn row(line: &[u8], columns: &Columns, number: usize) -> std::result::Result<(Ke
     let point = Point { x: number_at(columns.x, "x")?, y: number_at(columns.y, "y")?, t_ms };
     let named = |at: Option<usize>, name| at.map(|at| field(at, name)).transpose();
     let is = |text: &str, names: &[&str]| names.iter().any(|n| n.eq_ignore_ascii_case(text));
-    let moving = match (named(columns.state, "state")?, named(columns.button, "button")?) {
-        (Some(state), _) => is(state, &["move"]),
-        (None, Some(button)) => is(button, &["nobutton", "none", "0", ""]),
-        (None, None) => true,
+    let press = match (named(columns.state, "state")?, named(columns.button, "button")?) {
+        (Some(state), _) if !is(state, &["move"]) => Some(format!("state is {}, expected \"move\"", quoted(state))),
+        (None, Some(button)) if !is(button, &["nobutton", "none", "0", ""]) => {
+            Some(format!("button is {}, expected NoButton, none, 0 or nothing", quoted(button)))
+        }
+        _ => None,
     };
     let key = (named(columns.user, "user")?, named(columns.session, "session")?);
     let key = (key.0.map(str::to_owned), key.1.map(str::to_owned));
-    Ok((key, Event { point, moving, line: number }))
+    Ok(Row { key, event: Event { point, moving: press.is_none(), line: number }, press })
+}
+
+/// Between commas, without the blanks around them. A comma in double quotes is a part of a field; there, two quotes are one.
+fn fields(line: &str) -> std::result::Result<Vec<Cow<'_, str>>, &'static str> {
+    // No more: a line of commas is paid for as any other.
+    let mut fields = Vec::with_capacity(line.matches(',').count() + 1);
+    if !line.contains('"') {
+        fields.extend(line.split(',').map(|field| Cow::from(field.trim())));
+        return Ok(fields);
+    }
+    let (mut field, mut open) = (String::new(), false);
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' if open && rest.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' => open = !open,
+            ',' if !open => {
+                fields.push(Cow::from(field.trim().to_owned()));
+                field.clear();
+            }
+            c => field.push(c),
+        }
+    }
+    fields.push(Cow::from(field.trim().to_owned()));
+    if open { Err("has a quote that does not end") } else { Ok(fields) }
+}
+
+/// As much of a field as a message needs.
+fn quoted(text: &str) -> String {
+    format!("{:?}", text.chars().take(40).collect::<String>())
 }

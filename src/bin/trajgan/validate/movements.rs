@@ -173,6 +173,6 @@ fn rejected(report: &mut FileReport, read: &ReadReport) {
     }
     if let Some(first) = read.rejected.first() {
         let list = if report.unusable.is_empty() { &mut report.warnings } else { &mut report.unusable };
-        list.push(format!("the first: {}", first.reason));
+        list.push(format!("the first: {}: {}", first.source, first.reason));
     }
 }
