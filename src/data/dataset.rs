@@ -23,11 +23,6 @@ impl Dataset {
         Dataset { condition_dim: condition_dim.max(1), movements: Vec::new(), conditions: None, arrays: None }
     }
 
-    /// Whether movements come with conditions, of whatever meaning, rather than getting theirs from `Config::condition`.
-    pub(crate) fn brings_conditions(&self) -> bool {
-        self.arrays.is_some() || self.conditions.is_some()
-    }
-
     /// Adds a movement. `condition`, C numbers in units of the caller's own, is given with every movement or
     /// with none; none is for C = 1, and then `Config::condition` says what the condition is.
     pub fn push(&mut self, movement: Movement, condition: Option<&[f64]>) -> Result<()> {
@@ -109,9 +104,9 @@ impl Dataset {
         self.condition_dim
     }
 
-    /// Whether the movements bring conditions of their own.
+    /// Whether the movements, or arrays, bring conditions of whatever meaning, rather than those of `Config::condition`.
     pub fn has_conditions(&self) -> bool {
-        self.conditions.is_some()
+        self.arrays.is_some() || self.conditions.is_some()
     }
 
     /// 8, but for a folder of arrays that have another number.

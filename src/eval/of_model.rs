@@ -95,7 +95,7 @@ impl Model {
     /// What each generated movement was asked to be, where that is known to be a straight distance.
     fn asked(&self, data: &Dataset, held_out: &[Movement]) -> Option<Vec<Asked>> {
         let closed_loop = self.config().decoder == DecoderKind::ClosedLoop;
-        let straight = self.config().condition == ConditionKind::Straight && !data.brings_conditions();
+        let straight = self.config().condition == ConditionKind::Straight && !data.has_conditions();
         let ask = |m: &Movement| {
             let [x, y] = m.target();
             let target = closed_loop.then_some(Point { x, y, t_ms: 0.0 });
