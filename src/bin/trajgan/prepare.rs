@@ -25,7 +25,7 @@ pub struct Args {
     /// Folder for the arrays: X_, C_, L_ of train, val and test, scaler.json, normalization.json
     #[arg(short, long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Replace the folder if it is there
+    /// Replace the folder if it is there and has nothing else in it
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
