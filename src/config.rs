@@ -72,14 +72,16 @@ pub struct Config {
     pub max_seq_len: usize,
     pub encoder_hidden_dim: usize,
     pub encoder_num_layers: usize,
+    /// v6: of its LSTM decoder.
     pub decoder_hidden_dim: usize,
     pub decoder_num_layers: usize,
-    /// Of encoder and decoder: on the outputs of every LSTM layer but the last.
+    /// Of encoder and v6's decoder: on the outputs of every LSTM layer but the last.
     pub lstm_dropout: f64,
     pub latent_dim: usize,
     pub summary_dim: usize,
     pub pool_type: Pool,
     pub pooler_dropout: f64,
+    /// v6: the closed loop has a walker in place of expander and decoder, of the sizes and dropout that follow.
     pub expand_type: Expand,
     pub expander_hidden_dim: usize,
     pub expander_num_layers: usize,
@@ -102,12 +104,13 @@ pub struct Config {
     // Stage 1: the autoencoder.
     pub lr_autoencoder: f64,
     pub stage1_iterations: u64,
+    /// v6: weights of the losses. The closed loop's are nats, which need none.
     pub lambda_recon: f64,
     pub lambda_latent: f64,
     pub lambda_direct: f64,
-    /// Early stop: the direct loss, averaged over 100 iterations, must be below this.
+    /// v6: early stop: the direct loss, averaged over 100 iterations, must be below this.
     pub stage1_threshold: f64,
-    /// Early stop: and must not have improved by 0.001 for so many iterations.
+    /// Early stop: and must not have improved by 0.001 for so many iterations. closed-loop: this alone, of its loss.
     pub stage1_patience: u64,
     pub stage1_grad_clip: f64,
     pub stage1_weight_decay: f64,
@@ -160,7 +163,7 @@ pub struct Config {
     /// closed-loop: share of the training movements of stage 1 that are shown turned by any angle and scaled by about 20 %.
     /// The networks are told which and how, and learn what all directions have in common without taking them for the same.
     pub augment_turn: f64,
-    /// Standard deviation of the noise on scaled features while stage 1 trains; none on the heading.
+    /// v6: standard deviation of the noise on scaled features while stage 1 trains; none on the heading.
     pub augment_noise: f64,
     /// Quality filter: largest z-score of a movement's mean |feature|; 0 switches it off.
     pub quality_z: f64,
@@ -252,6 +255,29 @@ impl Default for Config {
     }
 }
 
+impl DecoderKind {
+    /// The settings that are the other decoder's alone: those that `Config` marks with its name.
+    pub fn unread(self) -> &'static [&'static str] {
+        match self {
+            DecoderKind::V6 => CLOSED_LOOP_ONLY,
+            DecoderKind::ClosedLoop => V6_ONLY,
+        }
+    }
+}
+
+const V6_ONLY: &[&str] = &[
+    "decoder_hidden_dim",
+    "decoder_num_layers",
+    "expand_type",
+    "lambda_recon",
+    "lambda_latent",
+    "lambda_direct",
+    "stage1_threshold",
+    "augment_noise",
+];
+
+const CLOSED_LOOP_ONLY: &[&str] = &["step_magnitudes", "tick_classes", "summary_noise", "augment_turn", "candidates"];
+
 /// Bounds on what a config file or a model file may ask for, so that neither can exhaust the machine.
 pub const MAX_DIM: usize = 4096;
 pub const MAX_LAYERS: usize = 16;
@@ -334,9 +360,9 @@ mod tests {
     }
 
     #[test]
-    fn architecture_names_exist() {
+    fn names_of_settings_exist() {
         let all = serde_json::to_value(Config::default()).unwrap();
-        for name in ARCHITECTURE {
+        for name in [ARCHITECTURE, V6_ONLY, CLOSED_LOOP_ONLY].concat() {
             assert!(all.get(name).is_some(), "{name}");
         }
     }

@@ -13,6 +13,12 @@ use super::{FEATURES, Scaler, Split};
 use crate::error::{Error, Result};
 
 impl Prepared {
+    /// All that [`Prepared::export`] writes.
+    pub fn file_names() -> Vec<String> {
+        let arrays = v4::SPLITS.iter().flat_map(|split| ["X", "C", "L"].map(|letter| array(letter, split)));
+        arrays.chain([v4::SCALER, v4::NOTES].map(str::to_owned)).collect()
+    }
+
     /// Writes X_, C_ and L_ of train, val and test (float32 (N,T,F), float32 (N) or (N,C), int32 (N); T the
     /// longest length), scaler.json where there is a scaler, and normalization.json to read. Each file is
     /// written beside its place and then renamed, so that a file is the old one or the new one.
@@ -59,9 +65,13 @@ fn limits(scaler: &Scaler) -> Value {
     Value::Object(features)
 }
 
+fn array(letter: &str, split: &str) -> String {
+    format!("{letter}_{split}.npy")
+}
+
 fn write_split(split: &Split, name: &str, longest: usize, folder: &Path) -> Result<()> {
     let (n, f, c) = (split.len(), split.feature_dim(), split.condition_dim());
-    let path = |letter: &str| folder.join(format!("{letter}_{name}.npy"));
+    let path = |letter: &str| folder.join(array(letter, name));
     write(&path("X"), |out| {
         out.write_all(&npy::header("<f4", &[n, longest, f]))?;
         let padding = vec![0; longest * f * 4];

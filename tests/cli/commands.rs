@@ -261,6 +261,11 @@ fn inspect_export_and_runs_tell_of_models() {
         .map(|args| json(folder, &[&["export", run], args].concat())["bytes"].as_u64().unwrap());
     let full = fs::metadata(folder.join(first["model"].as_str().unwrap())).unwrap().len();
     assert!(sizes[1] < sizes[0] && sizes[0] < full, "{sizes:?} {full}");
+    // Over itself it would lose its training state.
+    let model = first["model"].as_str().unwrap();
+    let same = format!("{run}/logs/../final.safetensors");
+    assert!(refused(folder, &["export", model, "-o", &same], 2).contains("training state"));
+    assert_eq!(fs::metadata(folder.join(model)).unwrap().len(), full);
     // Without its training state the model makes the same movements.
     for (model, out) in [(run, "a.jsonl"), ("m.safetensors", "b.jsonl"), ("h.safetensors", "h.jsonl")] {
         good(folder, &["generate", "--model", model, "--count", "3", "-o", out]);
@@ -305,11 +310,60 @@ fn demo_makes_model_and_movements() {
     assert_eq!(&fs::read(folder.join("d/picture.png")).unwrap()[..4], b"\x89PNG");
     assert_eq!((rows("recordings.jsonl"), rows("movements.jsonl")), (60, 12));
     let first = fs::read(folder.join("d/movements.csv")).unwrap();
+    // Its own files are replaced, somebody else's are not.
+    fs::create_dir(folder.join("mine")).unwrap();
+    fs::write(folder.join("mine/movements.csv"), "mine").unwrap();
+    let mine = refused(folder, &[&small[..2], &["mine"], &small[3..]].concat(), 2);
+    assert!(mine.contains("mine/movements.csv") && mine.contains("name another folder with --out"), "{mine}");
+    assert_eq!(fs::read_dir(folder.join("mine")).unwrap().count(), 1);
     let again = json(folder, &[&small[..], &["--threads", "1"]].concat());
     assert_eq!(again["stage1"]["iterations"], 20);
     assert!(fs::read(folder.join("d/movements.csv")).unwrap() == first, "same seed, other movements");
     good(folder, &["inspect", "d/model.safetensors"]);
     assert_eq!(json(folder, &["validate", "d/recordings.jsonl"])["usable"], true);
+}
+
+/// A result that is lost is no success; a reader that has had enough is no failure.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    use std::process::{Command, Stdio};
+
+    for args in [&["inspect", "--preset", "fast", "--json"][..], &["train", "--show-settings"], &["--help"]] {
+        let run = |out: Stdio| Command::new(PROGRAM).args(args).stdout(out).output().unwrap();
+        let output = run(fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into());
+        let err = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && err.starts_with("error: "), "{args:?}: {:?} {err}", output.status);
+        assert!(err.contains("cannot be written") && err.lines().count() == 1, "{args:?}: {err}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = run(writer.into());
+        assert!(output.status.success() && output.stderr.is_empty(), "{args:?}: {}", text(&output.stderr));
+    }
+}
+
+/// What the settings say of noise holds for all that is made, not only for `generate`.
+#[test]
+fn the_models_truncation_psi_is_that_of_samples_and_pictures() {
+    let folder = workplace();
+    let folder = folder.path();
+    let runs = ["1.0", "0.01"].map(|psi| train(folder, &["--name", psi, "--set", &format!("truncation_psi={psi}")]));
+    let features = |name: &Path| {
+        let mut npz = ndarray_npy::NpzReader::new(fs::File::open(folder.join(name)).unwrap()).unwrap();
+        npz.by_name::<ndarray::OwnedRepr<f32>, ndarray::Ix3>("X.npy").unwrap()
+    };
+    for run in &runs {
+        good(folder, &["generate", "--model", run["run"].as_str().unwrap(), "-o", "a.npz"]);
+        assert_eq!(features(&path(&run["samples"])), features(Path::new("a.npz")));
+    }
+    let bytes = |path: &Path| fs::read(folder.join(path)).unwrap();
+    let [wide, narrow] = runs.each_ref().map(|run| bytes(&path(&run["pictures"][1])));
+    assert!(wide != narrow, "the comparison is drawn without truncation");
+    let [wide, narrow] = runs.each_ref().map(|run| {
+        good(folder, &["plot", "sheet", run["run"].as_str().unwrap(), "-o", "sheet.png"]);
+        bytes(Path::new("sheet.png"))
+    });
+    assert!(wide != narrow, "the sheet is drawn without truncation");
 }
 
 /// The seed's limits are optional: without them nobody knows pixels, but features and summaries can be judged.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -50,6 +51,69 @@ fn prepare_reports_what_it_left_out_and_train_reads_what_it_wrote() {
     fs::create_dir(folder.join("mine")).unwrap();
     refused(folder, &["prepare", "recordings.jsonl", "-o", "mine", "--overwrite"], 2);
     refused(folder, &["prepare", "recordings.jsonl", "-o", "prepared"], 2);
+}
+
+/// Overwriting is for folders of arrays alone, and not for what the arrays come from.
+#[test]
+fn prepare_replaces_nothing_but_its_own() {
+    let folder = workplace();
+    let folder = folder.path();
+    let prepare = |input: &'static str| ["prepare", input, "-o", "prepared", "--overwrite", "--config", "small.toml"];
+    good(folder, &prepare("recordings.jsonl"));
+    assert!(refused(folder, &prepare("prepared"), 2).contains("the recordings lie in it"));
+    let inside = folder.join("prepared/recordings.jsonl");
+    fs::copy(folder.join("recordings.jsonl"), &inside).unwrap();
+    assert!(refused(folder, &prepare("prepared/../prepared/recordings.jsonl"), 2).contains("the recordings lie in it"));
+    assert!(refused(folder, &prepare("recordings.jsonl"), 2).contains("recordings.jsonl is in it"));
+    fs::remove_file(&inside).unwrap();
+    fs::create_dir(folder.join("prepared/scaler.json.d")).unwrap();
+    assert!(refused(folder, &prepare("recordings.jsonl"), 2).contains("scaler.json.d is in it"));
+    fs::remove_dir(folder.join("prepared/scaler.json.d")).unwrap();
+    good(folder, &prepare("recordings.jsonl"));
+}
+
+/// The folder's name and the file's are no UTF-8: JSON and TOML show them as well as they can.
+#[cfg(target_os = "linux")]
+#[test]
+fn paths_need_not_be_utf_8() {
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = workplace();
+    let folder = folder.path();
+    let odd = |name: &[u8]| OsStr::from_bytes(name).to_owned();
+    let (data, runs, demo) = (odd(b"r\xff.jsonl"), odd(b"runs\xff"), odd(b"demo\xff"));
+    let (arrays, model, csv) = (odd(b"a\xff"), odd(b"m\xff.safetensors"), odd(b"m\xff.csv"));
+    let (picture, set) = (odd(b"p\xff.png"), odd(b"set\xff"));
+    fs::copy(folder.join("recordings.jsonl"), folder.join(&data)).unwrap();
+    let run = runs.as_bytes().iter().chain(b"/first").copied().collect::<Vec<u8>>();
+    let run = odd(&run);
+    let shown = |line: &[&dyn AsRef<OsStr>]| -> Value {
+        let words: Vec<OsString> = line.iter().map(|word| word.as_ref().to_owned()).collect();
+        let output = Command::new(PROGRAM).args(&words).arg("--json").current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+        let value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(text(&output.stdout).contains('\u{fffd}'), "{words:?}: {value}");
+        value
+    };
+    shown(&[&"validate", &data]);
+    shown(&[&"prepare", &data, &"-o", &arrays]);
+    shown(&[&"validate", &arrays]);
+    shown(&[&"train", &data, &"--config", &"small.toml", &"--checkpoints", &runs, &"--name", &"first"]);
+    let settings = fs::read_to_string(folder.join(&run).join("config.toml")).unwrap();
+    assert!(settings.contains("r\u{fffd}.jsonl\""), "{settings}");
+    shown(&[&"resume", &run, &"--data", &data, &"--iterations", &"40"]);
+    shown(&[&"inspect", &run]);
+    shown(&[&"inspect", &run, &"--diagnose"]);
+    shown(&[&"export", &run, &"-o", &model]);
+    shown(&[&"generate", &"--model", &model, &"--count", &"2", &"-o", &csv]);
+    shown(&[&"plot", &"losses", &model, &"-o", &picture]);
+    shown(&[&"runs", &"list", &"--checkpoints", &runs]);
+    shown(&[&"runs", &"compare", &run, &model]);
+    shown(&[&"demo", &"--out", &demo, &"--recordings", &"60", &"--iterations", &"4", &"--count", &"2"]);
+    fs::create_dir(folder.join(&set)).unwrap();
+    fs::write(folder.join(&set).join(&data), r#"{"x":[0,5,30,60],"y":[0,1,2,3],"t":[0,8,16,24]}"#).unwrap();
+    assert_eq!(shown(&[&"validate", &set])["files"][0]["path"], "set\u{fffd}/r\u{fffd}.jsonl");
 }
 
 #[test]
@@ -115,8 +179,9 @@ fn wrong_flags_missing_files_and_unwritable_folders_are_one_line() {
     let file = "small.toml"; // where a folder is wanted
     let below = "small.toml/runs";
     let model = train(folder, &["--iterations", "2"])["model"].as_str().unwrap().to_owned();
+    fs::write(folder.join("named.toml"), "config_preset = \"fast\"\n").unwrap();
     let before = fs::read_dir(folder.join("checkpoints")).unwrap().count();
-    let cases: [(&[&str], &str); 44] = [
+    let cases: [(&[&str], &str); 48] = [
         (&["train", "recordings.jsonl", "--set", "num_workers=2"], "--threads"),
         (&[], "no command"),
         (&["trian"], "train"),
@@ -135,6 +200,10 @@ fn wrong_flags_missing_files_and_unwritable_folders_are_one_line() {
         (&["train", "recordings.jsonl", "--config", file, "--checkpoints", below], below),
         (&["train", "recordings.jsonl", "--from", &model, "--set", "latent_dim=7"], "latent_dim"),
         (&["train", "recordings.jsonl", "--from", &model, "--preset", "fast"], "--preset"),
+        (&["train", "recordings.jsonl", "--set", "config_preset=huge"], "recommended"),
+        (&["train", "recordings.jsonl", "--from", &model, "--set", "config_preset=fast"], "config_preset"),
+        (&["train", "recordings.jsonl", "--from", &model, "--config", "named.toml"], "config_preset"),
+        (&["resume", &model, "--set", "config_preset=fast"], "config_preset"),
         (&["resume", "nowhere"], "nowhere"),
         (&["generate", "--model", "nowhere", "-o", "x.csv"], "nowhere"),
         (&["generate", "--model", &model, "-o", "x.txt"], ".npz"),

@@ -58,9 +58,59 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
     assert_eq!(lists["min_distance"].as_float(), Some(12.5));
     fs::write(folder.path().join("named.toml"), "config_preset = \"large\"\ndecoder = \"v6\"\n").unwrap();
     assert_eq!(show(&["--config", "named.toml"])["noise_dim"].as_integer(), Some(256));
+    assert_eq!(show(&["--set", "config_preset=large", "--set", "decoder=v6"])["noise_dim"].as_integer(), Some(256));
+    assert_eq!(show(&["--config", "named.toml", "--set", "config_preset=fast"])["noise_dim"].as_integer(), Some(64));
     // What is shown is a settings file.
     fs::write(folder.path().join("shown.toml"), toml::to_string(&flags).unwrap()).unwrap();
     assert_eq!(show(&["--config", "shown.toml"]), flags);
+}
+
+#[test]
+fn settings_of_the_other_decoder_are_named() {
+    let folder = workplace();
+    let folder = folder.path();
+    let warning = |args: &[&str]| {
+        let said = good(folder, args);
+        let lines: Vec<&str> = said.lines().filter(|line| line.contains("not used by")).collect();
+        assert!(lines.len() < 2, "{said}");
+        lines.concat()
+    };
+    let train = ["train", "recordings.jsonl", "--config", "small.toml"];
+    assert_eq!(warning(&train), "");
+    let v6 = warning(&[&train[..], &["--set", "candidates=2", "--set", "augment_turn=0.1"]].concat());
+    assert_eq!(v6, "Set, but not used by the v6 decoder: augment_turn, candidates");
+    let walks = [&train[..], &["--decoder", "closed-loop", "--set", "lambda_recon=0", "--name", "walks"]].concat();
+    let said = "Set, but not used by the closed-loop decoder: decoder_hidden_dim, decoder_num_layers, lambda_recon";
+    assert_eq!(warning(&walks), said);
+    // A file of all settings asks for none in particular.
+    assert_eq!(warning(&["train", "recordings.jsonl", "--config", "checkpoints/walks/config.toml"]), "");
+    assert_eq!(warning(&["resume", "checkpoints/walks", "--iterations", "40"]), "");
+    let resumed = warning(&["resume", "checkpoints/walks", "--iterations", "50", "--set", "stage1_threshold=0"]);
+    assert_eq!(resumed, "Set, but not used by the closed-loop decoder: stage1_threshold");
+}
+
+/// A run's config.toml may name the preset that it began with; and an exported model cannot go on as if nothing had been.
+#[test]
+fn resume_takes_what_lies_in_the_run_folder() {
+    let folder = workplace();
+    let folder = folder.path();
+    train(folder, &["--name", "run"]);
+    let settings = folder.join("checkpoints/run/config.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, format!("config_preset = \"fast\"\n{text}")).unwrap();
+    let without = "without the optimiser's state";
+    let said = good(folder, &["resume", "checkpoints/run", "--iterations", "40"]);
+    assert!(!said.contains(without), "{said}");
+    for file in fs::read_dir(folder.join("checkpoints/run")).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|e| e == "safetensors") && !file.ends_with("final.safetensors") {
+            fs::remove_file(file).unwrap();
+        }
+    }
+    good(folder, &["export", "checkpoints/run", "-o", "checkpoints/run/exported.safetensors"]);
+    fs::remove_file(folder.join("checkpoints/run/final.safetensors")).unwrap();
+    let said = good(folder, &["resume", "checkpoints/run", "--iterations", "50"]);
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains(without)).collect();
+    assert!(lines.len() == 1 && lines[0].starts_with("Stage 2 goes on from iteration 40"), "{said}");
 }
 
 /// Starts a training, sends it SIGINT after its n-th log line, and gives what it said last.

@@ -48,7 +48,7 @@ class Tune(unittest.TestCase):
     def test_stage_1_in_a_journal_on_two_workers(self):
         journal = str(self.folder / "tune.journal")
         told = self.tune(journal, "--stage", "1", "--trials", "3", "--workers", "2")
-        trials = self.trials(journal, "trajgan_stage1")
+        trials = self.trials(journal, "trajgan_stage1_closed-loop")
         self.assertGreaterEqual(len(trials), 3)
         self.assertIn("complete", told)
         # The first is the preset; what the decoder does not look at is not searched.
@@ -57,28 +57,28 @@ class Tune(unittest.TestCase):
         self.assertEqual(first.params, preset)
         self.assertEqual(sorted(first.intermediate_values), [1, 2, 3, 4])
         self.assertEqual(first.value, first.intermediate_values[4])
-        model = trajgan.Model.load(self.folder / "models/stage1_trial_0.safetensors")
+        model = trajgan.Model.load(self.folder / "models/trajgan_stage1_closed-loop/stage1_trial_0.safetensors")
         self.assertEqual((model.options.latent_dim, model.info()["stage1"]["iterations"]), (48, 4))
         # It goes on where it is, and is done.
         before = len(trials)
         self.tune(journal, "--stage", "1", "--trials", str(before))
-        self.assertEqual(len(self.trials(journal, "trajgan_stage1")), before)
+        self.assertEqual(len(self.trials(journal, "trajgan_stage1_closed-loop")), before)
         self.assertIn(f"{before} trials", self.tune(journal, "--stage", "1", "--analyze"))
 
     def test_two_objectives_of_both_stages_in_a_database(self):
         database = f"sqlite:///{self.folder}/tune.db"
         self.tune(database, "--stage", "1", "--pareto", "--decoder", "v6", "--trials", "1")
-        [trial] = self.trials(database, "trajgan_stage1_pareto")
+        [trial] = self.trials(database, "trajgan_stage1_v6_pareto")
         self.assertEqual((len(trial.values), trial.intermediate_values), (2, {}))
-        model = str(self.folder / "models/stage1_trial_0.safetensors")
+        model = str(self.folder / "models/trajgan_stage1_v6_pareto/stage1_trial_0.safetensors")
         told = self.tune(database, "--stage", "2", "--pareto", "--model", model, "--trials", "2")
-        trials = self.trials(database, "trajgan_stage2_pareto")
+        trials = self.trials(database, "trajgan_stage2_v6_pareto")
         self.assertEqual([len(trial.values) for trial in trials], [2, 2])
         self.assertTrue(all(0 <= trial.values[1] <= 0.5 for trial in trials))
         self.assertIn("lr_G", told)
         # Sizes are searched where they are not those of a model.
         self.tune(database, "--stage", "2", "--trials", "1")
-        [trial] = self.trials(database, "trajgan_stage2")
+        [trial] = self.trials(database, "trajgan_stage2_closed-loop")
         self.assertEqual(trial.params["generator_hidden_dims"], "128,128")
 
     def test_both_stages_with_plots_and_a_log(self):
@@ -86,18 +86,31 @@ class Tune(unittest.TestCase):
         optuna.logging.set_verbosity(optuna.logging.INFO)
         self.addCleanup(optuna.logging.set_verbosity, optuna.logging.ERROR)
         drawn = ["--plots", plots] if importlib.util.find_spec("plotly") else []
-        told = self.tune(journal, "--stage", "both", "--decoder", "v6", "--trials", "2", "--log", log, *drawn)
-        [first, *_] = self.trials(journal, "trajgan_stage1")
+        told = self.tune(journal, "--stage", "both", "--decoder", "v6", "--trials", "4", "--log", log, *drawn)
+        [first, *_] = self.trials(journal, "trajgan_stage1_v6")
         self.assertEqual((first.params["expand_type"], first.params["lambda_recon"]), ("lstm", 1.0))
-        [first, *_] = self.trials(journal, "trajgan_stage2")
+        [first, *_] = self.trials(journal, "trajgan_stage2_v6")
         self.assertEqual((first.params["lr_G"], first.params["use_feature_matching"]), (1e-4, True))
         self.assertNotIn("noise_dim", first.params)
-        self.assertIn("trajgan_stage2", told)
+        self.assertIn("trajgan_stage2_v6", told)
         self.assertIn("finished with value", (self.folder / "tune.log").read_text())
         for stage in (1, 2) if drawn else ():
             for name in ("optimization_history", "param_importances"):
-                page = self.folder / "plots" / f"trajgan_stage{stage}_{name}.html"
+                page = self.folder / "plots" / f"trajgan_stage{stage}_v6_{name}.html"
                 self.assertIn("plotly", page.read_text(), page)
+
+    def test_studies_do_not_share_models(self):
+        """Another decoder in the same storage is another study, and each study has a folder."""
+        journal = str(self.folder / "tune.journal")
+        files = []
+        for arguments in ([], ["--decoder", "v6"], ["--study", "my/own"]):
+            self.tune(journal, "--stage", "1", "--trials", "1", *arguments)
+            files.append(sorted((self.folder / "models").glob("*/stage1_trial_0.safetensors")))
+        self.assertEqual([len(names) for names in files], [1, 2, 3])
+        self.assertEqual([name.parent.name for name in files[2]], ["my%2Fown", "trajgan_stage1_closed-loop", "trajgan_stage1_v6"])
+        decoders = [trajgan.Model.load(name).options.decoder for name in files[2]]
+        closed_loop, v6 = trajgan.Decoder.CLOSED_LOOP, trajgan.Decoder.V6
+        self.assertEqual(decoders, [closed_loop, closed_loop, v6])
 
     def test_every_preset_can_be_the_first_trial(self):
         for preset in trajgan.Preset:

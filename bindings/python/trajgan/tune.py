@@ -2,7 +2,7 @@
 
     python -m trajgan.tune recordings/ --stage both --trials 50 --plots plots --log tune.log
     python -m trajgan.tune recordings/ --stage 1 --trials 50 --storage sqlite:///tune.db --workers 4
-    python -m trajgan.tune recordings/ --stage 2 --trials 50 --storage tune.journal --model tune/stage1_trial_7.safetensors
+    python -m trajgan.tune recordings/ --stage 2 --trials 50 --storage tune.journal --model tune/trajgan_stage1_closed-loop/stage1_trial_7.safetensors
     python -m trajgan.tune --stage 1 --storage sqlite:///tune.db --analyze
 
 One objective, and trials without prospects are stopped early (Hyperband); or --pareto: two objectives, nothing stopped,
@@ -18,6 +18,7 @@ import math
 import pathlib
 import subprocess
 import sys
+import urllib.parse
 
 import optuna
 from optuna.storages import JournalStorage
@@ -110,9 +111,14 @@ def new_model(args, **architecture):
     return trajgan.Model(Preset[args.preset.upper()], decoder_of(args), seed=args.seed, **architecture)
 
 
+def name_of(args):
+    """The study's. Each decoder has others: what is searched differs."""
+    return args.study or f"trajgan_stage{args.stage}_{args.decoder}{'_pareto' if args.pareto else ''}"
+
+
 def model_of(args, trial):
-    """Where the model of a complete trial is."""
-    return pathlib.Path(args.out) / f"stage{args.stage}_trial_{trial.number}.safetensors"
+    """Where the model of a complete trial is: in the folder of its study."""
+    return pathlib.Path(args.out) / urllib.parse.quote(name_of(args), safe="") / f"stage{args.stage}_trial_{trial.number}.safetensors"
 
 
 class Search:
@@ -187,13 +193,12 @@ class Search:
 
 
 def study_of(args):
-    name = args.study or f"trajgan_stage{args.stage}{'_pareto' if args.pareto else ''}"
     if args.pareto:
         kind = dict(directions=["minimize", "minimize"])
     else:
         kind = dict(direction="minimize", pruner=optuna.pruners.HyperbandPruner(1, args.iterations))
     sampler = optuna.samplers.TPESampler(seed=None if args.workers > 1 or args.worker else args.seed)
-    study = optuna.create_study(study_name=name, storage=storage(args.storage), sampler=sampler, load_if_exists=True, **kind)
+    study = optuna.create_study(study_name=name_of(args), storage=storage(args.storage), sampler=sampler, load_if_exists=True, **kind)
     if not study.trials and not args.worker and not args.analyze:
         study.enqueue_trial(first_trial(args))
     return study
@@ -236,9 +241,9 @@ def parse(argv):
     parser.add_argument("--iterations", type=int, default=3000, help="of each stage that a trial trains")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the trials")
     parser.add_argument("--storage", default="sqlite:///tune.db", help="URL of a database, or a journal file")
-    parser.add_argument("--study", help="its name [trajgan_stage1...]")
+    parser.add_argument("--study", help="its name [trajgan_stage1_closed-loop...]")
     parser.add_argument("--pareto", action="store_true", help="two objectives, nothing stopped early")
-    parser.add_argument("--out", default="tune", help="folder for the models of complete trials")
+    parser.add_argument("--out", default="tune", help="folder for the models of complete trials, in one of the study's name")
     parser.add_argument("--decoder", choices=["closed-loop", "v6"], default="closed-loop")
     parser.add_argument("--preset", choices=["default", "fast", "large", "recommended"], default="default")
     parser.add_argument("--seed", type=int, default=0)
@@ -284,6 +289,8 @@ def main(argv=None):
     args = parse(argv)
     if args.log:
         logging.getLogger("optuna").addHandler(logging.FileHandler(args.log))
+    if args.model:
+        args.decoder = Decoder(trajgan.Model.load(args.model).options.decoder).name.lower().replace("_", "-")
     if args.stage != "both":
         args.stage = int(args.stage)
         return run(args, argv)

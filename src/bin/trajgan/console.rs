@@ -1,7 +1,8 @@
 //! What the program says, and to whom: results on stdout, complaints on stderr. With `--json` stdout is one JSON
 //! document and everything for people goes to stderr.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{self, ErrorKind, IsTerminal, Write, stderr, stdout};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,14 +12,38 @@ use trajgan::Progress;
 
 use crate::failure::{Failure, Result};
 
-/// A line of the result. A reader that is gone (`trajgan ... | head`) is no failure.
+/// The first thing that kept a line of the result from being written.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// A line of the result. A reader that is gone (`trajgan ... | head`) is no failure; others come to light in [`finish`].
 pub fn say(line: &str) {
-    let _ = writeln!(stdout(), "{line}");
+    written(writeln!(stdout(), "{line}"));
+}
+
+/// What became of something for stdout.
+pub fn written(done: io::Result<()>) {
+    if let Err(error) = done
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        // Only the first counts.
+        let _ = LOST.set(error);
+    }
+}
+
+/// Comes last: a failure if some of the result is lost.
+pub fn finish() -> Result<()> {
+    written(stdout().flush());
+    LOST.get().map_or(Ok(()), |error| Err(Failure::Work(format!("the result cannot be written to stdout: {error}"))))
 }
 
 /// A line about what went wrong.
 pub fn complain(line: &str) {
     let _ = writeln!(stderr(), "{line}");
+}
+
+/// A path in JSON and TOML, which hold nothing but UTF-8: what is none shows as U+FFFD.
+pub fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// The result for programs.

@@ -7,7 +7,7 @@ use trajgan::config::Preset;
 use trajgan::files::write_whole;
 use trajgan::{Config, Dataset, Model, Movement, SampleOptions, Stage};
 
-use crate::console::{self, Console};
+use crate::console::{self, Console, shown};
 use crate::failure::{Failure, Result};
 use crate::hardware::Hardware;
 use crate::output::Order;
@@ -16,6 +16,12 @@ use crate::run_folder::RunFolder;
 use crate::settings::{Flags, Settings};
 use crate::toy;
 use crate::training::Job;
+
+/// What a demo makes, beside its run folder.
+const FILES: [&str; 5] = ["recordings.jsonl", "model.safetensors", "movements.jsonl", "movements.csv", "picture.png"];
+
+/// Tells these files from somebody's own of the same names.
+const MARKER: &str = ".trajgan-demo";
 
 /// Pairs in the picture.
 const ROWS: usize = 4;
@@ -72,9 +78,17 @@ fn config(args: &Args) -> Config {
 
 pub fn run(args: &Args) -> Result<()> {
     let console = Console { json: args.json };
-    let recordings = args.out.join("recordings.jsonl");
+    let [recordings, model_path, jsonl, csv, picture] = FILES.map(|name| args.out.join(name));
+    let marker = args.out.join(MARKER);
+    if let Some(file) = [&recordings, &model_path, &jsonl, &csv, &picture].iter().find(|file| file.exists())
+        && !marker.exists()
+    {
+        let problem = "is there already, and not from a demo: name another folder with --out";
+        return Err(Failure::Usage(format!("{}: {problem}", file.display())));
+    }
     let movements = (0..args.recordings).map(|i| toy::movement(args.seed, i)).collect::<trajgan::Result<Vec<_>>>()?;
     std::fs::create_dir_all(&args.out).map_err(|e| Failure::io(&args.out, e))?;
+    write_whole(&marker, |out| writeln!(out, "trajgan demo replaces its files in this folder."))?;
     write_recordings(&recordings, &movements)?;
     console.line(&format!("{} toy recordings: {}", movements.len(), recordings.display()));
 
@@ -90,19 +104,17 @@ pub fn run(args: &Args) -> Result<()> {
     let mut job = Job { model, data: &data, config, stages, seeds, threads, folder, console };
     let mut summary = job.run()?;
 
-    let [model, jsonl, csv] = ["model.safetensors", "movements.jsonl", "movements.csv"].map(|name| args.out.join(name));
-    job.model.save(&model)?;
+    job.model.save(&model_path)?;
     let options = SampleOptions { seed: args.seed, threads: args.hardware.threads, ..SampleOptions::default() };
     let made = job.model.generate(args.count, None, &options)?;
     let order = Order { model: &job.model, count: args.count, conditions: None, options, features: false };
     order.write(&jsonl)?;
     order.write(&csv)?;
-    let picture = args.out.join("picture.png");
     plot::write(&picture, &plot::compare(&job.model, &data, ROWS, args.seed)?)?;
-    tell(console, &model, [&csv, &picture], [&movements, &made]);
+    tell(console, &model_path, [&csv, &picture], [&movements, &made]);
     if args.json {
-        (summary["recordings"], summary["model"]) = (json!(recordings), json!(model));
-        (summary["movements"], summary["picture"]) = (json!([jsonl, csv]), json!(picture));
+        (summary["recordings"], summary["model"]) = (json!(shown(&recordings)), json!(shown(&model_path)));
+        (summary["movements"], summary["picture"]) = (json!([shown(&jsonl), shown(&csv)]), json!(shown(&picture)));
         console::say_json(&summary);
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use trajgan::SampleOptions;
 
-use crate::console::{self, Console};
+use crate::console::{self, Console, shown};
 use crate::failure::{Failure, Result};
 use crate::hardware::Hardware;
 use crate::{output, run_folder};
@@ -99,7 +99,9 @@ pub fn run(args: &Args) -> Result<()> {
     let conditions = conditions.as_deref();
     output::Order { model: &model, count, conditions, options, features: args.features }.write(&args.out)?;
     if args.json {
-        console::say_json(&json!({ "model": path, "out": args.out, "count": count, "seed": args.seed }));
+        console::say_json(
+            &json!({ "model": shown(&path), "out": shown(&args.out), "count": count, "seed": args.seed }),
+        );
     }
     Console { json: args.json }.line(&format!("{count} movements: {}", args.out.display()));
     Ok(())

@@ -9,7 +9,7 @@ use trajgan::model::StageState;
 use trajgan::train::diagnose::{Evidence, diagnose};
 use trajgan::{Config, Device, Model};
 
-use crate::console::{say, say_json};
+use crate::console::{say, say_json, shown};
 use crate::failure::Result;
 use crate::run_folder::{self, LogEnd, RunFolder};
 
@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.json {
         let mut info = model.info();
         (info["path"], info["bytes"], info["networks"]) =
-            (json!(path), json!(bytes), json!(model.parameters_by_network()));
+            (json!(shown(&path)), json!(bytes), json!(model.parameters_by_network()));
         say_json(&info);
         return Ok(());
     }
@@ -103,7 +103,7 @@ fn diagnosis(path: &Path, model: &Model, json: bool) {
     let mut all: Vec<Value> = found.iter().map(|diagnosis| json!(diagnosis)).collect();
     all.extend(log.failure);
     if json {
-        say_json(&json!({ "path": path, "diagnosis": all }));
+        say_json(&json!({ "path": shown(path), "diagnosis": all }));
         return;
     }
     say(&format!(

@@ -78,18 +78,18 @@ fn main() -> ExitCode {
         Command::Runs(command) => runs::run(&command),
         Command::Demo(args) => demo::run(&args),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    exit(done.and_then(|()| console::finish()))
+}
+
+fn exit(done: failure::Result<()>) -> ExitCode {
+    done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }
 
 /// Help and version go to stdout; wrong flags are one line on stderr.
 fn refuse(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // Nobody is left to tell if the reader of the help is gone.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        console::written(error.print());
+        return exit(console::finish());
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Failure::Usage("no command given, see trajgan --help".into()).report();

@@ -9,7 +9,7 @@ use trajgan::report::plot::{Against, Panel, losses, pairs, sheet};
 use trajgan::report::tracks::{Examples, drawable, generated, scaler};
 use trajgan::{Dataset, Device, Model, SampleOptions};
 
-use crate::console::{Console, say_json};
+use crate::console::{Console, say_json, shown};
 use crate::failure::{Failure, Result};
 use crate::output::condition_dim;
 use crate::recordings;
@@ -99,7 +99,7 @@ pub fn run(command: &Command) -> Result<()> {
     let (width, height) = (picture.width, picture.height);
     Console { json: common.json }.line(&format!("Picture: {} ({width} x {height})", out.display()));
     if common.json {
-        say_json(&json!({ "picture": out, "width": width, "height": height, "model": path }));
+        say_json(&json!({ "picture": shown(&out), "width": width, "height": height, "model": shown(&path) }));
     }
     Ok(())
 }
@@ -111,9 +111,14 @@ pub fn compare(model: &Model, data: &Dataset, rows: usize, seed: u64) -> Result<
     let splits = [&prepared.test, &prepared.validation, &prepared.train];
     let split = splits.into_iter().find(|split| !split.is_empty()).unwrap_or(&prepared.train);
     let examples = Examples::of(split, rows);
-    let made = examples.made(model, &SampleOptions { seed, threads: 0, ..SampleOptions::default() })?;
+    let made = examples.made(model, &options(model, seed))?;
     let panels = [Panel::Path, Panel::Speed, Panel::Means, Panel::Heading];
     drawn(pairs(&examples.tracks(model), &made, Against::Generated, &panels, scaler(model).is_some()))
+}
+
+/// As the model's settings say.
+fn options(model: &Model, seed: u64) -> SampleOptions {
+    SampleOptions { seed, truncation_psi: model.config().truncation_psi, ..SampleOptions::default() }
 }
 
 fn paths(model: &Model, count: usize, distance: Option<f64>, seed: u64) -> Result<Picture> {
@@ -122,8 +127,7 @@ fn paths(model: &Model, count: usize, distance: Option<f64>, seed: u64) -> Resul
         (Some(distance), 1) => Some(vec![distance; count]),
         (Some(_), n) => return Err(Failure::Usage(format!("--distance: the model's conditions have {n} numbers"))),
     };
-    let options = SampleOptions { seed, threads: 0, ..SampleOptions::default() };
-    let tracks = generated(model, count, conditions.as_deref(), &options)?;
+    let tracks = generated(model, count, conditions.as_deref(), &options(model, seed))?;
     let title = match distance {
         Some(distance) => format!("Generated, asked for a distance of {distance}"),
         None => "Generated".to_owned(),

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use trajgan::data::Prepared;
 
-use crate::console::{self, Console};
+use crate::console::{self, Console, shown};
 use crate::failure::{Failure, Result};
 use crate::recordings;
+use crate::run_folder;
 use crate::settings::{Flags, Settings};
 
 /// Turn recordings into training arrays, and say what was left out
@@ -23,7 +25,7 @@ pub struct Args {
     /// Folder for the arrays: X_, C_, L_ of train, val and test, scaler.json, normalization.json
     #[arg(short, long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Replace the folder if it is there
+    /// Replace the folder if it is there and has nothing else in it
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -40,6 +42,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.out.exists() && !args.overwrite {
         return Err(Failure::Usage(format!("{}: is there already (--overwrite replaces it)", args.out.display())));
     }
+    check_replaceable(&args.out, &args.input)?;
     let (data, read) = recordings::open(&args.input, &mut settings, console)?;
     let prepared = data.prepare(&settings.config, None)?;
     recordings::splits(&prepared.report, console);
@@ -47,9 +50,32 @@ pub fn run(args: &Args) -> Result<()> {
     console.line(&format!("Written: {}", args.out.display()));
     if args.json {
         let read = recordings::read_json(&read);
-        console::say_json(&json!({ "out": args.out, "read": read, "prepared": prepared.report }));
+        console::say_json(&json!({ "out": shown(&args.out), "read": read, "prepared": prepared.report }));
     }
     Ok(())
+}
+
+/// A folder is replaced if all in it is what `prepare` writes, and none of it is what is to be read.
+fn check_replaceable(folder: &Path, input: &Path) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let refused = |problem: &str| Err(Failure::Usage(format!("{}: {problem}, not replaced", folder.display())));
+    if !folder.join("X_train.npy").is_file() {
+        return refused("not a folder of arrays");
+    }
+    if input.canonicalize().is_ok_and(|input| folder.canonicalize().is_ok_and(|folder| input.starts_with(folder))) {
+        return refused("the recordings lie in it");
+    }
+    let names = Prepared::file_names();
+    let ours = |path: &PathBuf| path.is_file() && names.iter().any(|name| path.ends_with(name));
+    match run_folder::entries(folder)?.iter().find(|path| !ours(path)) {
+        Some(other) => {
+            let name = Path::new(other.file_name().unwrap_or_default()).display();
+            refused(&format!("{name} is in it, which prepare does not write"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The folder appears filled, or not at all: it is filled beside its place and then renamed.
@@ -57,9 +83,6 @@ fn replace_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
     let Some(name) = folder.file_name() else {
         return Err(Failure::Usage(format!("{}: not the name of a folder", folder.display())));
     };
-    if folder.exists() && !folder.join("X_train.npy").is_file() {
-        return Err(Failure::Usage(format!("{}: not a folder of arrays, not replaced", folder.display())));
-    }
     let sibling = |suffix: &str| folder.with_file_name(format!(".{}.{suffix}", name.display()));
     let (new, old) = (sibling("preparing"), sibling("old"));
     if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {

@@ -46,6 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Failure::Usage(format!("{}: {message}", path.display())));
     };
     let mut settings = Settings::resumed(&args.settings, model.config(), &folder.config())?;
+    settings.warn(console);
     let stages = stages_left(&model, &settings.config, settings.stage())?;
     let data = settings.data(args.data.as_deref())?;
     console.line(&format!("Going on from {}", path.display()));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use trajgan::{Device, Model};
 
-use crate::console::{self, say, say_json};
+use crate::console::{self, say, say_json, shown};
 use crate::failure::Result;
 use crate::run_folder;
 use crate::training::watched;
@@ -108,7 +108,7 @@ fn row(path: &Path, files: usize, model: Option<&Model>) -> Value {
     let iterations = |k| stage(k).map_or(0, |s| s.iteration);
     let loss = |k, which: usize| stage(k).and_then(|s| s.history.last()).map(|record| record.losses[which]);
     json!({
-        "run": path,
+        "run": shown(path),
         "files": files,
         "stage1_iterations": iterations(0),
         "stage1_loss": model.and_then(|m| loss(0, watched(m.config()).1)),
@@ -135,7 +135,7 @@ fn compare(runs: &[PathBuf], json: bool) -> Result<()> {
     }
     if json {
         let table: Vec<Value> = rows.iter().map(|(name, values)| json!({ "name": name, "values": values })).collect();
-        say_json(&json!({ "runs": runs, "differences": table }));
+        say_json(&json!({ "runs": runs.iter().map(|run| shown(run)).collect::<Vec<_>>(), "differences": table }));
         return Ok(());
     }
     say(&line("", runs.iter().map(|path| path.file_name().unwrap_or(path.as_os_str()).display().to_string())));

@@ -11,6 +11,7 @@ use trajgan::config::{DecoderKind, Preset};
 use trajgan::data::ReadOptions;
 use trajgan::{Config, Dataset};
 
+use crate::console::{Console, shown};
 use crate::failure::{Failure, Result};
 
 /// Flags of the commands that read data or train.
@@ -43,12 +44,24 @@ pub struct Flags {
 impl Flags {
     /// The decoder that flags or file ask for: presets depend on it.
     fn decoder_or(&self, file: &serde_json::Map<String, Value>) -> Result<Option<DecoderKind>> {
-        let set = self.set.iter().filter_map(|pair| pair.split_once('=')).rfind(|(name, _)| name.trim() == "decoder");
-        let word = set.map(|(_, word)| word.trim().trim_matches('"')).or_else(|| file.get("decoder")?.as_str());
         match self.decoder {
             Some(decoder) => Ok(Some(decoder)),
-            None => Ok(word.map(str::parse).transpose()?),
+            None => Ok(self.word("decoder", file).map(str::parse).transpose()?),
         }
+    }
+
+    /// The same for the preset.
+    fn preset_of(&self, file: &serde_json::Map<String, Value>) -> Result<Option<Preset>> {
+        match self.preset {
+            Some(preset) => Ok(Some(preset)),
+            None => Ok(self.word("config_preset", file).map(str::parse).transpose()?),
+        }
+    }
+
+    /// What --set or else the file says.
+    fn word<'a>(&'a self, name: &str, file: &'a serde_json::Map<String, Value>) -> Option<&'a str> {
+        let set = self.set.iter().filter_map(|pair| pair.split_once('=')).rfind(|(set, _)| set.trim() == name);
+        set.map(|(_, word)| word.trim().trim_matches(['"', '\''])).or_else(|| file.get(name)?.as_str())
     }
 
     /// The same flags for data that is arrays of features: the closed-loop decoder is not for those.
@@ -63,6 +76,7 @@ impl Flags {
 #[serde(default)]
 struct Program {
     config_preset: Option<String>,
+    /// A run's, though no UTF-8, as far as it can be shown: resume then needs --data.
     data_dir: Option<PathBuf>,
     checkpoint_dir: Option<PathBuf>,
     stage: Option<String>,
@@ -75,18 +89,19 @@ pub struct Settings {
     program: Program,
     /// What file and flags have set.
     given: BTreeSet<String>,
+    /// Of these, what the decoder does not read.
+    unread: Vec<&'static str>,
 }
 
 impl Settings {
     /// `model`: the settings of a model that goes on, in place of a preset.
     pub fn new(flags: &Flags, model: Option<&Config>) -> Result<Settings> {
         let file = flags.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
-        let named = file.get("config_preset").and_then(Value::as_str).map(str::parse::<Preset>).transpose()?;
-        let preset = flags.preset.or(named).unwrap_or(Preset::Default);
+        let preset = flags.preset_of(&file)?.unwrap_or(Preset::Default);
         let decoder = flags.decoder_or(&file)?.unwrap_or(DecoderKind::ClosedLoop);
         let config = model.cloned().unwrap_or_else(|| Config::of(decoder, preset));
         let (read, program) = (ReadOptions::default(), Program::default());
-        let settings = Settings { config, read, program, given: BTreeSet::new() };
+        let settings = Settings { config, read, program, given: BTreeSet::new(), unread: Vec::new() };
         settings.with(flags, file, model.is_some())
     }
 
@@ -98,19 +113,35 @@ impl Settings {
     }
 
     fn with(mut self, flags: &Flags, file: serde_json::Map<String, Value>, goes_on: bool) -> Result<Settings> {
-        if goes_on && flags.preset.is_some() {
-            return Err(Failure::Usage("--preset is for a new model: one that goes on has its settings".into()));
+        if goes_on && flags.preset_of(&file)?.is_some() {
+            let message = "--preset and config_preset are for a new model: one that goes on has its settings";
+            return Err(Failure::Usage(message.into()));
         }
+        let all = serde_json::to_value(&self.config).unwrap_or_default();
+        let all = all.as_object().is_some_and(|all| all.keys().all(|name| file.contains_key(name)));
         let origin = flags.config.as_deref().unwrap_or(Path::new("")).display().to_string();
         for (name, value) in file {
             self.put(&name, value, &origin)?;
         }
+        // A file of all settings, such as a run's, asks for none of them in particular.
+        let by_the_way = if all { std::mem::take(&mut self.given) } else { BTreeSet::new() };
         if let Some(decoder) = flags.decoder {
             self.put("decoder", decoder.name().into(), "--decoder")?;
         }
         self.put_flags(flags)?;
         self.config.check()?;
+        let unread = self.config.decoder.unread().iter().copied();
+        self.unread = unread.filter(|&name| self.given.contains(name)).collect();
+        self.given.extend(by_the_way);
         Ok(self)
+    }
+
+    /// Says what was set in vain.
+    pub fn warn(&self, console: Console) {
+        if !self.unread.is_empty() {
+            let (decoder, names) = (self.config.decoder.name(), self.unread.join(", "));
+            console.line(&format!("Set, but not used by the {decoder} decoder: {names}"));
+        }
     }
 
     fn put_flags(&mut self, flags: &Flags) -> Result<()> {
@@ -185,7 +216,8 @@ impl Settings {
     /// Remembers for config.toml what the command line said.
     pub fn remember(&mut self, data: &Path, stage: &str) {
         // A run is resumed from any folder. If there is no current one, the path as given is the best there is.
-        self.program.data_dir = Some(std::path::absolute(data).unwrap_or_else(|_| data.to_owned()));
+        let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
+        self.program.data_dir = Some(shown(&data).into());
         self.program.stage = Some(stage.to_owned());
         self.program.config_preset = None;
     }

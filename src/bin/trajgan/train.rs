@@ -63,6 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
         say(settings.to_toml()?.trim_end());
         return Ok(());
     }
+    settings.warn(console);
     let (name, stages) = stages(args.stage.as_deref().or(settings.stage()))?;
     if stages[0] == Stage::Gan && from.is_none() {
         return Err(Failure::Usage("--stage 2 learns on top of stage 1: name its model with --from".into()));

@@ -11,7 +11,7 @@ use trajgan::report::{Board, Picture};
 use trajgan::train::diagnose::{Evidence, Trouble, diagnose, diagnose_error};
 use trajgan::{Config, Control, Dataset, Error, Model, Outcome, Progress, SampleOptions, Stage, TrainOptions};
 
-use crate::console::{self, Console, Meter};
+use crate::console::{self, Console, Meter, shown};
 use crate::failure::{Failure, Result};
 use crate::output::Order;
 use crate::plot;
@@ -40,7 +40,7 @@ impl Job<'_> {
     pub fn run(&mut self) -> Result<Value> {
         console::watch_interrupts()?;
         self.console.line(&format!("Run folder: {}", self.folder.path().display()));
-        let mut summary = json!({ "run": self.folder.path(), "interrupted": false });
+        let mut summary = json!({ "run": shown(self.folder.path()), "interrupted": false });
         for (stage, seed) in self.stages.clone().into_iter().zip(self.seeds.clone()) {
             let outcome = self.stage(stage, seed)?;
             let path = self.folder.model(&format!("stage{}_final", stage as u32));
@@ -51,26 +51,28 @@ impl Job<'_> {
                 "iterations": outcome.iterations,
                 "converged": outcome.converged,
                 "losses": state.averages(),
-                "checkpoint": path,
+                "checkpoint": shown(&path),
             });
         }
         if self.stages.last() == Some(&Stage::Gan) {
             let path = self.folder.model("final");
             self.model.save(&path)?;
             let samples = self.folder.samples();
-            let options = SampleOptions { threads: self.threads, ..SampleOptions::default() };
+            let truncation_psi = self.model.config().truncation_psi;
+            let options = SampleOptions { truncation_psi, threads: self.threads, ..SampleOptions::default() };
             let order = Order { model: &self.model, count: SAMPLES, conditions: None, options, features: false };
             order.write(&samples)?;
             self.console.line(&format!("Model: {}", path.display()));
             self.console.line(&format!("Samples: {}", samples.display()));
-            (summary["model"], summary["samples"]) = (json!(path), json!(samples));
+            (summary["model"], summary["samples"]) = (json!(shown(&path)), json!(shown(&samples)));
         }
-        summary["pictures"] = json!(self.pictures()?);
+        summary["pictures"] = json!(self.pictures()?.iter().map(|path| shown(path)).collect::<Vec<_>>());
         summary["diagnosis"] = json!(self.model.diagnose());
         Ok(summary)
     }
 
     fn stage(&mut self, stage: Stage, seed: u64) -> Result<Outcome> {
+        self.warn_of_a_new_optimiser(stage);
         let options = TrainOptions { config: self.config.clone(), threads: self.threads, seed };
         let meter = self.console.meter();
         let mut watcher = Watcher {
@@ -98,6 +100,22 @@ impl Job<'_> {
                 self.leave(stage, &error.to_string())
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An exported model has none of the optimisers' state.
+    fn warn_of_a_new_optimiser(&self, stage: Stage) {
+        let model = &self.model;
+        let of_stage = |name: &&str| {
+            (name.starts_with("generator.") || name.starts_with("discriminator.")) == (stage == Stage::Gan)
+        };
+        let lacks = |name: &str| model.remembered_gradient(name).is_none();
+        let iteration = model.stages()[stage as usize - 1].iteration;
+        if iteration > 0 && model.parameter_names().filter(of_stage).any(lacks) {
+            self.console.line(&format!(
+                "Stage {} goes on from iteration {iteration} without the optimiser's state: not as if it had never stopped.",
+                stage as u32
+            ));
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::console::{say, say_json};
+use crate::console::{say, say_json, shown};
 use crate::failure::{Failure, Result};
 use crate::settings::{Flags, Settings};
 
@@ -27,7 +27,7 @@ pub struct Args {
 /// Of one file; what does not apply is left out.
 #[derive(Debug, Default, Serialize)]
 struct FileReport {
-    path: PathBuf,
+    path: String,
     /// Why the file, or a part of it, cannot be used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unusable: Vec<String>,
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
     let warned = reports.iter().filter(|r| !r.warnings.is_empty()).count();
     if args.json {
         let ok = unusable == 0;
-        say_json(&serde_json::json!({ "data": args.data, "usable": ok, "files": reports }));
+        say_json(&serde_json::json!({ "data": shown(&args.data), "usable": ok, "files": reports }));
     } else {
         show(&reports);
         say(&format!("{} files, {unusable} not usable, {warned} with warnings", reports.len()));
@@ -76,7 +76,7 @@ fn show(reports: &[FileReport]) {
     let quiet = |r: &&FileReport| r.unusable.is_empty() && r.warnings.is_empty();
     let loud = reports.iter().filter(|r| !quiet(r));
     for report in loud.chain(reports.iter().filter(quiet)).take(SHOWN) {
-        say(&format!("{}: {}", report.path.display(), report.summary));
+        say(&format!("{}: {}", report.path, report.summary));
         report.unusable.iter().for_each(|problem| say(&format!("    NOT USABLE  {problem}")));
         report.warnings.iter().for_each(|warning| say(&format!("    warning     {warning}")));
     }

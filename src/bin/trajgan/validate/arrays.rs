@@ -10,6 +10,7 @@ use trajgan::data::{FEATURES, Split};
 use trajgan::{Config, Dataset, Result};
 
 use super::{FileReport, spread};
+use crate::console::shown;
 use crate::settings::Settings;
 
 /// Scaled numbers may pass 1 by rounding.
@@ -19,7 +20,7 @@ pub fn check(folder: &Path, settings: &Settings) -> Vec<FileReport> {
     match splits(folder, settings) {
         Ok(reports) => reports,
         Err(error) => vec![FileReport {
-            path: folder.to_owned(),
+            path: shown(folder),
             unusable: vec![error.to_string()],
             summary: "cannot be used".into(),
             ..FileReport::default()
@@ -44,7 +45,7 @@ fn splits(folder: &Path, settings: &Settings) -> Result<Vec<FileReport>> {
     let mut reports: Vec<FileReport> = named
         .into_iter()
         .map(|(name, split)| {
-            let mut report = FileReport { path: folder.join(format!("X_{name}.npy")), ..FileReport::default() };
+            let mut report = FileReport { path: shown(&folder.join(format!("X_{name}.npy"))), ..FileReport::default() };
             for letter in ["X", "C", "L"] {
                 if let Some(shape) = shape(&folder.join(format!("{letter}_{name}.npy"))) {
                     report.fact(&format!("{letter}_shape"), shape);

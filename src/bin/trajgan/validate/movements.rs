@@ -8,6 +8,7 @@ use trajgan::data::{ReadReport, StepCodec};
 use trajgan::{Dataset, Error, Movement};
 
 use super::{FileReport, spread};
+use crate::console::shown;
 use crate::failure::{Failure, Result};
 use crate::run_folder;
 use crate::settings::Settings;
@@ -43,7 +44,7 @@ pub fn check(path: &Path, settings: &Settings) -> Result<Vec<FileReport>> {
 
 /// What is wrong with the folder though not with a file of it: it is too deep, or its files do not fit each other.
 fn check_together(folder: &Path, settings: &Settings, files: &[FileReport]) -> Option<FileReport> {
-    let mut report = FileReport { path: folder.to_owned(), summary: "all files together".into(), ..Default::default() };
+    let mut report = FileReport { path: shown(folder), summary: "all files together".into(), ..Default::default() };
     match Dataset::open(folder, &settings.read) {
         Ok((_, read)) => {
             for (kind, &count) in read.counts.iter().filter(|(kind, _)| !DAMAGE.contains(&kind.as_str())) {
@@ -73,8 +74,8 @@ fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn check_file(path: PathBuf, settings: &Settings, seen: &mut Seen) -> FileReport {
-    let mut report = FileReport { path, ..FileReport::default() };
-    match Dataset::open(&report.path, &settings.read) {
+    let mut report = FileReport { path: shown(&path), ..FileReport::default() };
+    match Dataset::open(&path, &settings.read) {
         Ok((data, read)) => {
             describe(&mut report, data.movements(), seen);
             clock(&mut report, data.movements(), settings);
