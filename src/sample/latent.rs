@@ -83,9 +83,9 @@ impl Model {
     }
 
     /// More than movements of these lengths take on their way in or out: of a step its point, its event, and its features
-    /// three times; of a movement its summary twice.
+    /// three times; of a movement its summary twice. And what all samples share, where nobody has made it yet.
     fn afford_batch(&self, lengths: impl ExactSizeIterator<Item = usize>) -> Result<()> {
-        let rows = lengths.len().saturating_mul(8 * self.config.summary_dim + 128);
+        let rows = lengths.len().saturating_mul(8 * self.config.summary_dim + 128).saturating_add(self.sampler_bytes());
         let step = 12 * self.config.feature_dim + 160;
         afford(lengths.fold(rows, |bytes, n| bytes.saturating_add(n.saturating_mul(step))), "summaries of movements")
     }

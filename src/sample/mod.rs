@@ -215,13 +215,17 @@ impl Model {
     /// More than count movements take on their way.
     fn afford_movements(&self, count: usize, options: &SampleOptions) -> Result<()> {
         let rows = count.saturating_add(self.lottery(options.candidates)?.rows(count));
-        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(self.own_weights_bytes()), "movements")
+        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(self.sampler_bytes()), "movements")
     }
 
     /// The same of walks and paths, which are drawn again and again: weights are made by the first.
     fn afford_walks(&self, rows: usize) -> Result<()> {
-        let weights = if self.sampler.get().is_none() { self.own_weights_bytes() } else { 0 };
-        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(weights), "walks")
+        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(self.sampler_bytes()), "walks")
+    }
+
+    /// What all samples share is made by the first.
+    fn sampler_bytes(&self) -> usize {
+        if self.sampler.get().is_none() { self.own_weights_bytes() + 12 * self.buffers.len() } else { 0 }
     }
 
     /// The weights that samples come from, packed, where they are not the model's.

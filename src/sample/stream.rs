@@ -10,7 +10,7 @@ use super::walk::{WalkSettings, Walkers, Walking};
 use crate::config::DecoderKind;
 use crate::data::steps::Event;
 use crate::data::{Point, StepCodec};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, afford};
 use crate::model::walker::Walker;
 use crate::model::{Autoencoder, Model};
 use crate::nn::Weights;
@@ -129,6 +129,9 @@ impl Model {
         let mut walkers = Walkers::default();
         walkers.start(&net.walker, self.sampling_weights(), &z, 1);
         let walks = vec![Walking::new(target, options.seed, sample, settings.most_points)];
+        if self.sampler().walker.get().is_none() {
+            afford(self.own_weights_bytes(), "a stream's weights")?;
+        }
         let shared = self.sampler().walker.get_or_init(|| {
             Arc::new(Shared {
                 walker: net.walker.clone(),
