@@ -174,6 +174,49 @@ static void misuse(const tg_model *model) {
     SAYS("model is NULL");
     GIVES(TG_ERR_ARGUMENT, tg_path(model, 0, 0, 9, 9, &o, NULL, STEPS, &length, NULL));
     SAYS("points is NULL");
+/* The shortest recording has 3000 px: a path of one is a walk of as many, and one of a million more than there are. */
+static void far_off(void) {
+    tg_model *model = tiny_model(TG_DECODER_CLOSED_LOOP);
+    tg_dataset *data;
+    static tg_point got[40000];
+    OK(tg_dataset_new(1, &data));
+    for (int i = 0; i < 60; i++) {
+        for (int t = 0; t < 20; t++) {
+            double way = (3000 + 10 * i) * t / 19.0;
+            points[t] = (tg_point){way * cos(i), way * sin(i), 8 * t};
+        }
+        OK(tg_dataset_push(data, points, 20, NULL));
+    }
+    for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
+        tg_train_options o = tiny_training(model, stage, 3);
+        OK(tg_train_stage(model, data, stage, &o));
+    }
+    for (uint32_t whole = 0; whole < 2; whole++) {
+        tg_path_options o = path_options();
+        tg_stream *stream;
+        size_t n, rest;
+        double longest[2] = {0, 0};
+        o.integer_pixels = whole;
+        OK(tg_path(model, 0, 0, 1, 0, &o, got, STEPS, lengths, NULL));
+        for (uint32_t t = 1; t < lengths[0]; t++)
+            longest[0] = fmax(longest[0], hypot(got[t].x - got[t - 1].x, got[t].y - got[t - 1].y));
+        OK(tg_stream_new(model, 0, 0, 1, 0, &o, &stream));
+        OK(tg_stream_next(stream, got, 2, &n));
+        GIVES(TG_ERR_ARGUMENT, tg_stream_aim(stream, 1e6, 0));
+        SAYS("x, y is 1000000, 0, expected within 33");
+        OK(tg_stream_aim(stream, 3000, 100));
+        OK(tg_stream_next(stream, got + n, sizeof got / sizeof *got - n, &rest));
+        n += rest;
+        check_path(got, (uint32_t)n, (const double[]){0, 0, 3000, 100}, (int)whole);
+        for (size_t t = 1; t < n; t++)
+            longest[1] = fmax(longest[1], hypot(got[t].x - got[t - 1].x, got[t].y - got[t - 1].y));
+        CHECK(longest[1] <= 2 * longest[0] + (whole ? 1.4143 : 1e-9));
+        tg_stream_free(stream);
+    }
+    tg_dataset_free(data);
+    tg_model_free(model);
+}
+
     GIVES(TG_ERR_ARGUMENT, tg_path(model, 0, 0, 9, 9, &o, points, STEPS, NULL, NULL));
     SAYS("length is NULL");
     GIVES(TG_ERR_ARGUMENT, tg_paths(model, NULL, 2, &o, points, STEPS, lengths, NULL));
@@ -286,5 +329,6 @@ int main(void) {
         misuse(model);
         threads(model);
     }
+    far_off();
     return 0;
 }
