@@ -115,6 +115,41 @@ static void wrong_settings(tg_dataset *data) {
 static void cancel(tg_dataset *data) {
     watcher w = {.model = tiny_model(TG_DECODER_V6), .data = data, .stop_at = 1};
     GIVES(TG_ERR_CANCELLED, train(&w, TG_STAGE_AUTOENCODER, 20));
+/* What is known of data comes with the first iteration: none of these movements is as far as the others. */
+static void no_iterations(tg_dataset *data) {
+    tg_dataset *other;
+    OK(tg_dataset_new(1, &other));
+    for (uint32_t i = 0; i < 60; i++) {
+        tg_point points[12];
+        for (uint32_t t = 0; t < 12; t++) points[t] = (tg_point){(1 + i % 3) * t / 2.0, 0, 50 * t};
+        OK(tg_dataset_push(other, points, 12, NULL));
+    }
+    for (int32_t decoder = TG_DECODER_CLOSED_LOOP; decoder <= TG_DECODER_V6; decoder++) {
+        tg_point points[2][10 * STEPS];
+        uint32_t lengths[2][10];
+        for (int nothing = 0; nothing < 2; nothing++) {
+            tg_model *model = tiny_model(decoder);
+            tg_train_options o = tiny_training(model, TG_STAGE_AUTOENCODER, 0);
+            if (nothing) {
+                float z[SUMMARY];
+                uint32_t length = arc(0, points[1]);
+                OK(tg_train_stage(model, other, TG_STAGE_AUTOENCODER, &o));
+                GIVES(TG_ERR_STATE, tg_encode(model, points[1], STEPS, &length, 1, 1, z, SUMMARY));
+                SAYS("has not been trained");
+            }
+            for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
+                o = tiny_training(model, stage, 3);
+                OK(tg_train_stage(model, data, stage, &o));
+            }
+            OK(tg_generate(model, NULL, 10, NULL, points[nothing], STEPS, lengths[nothing]));
+            tg_model_free(model);
+        }
+        CHECK(memcmp(lengths[0], lengths[1], sizeof lengths[0]) == 0);
+        CHECK(memcmp(points[0], points[1], sizeof points[0]) == 0);
+    }
+    tg_dataset_free(other);
+}
+
     CHECK(w.calls == 1);
     w.stop_at = 4;
     GIVES(TG_ERR_CANCELLED, train(&w, TG_STAGE_AUTOENCODER, 10));
@@ -174,6 +209,7 @@ int main(void) {
     cancel(data);
     inside_the_callback(data);
     checkpoints(data);
+    no_iterations(data);
     tg_dataset_free(data);
     return 0;
 }
