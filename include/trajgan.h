@@ -186,7 +186,7 @@ typedef struct {
     uint32_t csv_seconds;
     // Largest file, after decompression.
     uint64_t max_bytes;
-    // How a session is cut into movements: shortest and longest, in points.
+    // How a session is cut into movements: shortest and longest, in points. Limits are 0 or more; INFINITY: none.
     uint32_t min_points;
     uint32_t max_points;
     // A longer pause ends a movement.
