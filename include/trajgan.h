@@ -305,6 +305,7 @@ typedef struct {
     uint64_t seed;
     // How many the stage is to have in all: less those that the model has had already are run.
     uint64_t iterations;
+    // In stage 2, 0 is stage 1's.
     uint32_t batch_size;
     // 2: critic steps per generator step.
     uint32_t n_critic;
@@ -591,8 +592,9 @@ tg_status tg_encode(const tg_model *model,
                     float *summaries,
                     size_t capacity);
 
-// Summaries, count x summary_dim, back to movements of the given lengths, each from x = y = t_ms = 0. lengths[i] is 1 or
-// more and up to max_seq_len and stride. TG_ERR_STATE with the closed loop, which needs a target. [shared]
+// Summaries, count x summary_dim finite numbers, back to movements of the given lengths, each from x = y = t_ms = 0.
+// lengths[i] is 1 or more and up to max_seq_len and stride. TG_ERR_STATE with the closed loop, which needs a target.
+// [shared]
 TG_API
 tg_status tg_decode(const tg_model *model,
                     const float *summaries,
