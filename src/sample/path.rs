@@ -342,6 +342,7 @@ impl PathOptions {
         }
         let factor = if stretched { wanted / duration } else { self.duration_scale };
         points.iter_mut().for_each(|p| p.t_ms *= factor);
+        points.last_mut().into_iter().for_each(|p| p.t_ms = wanted); // which the product can miss by rounding
         if self.polling_hz > 0.0 {
             let count = duration * factor * self.polling_hz / 1000.0;
             if count > MOST_POINTS {

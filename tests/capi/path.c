@@ -64,6 +64,9 @@ static void batches(const tg_model *model) {
     OK(tg_path(model, 0, 0, 0.6, 0, NULL, again, STEPS, lengths_again, NULL)); /* a pixel, as the ends are rounded */
 }
 
+enum { ROOM = 60 };
+static tg_point shaped_points[COUNT * ROOM];
+
 static void shaped(const tg_model *model) {
     tg_path_options o = path_options();
     uint32_t length, flag;
@@ -78,11 +81,21 @@ static void shaped(const tg_model *model) {
 
     o = path_options(), o.min_duration_ms = 5000, o.max_duration_ms = 5001;
     OK(tg_path(model, 10, 100, 200, 200, &o, points, STEPS, &length, &flag));
-    CHECK(points[length - 1].t_ms >= 4999.999 && points[length - 1].t_ms <= 5001.001 && (flag & TG_PATH_FORCED) != 0);
+    CHECK(points[length - 1].t_ms >= 5000 && points[length - 1].t_ms <= 5001 && (flag & TG_PATH_FORCED) != 0);
+
+    /* To the bit: limits are for comparing with. */
+    for (int i = 0; i < 2; i++) {
+        o.min_duration_ms = 300.1 - 0.3 * i, o.max_duration_ms = 317.3, o.duration_scale = 0.7, o.polling_hz = 125 * i;
+        OK(tg_paths(model, ends[0], COUNT, &o, shaped_points, ROOM, lengths, NULL));
+        for (int k = 0; k < COUNT; k++) {
+            double end = shaped_points[k * ROOM + lengths[k] - 1].t_ms;
+            CHECK(end >= o.min_duration_ms && end <= o.max_duration_ms);
+        }
+    }
 
     /* Polled: how many there are is in lengths even if there is no room. */
     static tg_point many[600];
-    o.polling_hz = 100;
+    o = path_options(), o.min_duration_ms = 5000, o.max_duration_ms = 5001, o.polling_hz = 100;
     length = 0, flag = 77;
     memcpy(again, points, sizeof points);
     GIVES(TG_ERR_BUFFER, tg_path(model, 10, 100, 200, 200, &o, points, STEPS, &length, &flag));
@@ -161,19 +174,6 @@ static void another_target(const tg_model *model) {
     }
 }
 
-static void misuse(const tg_model *model) {
-    tg_path_options o = path_options();
-    tg_stream *stream = (tg_stream *)&stream, *const before = stream;
-    uint32_t length = 77;
-    size_t written = 77;
-    tg_point p = {5, 5, 5};
-    memset(points, 0x5a, sizeof points);
-    memcpy(again, points, sizeof points);
-    GIVES(TG_ERR_ARGUMENT, tg_path_options_init(NULL, 8));
-    GIVES(TG_ERR_ARGUMENT, tg_path(NULL, 0, 0, 9, 9, &o, points, STEPS, &length, NULL));
-    SAYS("model is NULL");
-    GIVES(TG_ERR_ARGUMENT, tg_path(model, 0, 0, 9, 9, &o, NULL, STEPS, &length, NULL));
-    SAYS("points is NULL");
 /* The shortest recording has 3000 px: a path of one is a walk of as many, and one of a million more than there are. */
 static void far_off(void) {
     tg_model *model = tiny_model(TG_DECODER_CLOSED_LOOP);
@@ -217,6 +217,19 @@ static void far_off(void) {
     tg_model_free(model);
 }
 
+static void misuse(const tg_model *model) {
+    tg_path_options o = path_options();
+    tg_stream *stream = (tg_stream *)&stream, *const before = stream;
+    uint32_t length = 77;
+    size_t written = 77;
+    tg_point p = {5, 5, 5};
+    memset(points, 0x5a, sizeof points);
+    memcpy(again, points, sizeof points);
+    GIVES(TG_ERR_ARGUMENT, tg_path_options_init(NULL, 8));
+    GIVES(TG_ERR_ARGUMENT, tg_path(NULL, 0, 0, 9, 9, &o, points, STEPS, &length, NULL));
+    SAYS("model is NULL");
+    GIVES(TG_ERR_ARGUMENT, tg_path(model, 0, 0, 9, 9, &o, NULL, STEPS, &length, NULL));
+    SAYS("points is NULL");
     GIVES(TG_ERR_ARGUMENT, tg_path(model, 0, 0, 9, 9, &o, points, STEPS, NULL, NULL));
     SAYS("length is NULL");
     GIVES(TG_ERR_ARGUMENT, tg_paths(model, NULL, 2, &o, points, STEPS, lengths, NULL));
@@ -316,6 +329,7 @@ static void threads(tg_model *model) {
 int main(void) {
     tg_stream *stream;
     make_ends();
+    far_off();
     for (int32_t decoder = TG_DECODER_CLOSED_LOOP; decoder <= TG_DECODER_V6; decoder++) {
         tg_model *model = tiny_model(decoder);
         GIVES(TG_ERR_STATE, tg_path(model, 0, 0, 99, 9, NULL, points, STEPS, lengths, NULL));
@@ -329,6 +343,5 @@ int main(void) {
         misuse(model);
         threads(model);
     }
-    far_off();
     return 0;
 }
