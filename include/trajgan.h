@@ -186,7 +186,7 @@ typedef struct {
     uint32_t csv_seconds;
     // Largest file, after decompression.
     uint64_t max_bytes;
-    // How a session is cut into movements: shortest and longest, in points.
+    // How a session is cut into movements: shortest and longest, in points. Limits are 0 or more; INFINITY: none.
     uint32_t min_points;
     uint32_t max_points;
     // A longer pause ends a movement.
@@ -305,6 +305,7 @@ typedef struct {
     uint64_t seed;
     // How many the stage is to have in all: less those that the model has had already are run.
     uint64_t iterations;
+    // In stage 2, 0 is stage 1's.
     uint32_t batch_size;
     // 2: critic steps per generator step.
     uint32_t n_critic;
@@ -591,8 +592,9 @@ tg_status tg_encode(const tg_model *model,
                     float *summaries,
                     size_t capacity);
 
-// Summaries, count x summary_dim, back to movements of the given lengths, each from x = y = t_ms = 0. lengths[i] is 1 or
-// more and up to max_seq_len and stride. TG_ERR_STATE with the closed loop, which needs a target. [shared]
+// Summaries, count x summary_dim finite numbers, back to movements of the given lengths, each from x = y = t_ms = 0.
+// lengths[i] is 1 or more and up to max_seq_len and stride. TG_ERR_STATE with the closed loop, which needs a target.
+// [shared]
 TG_API
 tg_status tg_decode(const tg_model *model,
                     const float *summaries,
@@ -668,10 +670,12 @@ tg_status tg_stream_new(const tg_model *model,
 TG_API tg_status tg_stream_next(tg_stream *stream, tg_point *points, size_t capacity, size_t *written);
 
 // Another end for the rest of the way, from where the stream is. It must be within 1000000 px of 0, and is rounded with
-// integer_pixels. No step gets longer than twice the longest that the movement would have had (with v6 and an eighth
-// of that for each further end), but for rounding to whole pixels, so that the path may take more than max_seq_len
-// points. To know that step, a closed loop's first new end takes as long as the rest of its points. TG_ERR_STATE once
-// the path has ended. [exclusive]
+// integer_pixels. A closed loop's path that is shorter than all that the model has learnt is a longer walk scaled down:
+// then it must be within 10000000 px of the start, scaled down as much. No step gets longer than twice the longest
+// that the movement would have had (with v6 and an eighth of that for each further end), but for rounding to whole
+// pixels, so that the path may take more than max_seq_len points; v6 adds 65536 of them at most, and steps get longer
+// to an end that is too far for those. To know that step, a closed loop's first new end takes as long as the rest of
+// its points. TG_ERR_STATE once the path has ended. [exclusive]
 TG_API tg_status tg_stream_aim(tg_stream *stream, double x, double y);
 
 // Where the pointer is at a time since the start, between points in a straight line; before the start and after the end

@@ -4,7 +4,8 @@
 mod programs;
 mod skip;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -95,6 +96,32 @@ fn cmake_finds_what_is_installed() {
     for program in ["shared", "alone"] {
         assert!(expect_success(&mut Command::new(folder.join("build").join(program))).starts_with("score: "));
     }
+}
+
+/// Everybody may use it, whatever the umask of who installed it and what stood there before.
+#[test]
+fn what_is_installed_can_be_read_by_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = folder.path().join("prefix");
+    install(&prefix);
+    fs::set_permissions(prefix.join("lib/pkgconfig/trajgan.pc"), Permissions::from_mode(0o600)).unwrap();
+    fs::remove_dir_all(prefix.join("include")).unwrap();
+    fs::remove_dir_all(prefix.join("lib/cmake")).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(root().join("scripts/install"));
+    expect_success(shell.arg(&prefix).arg(built()).env_remove("DESTDIR"));
+    let mut open = vec![prefix];
+    let mut files = 0;
+    while let Some(path) = open.pop() {
+        let meta = fs::metadata(&path).unwrap();
+        let wanted = if meta.is_dir() { 0o755 } else { 0o644 };
+        assert_eq!(meta.permissions().mode() & wanted, wanted, "{}", path.display());
+        files += usize::from(meta.is_file());
+        if meta.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    assert!(files > 10, "{files}");
 }
 
 #[test]

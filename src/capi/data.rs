@@ -31,7 +31,7 @@ pub struct tg_read_options {
     pub csv_seconds: u32,
     /// Largest file, after decompression.
     pub max_bytes: u64,
-    /// How a session is cut into movements: shortest and longest, in points.
+    /// How a session is cut into movements: shortest and longest, in points. Limits are 0 or more; INFINITY: none.
     pub min_points: u32,
     pub max_points: u32,
     /// A longer pause ends a movement.

@@ -146,7 +146,7 @@ pub unsafe extern "C" fn tg_generate(
             if own_lengths && lengths.is_null() && count > 0 {
                 return Err(Failure::argument("lengths", "NULL", format!("{count} values, as seq_len is 0")));
             }
-            let needed = if own_lengths { model.config().max_seq_len } else { options.seq_len };
+            let needed = model.most_steps(options.seq_len)?;
             // SAFETY: the buffers are the caller's.
             let (mut rows, conditions) =
                 unsafe { (Rows::new(points, stride, needed, count, lengths)?, wanted(model, conditions, count)?) };
@@ -172,9 +172,8 @@ pub unsafe extern "C" fn tg_generate_features(
         // SAFETY: a handle of ours, and the caller's options.
         let (model, options) = unsafe { (handle::borrow(model, "model")?, tg_sample_options::get(options, count)?) };
         model.handle.shared("tg_generate_features", |model| {
-            let config = model.config();
-            let steps = if options.seq_len == 0 { config.max_seq_len } else { options.seq_len };
-            let needed = product("features", product("features", count, steps)?, config.feature_dim)?;
+            let steps = model.most_steps(options.seq_len)?;
+            let needed = product("features", product("features", count, steps)?, model.config().feature_dim)?;
             // SAFETY: the buffers are the caller's.
             let (mut out, mut used, conditions) = unsafe {
                 let used = Output::optional("lengths", lengths, count)?;
@@ -228,8 +227,9 @@ pub unsafe extern "C" fn tg_encode(
     })
 }
 
-/// Summaries, count x summary_dim, back to movements of the given lengths, each from x = y = t_ms = 0. lengths[i] is 1 or
-/// more and up to max_seq_len and stride. TG_ERR_STATE with the closed loop, which needs a target. [shared]
+/// Summaries, count x summary_dim finite numbers, back to movements of the given lengths, each from x = y = t_ms = 0.
+/// lengths[i] is 1 or more and up to max_seq_len and stride. TG_ERR_STATE with the closed loop, which needs a target.
+/// [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_decode(
     model: *const tg_model,
@@ -251,6 +251,7 @@ pub unsafe extern "C" fn tg_decode(
             };
             let mut wanted = with_room(count, "lengths")?;
             wanted.extend(lengths.iter().map(|n| *n as usize));
+            model.check_lengths(&wanted)?;
             let longest = wanted.iter().copied().max().unwrap_or(0);
             // SAFETY: the buffer is the caller's.
             let mut rows = unsafe { Rows::new(points, stride, longest, count, std::ptr::null_mut())? };

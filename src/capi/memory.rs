@@ -111,13 +111,14 @@ pub unsafe fn path<'a>(path: *const c_char) -> Result<&'a Path, Failure> {
 /// As for `Output::new` and `put`.
 pub unsafe fn text(value: &str, to: *mut c_char, capacity: usize, needed: *mut usize) -> Result<(), Failure> {
     let size = value.len() + 1;
+    check_text(to, capacity, needed)?;
     // SAFETY: the caller's promise, for both.
     unsafe {
         if !needed.is_null() {
             put("needed", needed, size)?;
         }
         if to.is_null() && capacity == 0 {
-            return check("needed", needed.cast_const(), 1);
+            return Ok(());
         }
         let mut out = Output::new("json", to.cast::<u8>(), capacity, size)?;
         out.put(0, value.as_bytes());

@@ -70,6 +70,7 @@ pub struct tg_train_options {
     pub seed: u64,
     /// How many the stage is to have in all: less those that the model has had already are run.
     pub iterations: u64,
+    /// In stage 2, 0 is stage 1's.
     pub batch_size: u32,
     /// 2: critic steps per generator step.
     pub n_critic: u32,

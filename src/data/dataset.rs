@@ -69,6 +69,7 @@ impl Dataset {
     /// also .gz) and Balabit session files, in folders up to 8 deep. The report says what was refused and why;
     /// it is an error if nothing is left.
     pub fn open(path: &Path, options: &ReadOptions) -> Result<(Dataset, ReadReport)> {
+        options.check()?;
         if v4::is_folder(path) {
             let arrays = v4::read(path, options)?;
             let data = Dataset { arrays: Some(arrays), ..Dataset::new(1) };

@@ -50,6 +50,12 @@ impl Default for ReadOptions {
     }
 }
 
+impl ReadOptions {
+    pub(crate) fn check(&self) -> Result<()> {
+        self.cut.check()
+    }
+}
+
 /// A file, line or movement that was not taken.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rejected {

@@ -83,9 +83,9 @@ impl Model {
     }
 
     /// More than movements of these lengths take on their way in or out: of a step its point, its event, and its features
-    /// three times; of a movement its summary twice.
+    /// three times; of a movement its summary twice. And what all samples share, where nobody has made it yet.
     fn afford_batch(&self, lengths: impl ExactSizeIterator<Item = usize>) -> Result<()> {
-        let rows = lengths.len().saturating_mul(8 * self.config.summary_dim + 128);
+        let rows = lengths.len().saturating_mul(8 * self.config.summary_dim + 128).saturating_add(self.sampler_bytes());
         let step = 12 * self.config.feature_dim + 160;
         afford(lengths.fold(rows, |bytes, n| bytes.saturating_add(n.saturating_mul(step))), "summaries of movements")
     }
@@ -133,8 +133,18 @@ impl Model {
         parts.into_iter().flat_map(|(_, z)| z).collect()
     }
 
-    fn decode_checked(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Vec<f32>>> {
+    /// Those of movements to decode.
+    pub(crate) fn check_lengths(&self, lengths: &[usize]) -> Result<()> {
         self.only_v6("decode")?;
+        let most = self.config.max_seq_len;
+        match lengths.iter().position(|length| !(1..=most).contains(length)) {
+            Some(i) => Err(Error::argument(format!("lengths[{i}]"), lengths[i], format!("1 to {most} (max_seq_len)"))),
+            None => Ok(()),
+        }
+    }
+
+    fn decode_checked(&self, z: ArrayView2<f32>, lengths: &[usize], threads: usize) -> Result<Vec<Vec<f32>>> {
+        self.check_lengths(lengths)?;
         let (n, s) = z.dim();
         if s != self.config.summary_dim {
             return Err(Error::argument("columns of z", s, format!("{}, summary_dim", self.config.summary_dim)));
@@ -142,12 +152,11 @@ impl Model {
         if lengths.len() != n {
             return Err(Error::argument("lengths", lengths.len(), format!("{n}, one for each summary")));
         }
-        if let Some(i) = lengths.iter().position(|l| !(1..=self.config.max_seq_len).contains(l)) {
-            let expected = format!("1 to {} (max_seq_len)", self.config.max_seq_len);
-            return Err(Error::argument(format!("lengths[{i}]"), lengths[i], expected));
-        }
         self.afford_batch(lengths.iter().copied())?;
         let z: Vec<f32> = z.iter().copied().collect();
+        if let Some(i) = z.iter().position(|x| !x.is_finite()) {
+            return Err(Error::argument(format!("summaries[{i}]"), z[i], "a finite number"));
+        }
         #[cfg(feature = "cuda")]
         if let Some(mut movements) = self.movements_on_cuda(lengths, false)? {
             let rows = movements.rows();

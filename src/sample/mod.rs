@@ -129,7 +129,7 @@ impl Model {
                 movements.iter().map(row).unzip()
             }
         };
-        let steps = if options.seq_len == 0 { self.config.max_seq_len } else { options.seq_len };
+        let steps = self.most_steps(options.seq_len)?;
         let mut out = zeros([count, steps, self.config.feature_dim])?;
         for (mut out, row) in out.outer_iter_mut().zip(&rows) {
             out.iter_mut().zip(row).for_each(|(out, x)| *out = *x);
@@ -213,13 +213,17 @@ impl Model {
     /// More than count movements take on their way.
     fn afford_movements(&self, count: usize, options: &SampleOptions) -> Result<()> {
         let rows = count.saturating_add(self.lottery(options.candidates)?.rows(count));
-        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(self.own_weights_bytes()), "movements")
+        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(self.sampler_bytes()), "movements")
     }
 
-    /// The same of walks and paths, which are drawn again and again: weights are made by the first.
+    /// The same of walks and paths, which are drawn again and again.
     fn afford_walks(&self, rows: usize) -> Result<()> {
-        let weights = if self.sampler.get().is_none() { self.own_weights_bytes() } else { 0 };
-        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(weights), "walks")
+        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(self.sampler_bytes()), "walks")
+    }
+
+    /// What all samples share is made by the first.
+    fn sampler_bytes(&self) -> usize {
+        if self.sampler.get().is_none() { self.own_weights_bytes() + 12 * self.buffers.len() } else { 0 }
     }
 
     /// The weights that samples come from, packed, where they are not the model's.
@@ -299,6 +303,22 @@ impl Model {
         Ok(summaries)
     }
 
+    /// Points of the longest movement that a seq_len allows.
+    pub(crate) fn most_steps(&self, seq_len: usize) -> Result<usize> {
+        let most = self.config.max_seq_len;
+        match self.config.decoder {
+            _ if seq_len == 0 => Ok(most),
+            DecoderKind::V6 if (2..=most).contains(&seq_len) => Ok(seq_len),
+            DecoderKind::V6 => {
+                let expected = format!("2 to {most} (max_seq_len), or 0 for the model's own lengths");
+                Err(Error::argument("seq_len", seq_len, expected))
+            }
+            DecoderKind::ClosedLoop => {
+                Err(Error::argument("seq_len", seq_len, "0: the closed-loop decoder ends where its target is"))
+            }
+        }
+    }
+
     /// Both stages have trained and the options are in range.
     fn check_ready(&self, call: &'static str, options: &SampleOptions) -> Result<&DataModel> {
         let data = self.known_data(call)?;
@@ -306,17 +326,7 @@ impl Model {
             let problem = "the GAN has not been trained".to_string();
             return Err(Error::State { call, problem });
         }
-        let (most, n) = (self.config.max_seq_len, options.seq_len);
-        match self.config.decoder {
-            DecoderKind::V6 if n != 0 && !(2..=most).contains(&n) => {
-                let expected = format!("2 to {most} (max_seq_len), or 0 for the model's own lengths");
-                return Err(Error::argument("seq_len", n, expected));
-            }
-            DecoderKind::ClosedLoop if n != 0 => {
-                return Err(Error::argument("seq_len", n, "0: the closed-loop decoder ends where its target is"));
-            }
-            _ => {}
-        }
+        self.most_steps(options.seq_len)?;
         let numbers = [
             ("truncation_psi", options.truncation_psi),
             ("step_temperature", options.step_temperature),

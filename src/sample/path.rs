@@ -9,7 +9,9 @@ use crate::data::{Movement, Point};
 use crate::error::{Error, Result, afford};
 use crate::model::Model;
 use crate::model::critic::CriticTrace;
+use crate::model::generator::EMBED;
 use crate::rng::{Rng, Stream};
+use crate::train::shards::ROWS;
 
 /// How paths are drawn. 0 or None switches an option off.
 #[derive(Clone, Debug, PartialEq)]
@@ -211,12 +213,16 @@ impl Model {
         if candidates <= 1 {
             return Ok(index(0));
         }
+        afford(self.lottery_bytes(options.candidates as usize), "candidates")?;
         let condition = self.target_condition(target.map(f64::from))?.repeat(options.candidates as usize);
         let drawn = SampleOptions { seed: options.seed, ..SampleOptions::default() };
         let z = self.summaries_of(&condition, &drawn, &|k| index(k as u64))?;
-        let mut trace = CriticTrace::default();
-        self.networks.critic.forward(&self.weights, &self.sampler().critic, &z, &condition, &mut trace);
-        let scores: Vec<f64> = trace.score.iter().map(|&score| f64::from(score)).collect();
+        let (mut trace, mut scores) = (CriticTrace::default(), Vec::with_capacity(options.candidates as usize));
+        let rows = (z.chunks(ROWS * self.config.summary_dim), condition.chunks(ROWS * self.config.condition_inputs()));
+        for (z, condition) in rows.0.zip(rows.1) {
+            self.networks.critic.forward(&self.weights, &self.sampler().critic, z, condition, &mut trace);
+            scores.extend(trace.score.iter().map(|&score| f64::from(score)));
+        }
         let mean = scores.iter().sum::<f64>() / candidates as f64;
         let deviation = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / candidates as f64).sqrt();
         let tickets: Vec<f64> =
@@ -227,6 +233,16 @@ impl Model {
             left < 0.0
         });
         Ok(index(winner.map_or(0, |k| k as u64)))
+    }
+
+    /// More than the critic's lottery takes: summaries, conditions, scores and tickets of all, and for a shard what
+    /// generator and critic keep of their layers, six numbers a unit.
+    fn lottery_bytes(&self, candidates: usize) -> usize {
+        let (c, critic) = (&self.config, &self.networks.critic);
+        let layers = critic.scales.iter().flat_map(|scale| &scale.layers).map(|(dense, _)| dense.outputs());
+        let hidden = layers.chain(c.generator_hidden_dims.iter().copied()).sum::<usize>();
+        let units = hidden + (1 + critic.scales.len()) * (c.summary_dim + c.noise_dim + 2 * EMBED);
+        candidates * (4 * (c.summary_dim + c.condition_inputs()) + 16) + 24 * ROWS.min(candidates) * units
     }
 
     /// What generator and critic see of a target.
@@ -326,6 +342,7 @@ impl PathOptions {
         }
         let factor = if stretched { wanted / duration } else { self.duration_scale };
         points.iter_mut().for_each(|p| p.t_ms *= factor);
+        points.last_mut().into_iter().for_each(|p| p.t_ms = wanted); // which the product can miss by rounding
         if self.polling_hz > 0.0 {
             let count = duration * factor * self.polling_hz / 1000.0;
             if count > MOST_POINTS {

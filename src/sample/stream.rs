@@ -3,14 +3,14 @@
 use std::f64::consts::SQRT_2;
 use std::sync::Arc;
 
-use super::lay::Similarity;
+use super::lay::{Similarity, way};
 use super::path::{Ends, PathOptions};
 use super::targets::check_targets;
 use super::walk::{WalkSettings, Walkers, Walking};
 use crate::config::DecoderKind;
-use crate::data::steps::Event;
+use crate::data::steps::{Event, MOST_WAY};
 use crate::data::{Point, StepCodec};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, afford};
 use crate::model::walker::Walker;
 use crate::model::{Autoencoder, Model};
 use crate::nn::Weights;
@@ -129,6 +129,9 @@ impl Model {
         let mut walkers = Walkers::default();
         walkers.start(&net.walker, self.sampling_weights(), &z, 1);
         let walks = vec![Walking::new(target, options.seed, sample, settings.most_points)];
+        if self.sampler().walker.get().is_none() {
+            afford(self.own_weights_bytes(), "a stream's weights")?;
+        }
         let shared = self.sampler().walker.get_or_init(|| {
             Arc::new(Shared {
                 walker: net.walker.clone(),
@@ -186,12 +189,13 @@ impl Stream {
     /// Another end (px) for the rest of the way. The closed-loop decoder walks there; what is left of a v6 movement is
     /// bent smoothly towards it, and prolonged where it is too short for that. No step gets longer than twice the
     /// longest that the movement would have had, but for rounding to whole pixels; with v6 each further end may add
-    /// an eighth of that longest step.
+    /// an eighth of that longest step, and adds 65536 points at most: steps get longer to an end that is too far for those.
     ///
     /// To know that longest step, the first new end of a walk costs as much as the rest of its points, and memory.
     ///
     /// # Errors
-    /// `Argument` for an end that is not within 1000000 px of 0; `State` after the end. The stream stays as it was.
+    /// `Argument` for an end that is not within 1000000 px of 0, or more of a walk's pixels away from its start than walks
+    /// go; `State` after the end. The stream stays as it was.
     pub fn aim(&mut self, to: [f64; 2]) -> Result<()> {
         for (name, value) in ["x", "y"].into_iter().zip(to) {
             if value.is_nan() || value.abs() > 1e6 {
@@ -204,6 +208,14 @@ impl Stream {
         let to = if self.whole_pixels { to.map(f64::round) } else { to };
         if to == self.ends[1] {
             return Ok(());
+        }
+        if let Source::Walk(source) = &self.source {
+            let ([x, y], most) = (way(&[self.ends[0], to]), MOST_WAY * source.similarity.scale());
+            if x.hypot(y) > most {
+                let expected =
+                    format!("within {} px of the start: the path is a longer walk scaled down", most.floor());
+                return Err(Error::argument("x, y", format!("{}, {}", to[0], to[1]), expected));
+            }
         }
         let limit = self.limit();
         self.ends[1] = to;

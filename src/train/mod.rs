@@ -167,7 +167,8 @@ impl Model {
             Stage::Autoencoder => self.train_autoencoder(&data, options, on_progress),
             Stage::Gan => self.train_gan(&data, options, on_progress),
         };
-        if done.is_err() && self.stages[k].iteration == iteration {
+        let learnt_nothing = done.is_err() || before.1.is_none();
+        if learnt_nothing && self.stages[k].iteration == iteration {
             (self.config, self.data, self.stages[k], self.average, self.ratio) = before;
             self.networks = Networks::new(&self.config);
         }

@@ -74,8 +74,42 @@ static void opened(void) {
     CHECK(data == NULL);
 }
 
+/* What cannot be is not the file's fault, and no filter is switched off by accident. */
+static void limits(void) {
+    tg_dataset *data = NULL;
+    tg_read_options o;
+#define LIMIT(field)                                                     \
+    do {                                                                 \
+        OK(tg_read_options_init(&o, sizeof o));                          \
+        o.field = NAN;                                                   \
+        GIVES(TG_ERR_ARGUMENT, tg_dataset_open("moves.jsonl", &o, &data)); \
+        SAYS(#field " is NaN, expected 0 or more");                      \
+        o.field = -0.5;                                                  \
+        GIVES(TG_ERR_ARGUMENT, tg_dataset_open("moves.jsonl", &o, &data)); \
+        SAYS(#field " is -0.5");                                         \
+    } while (0)
+    LIMIT(pause_ms);
+    LIMIT(max_coordinate);
+    LIMIT(min_distance);
+    LIMIT(min_duration_ms);
+    LIMIT(max_duration_ms);
+    LIMIT(max_path_ratio);
+    LIMIT(max_speed);
+    LIMIT(max_step_share);
+    LIMIT(max_end_speed);
+    OK(tg_read_options_init(&o, sizeof o));
+    o.max_points = o.min_points - 1;
+    GIVES(TG_ERR_ARGUMENT, tg_dataset_open("moves.jsonl", &o, &data));
+    SAYS("min_points is 8, expected up to max_points, 7");
+    CHECK(data == NULL);
+    o.max_points = o.min_points, o.max_speed = INFINITY;
+    OK(tg_dataset_open("moves.jsonl", &o, &data));
+    tg_dataset_free(data);
+}
+
 int main(void) {
     pushed();
     opened();
+    limits();
     return 0;
 }

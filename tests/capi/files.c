@@ -43,6 +43,9 @@ static void there_and_back(const tg_model *model) {
     CHECK(strlen(json) + 1 == needed && json[0] == '{' && strstr(json, "summary_dim") != NULL);
     CHECK(strstr(json, "\"diagnosis\":[]") != NULL);
     GIVES(TG_ERR_BUFFER, tg_model_info(back, json, needed - 1, &needed));
+    needed = 7;
+    GIVES(TG_ERR_ARGUMENT, tg_model_info(back, NULL, 10, &needed));
+    CHECK(needed == 7);
     free(json);
     tg_model_free(back);
 }

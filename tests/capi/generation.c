@@ -45,7 +45,10 @@ static void given_lengths(const tg_model *model) {
     for (size_t i = 0; i < COUNT; i++) CHECK(lengths[i] == 10);
     OK(tg_generate(model, conditions, 0, &o, NULL, 10, NULL));
     o.seq_len = STEPS + 1;
-    GIVES(TG_ERR_ARGUMENT, tg_generate(model, conditions, COUNT, &o, points, STEPS + 1, NULL));
+    GIVES(TG_ERR_ARGUMENT, tg_generate(model, conditions, COUNT, &o, points, STEPS, NULL)); /* rather than more room */
+    SAYS("seq_len is 25");
+    float f[1];
+    GIVES(TG_ERR_ARGUMENT, tg_generate_features(model, conditions, COUNT, &o, f, 1, NULL));
     SAYS("seq_len is 25");
     o.seq_len = 1;
     GIVES(TG_ERR_ARGUMENT, tg_generate(model, conditions, COUNT, &o, points, STEPS, NULL));
@@ -122,7 +125,11 @@ static void summaries(const tg_model *model) {
     for (int t = 5; t < STEPS; t++) CHECK(memcmp(points + t, points + 4, sizeof *points) == 0);
     const uint32_t none[1] = {0}, many[1] = {STEPS + 1};
     GIVES(TG_ERR_ARGUMENT, tg_decode(model, path[0], none, 1, 1, points, STEPS));
-    GIVES(TG_ERR_ARGUMENT, tg_decode(model, path[0], many, 1, 1, points, STEPS + 1));
+    GIVES(TG_ERR_ARGUMENT, tg_decode(model, path[0], many, 1, 1, points, STEPS));
+    SAYS("lengths[0] is 25, expected 1 to 24");
+    one[3] = NAN;
+    GIVES(TG_ERR_ARGUMENT, tg_decode(model, one, wanted, 1, 1, points, STEPS));
+    SAYS("summaries[3] is NaN");
     OK(tg_encode(model, NULL, STEPS, NULL, 0, 1, NULL, 0));
     OK(tg_decode(model, NULL, NULL, 0, 1, NULL, STEPS));
     /* Which movement, and which point. */

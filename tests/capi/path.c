@@ -64,6 +64,9 @@ static void batches(const tg_model *model) {
     OK(tg_path(model, 0, 0, 0.6, 0, NULL, again, STEPS, lengths_again, NULL)); /* a pixel, as the ends are rounded */
 }
 
+enum { ROOM = 60 };
+static tg_point shaped_points[COUNT * ROOM];
+
 static void shaped(const tg_model *model) {
     tg_path_options o = path_options();
     uint32_t length, flag;
@@ -78,11 +81,21 @@ static void shaped(const tg_model *model) {
 
     o = path_options(), o.min_duration_ms = 5000, o.max_duration_ms = 5001;
     OK(tg_path(model, 10, 100, 200, 200, &o, points, STEPS, &length, &flag));
-    CHECK(points[length - 1].t_ms >= 4999.999 && points[length - 1].t_ms <= 5001.001 && (flag & TG_PATH_FORCED) != 0);
+    CHECK(points[length - 1].t_ms >= 5000 && points[length - 1].t_ms <= 5001 && (flag & TG_PATH_FORCED) != 0);
+
+    /* To the bit: limits are for comparing with. */
+    for (int i = 0; i < 2; i++) {
+        o.min_duration_ms = 300.1 - 0.3 * i, o.max_duration_ms = 317.3, o.duration_scale = 0.7, o.polling_hz = 125 * i;
+        OK(tg_paths(model, ends[0], COUNT, &o, shaped_points, ROOM, lengths, NULL));
+        for (int k = 0; k < COUNT; k++) {
+            double end = shaped_points[k * ROOM + lengths[k] - 1].t_ms;
+            CHECK(end >= o.min_duration_ms && end <= o.max_duration_ms);
+        }
+    }
 
     /* Polled: how many there are is in lengths even if there is no room. */
     static tg_point many[600];
-    o.polling_hz = 100;
+    o = path_options(), o.min_duration_ms = 5000, o.max_duration_ms = 5001, o.polling_hz = 100;
     length = 0, flag = 77;
     memcpy(again, points, sizeof points);
     GIVES(TG_ERR_BUFFER, tg_path(model, 10, 100, 200, 200, &o, points, STEPS, &length, &flag));
@@ -159,6 +172,49 @@ static void another_target(const tg_model *model) {
         check_path(points, (uint32_t)n, e, i % 2);
         tg_stream_free(stream);
     }
+}
+
+/* The shortest recording has 3000 px: a path of one is a walk of as many, and one of a million more than there are. */
+static void far_off(void) {
+    tg_model *model = tiny_model(TG_DECODER_CLOSED_LOOP);
+    tg_dataset *data;
+    static tg_point got[40000];
+    OK(tg_dataset_new(1, &data));
+    for (int i = 0; i < 60; i++) {
+        for (int t = 0; t < 20; t++) {
+            double way = (3000 + 10 * i) * t / 19.0;
+            points[t] = (tg_point){way * cos(i), way * sin(i), 8 * t};
+        }
+        OK(tg_dataset_push(data, points, 20, NULL));
+    }
+    for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
+        tg_train_options o = tiny_training(model, stage, 3);
+        OK(tg_train_stage(model, data, stage, &o));
+    }
+    for (uint32_t whole = 0; whole < 2; whole++) {
+        tg_path_options o = path_options();
+        tg_stream *stream;
+        size_t n, rest;
+        double longest[2] = {0, 0};
+        o.integer_pixels = whole;
+        OK(tg_path(model, 0, 0, 1, 0, &o, got, STEPS, lengths, NULL));
+        for (uint32_t t = 1; t < lengths[0]; t++)
+            longest[0] = fmax(longest[0], hypot(got[t].x - got[t - 1].x, got[t].y - got[t - 1].y));
+        OK(tg_stream_new(model, 0, 0, 1, 0, &o, &stream));
+        OK(tg_stream_next(stream, got, 2, &n));
+        GIVES(TG_ERR_ARGUMENT, tg_stream_aim(stream, 1e6, 0));
+        SAYS("x, y is 1000000, 0, expected within 33");
+        OK(tg_stream_aim(stream, 3000, 100));
+        OK(tg_stream_next(stream, got + n, sizeof got / sizeof *got - n, &rest));
+        n += rest;
+        check_path(got, (uint32_t)n, (const double[]){0, 0, 3000, 100}, (int)whole);
+        for (size_t t = 1; t < n; t++)
+            longest[1] = fmax(longest[1], hypot(got[t].x - got[t - 1].x, got[t].y - got[t - 1].y));
+        CHECK(longest[1] <= 2 * longest[0] + (whole ? 1.4143 : 1e-9));
+        tg_stream_free(stream);
+    }
+    tg_dataset_free(data);
+    tg_model_free(model);
 }
 
 static void misuse(const tg_model *model) {
@@ -273,6 +329,7 @@ static void threads(tg_model *model) {
 int main(void) {
     tg_stream *stream;
     make_ends();
+    far_off();
     for (int32_t decoder = TG_DECODER_CLOSED_LOOP; decoder <= TG_DECODER_V6; decoder++) {
         tg_model *model = tiny_model(decoder);
         GIVES(TG_ERR_STATE, tg_path(model, 0, 0, 99, 9, NULL, points, STEPS, lengths, NULL));

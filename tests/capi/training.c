@@ -75,6 +75,9 @@ static void order_and_progress(tg_dataset *data) {
     CHECK(w.calls == 10 && w.validated == 2);
     OK(train(&w, TG_STAGE_GAN, 5));
     CHECK(w.calls == 5);
+    tg_train_options o = tiny_training(w.model, TG_STAGE_GAN, 6);
+    o.batch_size = 0; /* as in stage 1 */
+    OK(tg_train_stage(w.model, data, TG_STAGE_GAN, &o));
     OK(tg_generate(w.model, NULL, 1, NULL, points, STEPS, &length));
     tg_model_free(w.model);
 }
@@ -110,6 +113,41 @@ static void wrong_settings(tg_dataset *data) {
     tg_dataset_free(empty);
     tg_dataset_free(wide);
     tg_model_free(model);
+}
+
+/* What is known of data comes with the first iteration: none of these movements is as far as the others. */
+static void no_iterations(tg_dataset *data) {
+    tg_dataset *other;
+    OK(tg_dataset_new(1, &other));
+    for (uint32_t i = 0; i < 60; i++) {
+        tg_point points[12];
+        for (uint32_t t = 0; t < 12; t++) points[t] = (tg_point){(1 + i % 3) * t / 2.0, 0, 50 * t};
+        OK(tg_dataset_push(other, points, 12, NULL));
+    }
+    for (int32_t decoder = TG_DECODER_CLOSED_LOOP; decoder <= TG_DECODER_V6; decoder++) {
+        tg_point points[2][10 * STEPS];
+        uint32_t lengths[2][10];
+        for (int nothing = 0; nothing < 2; nothing++) {
+            tg_model *model = tiny_model(decoder);
+            tg_train_options o = tiny_training(model, TG_STAGE_AUTOENCODER, 0);
+            if (nothing) {
+                float z[SUMMARY];
+                uint32_t length = arc(0, points[1]);
+                OK(tg_train_stage(model, other, TG_STAGE_AUTOENCODER, &o));
+                GIVES(TG_ERR_STATE, tg_encode(model, points[1], STEPS, &length, 1, 1, z, SUMMARY));
+                SAYS("has not been trained");
+            }
+            for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
+                o = tiny_training(model, stage, 3);
+                OK(tg_train_stage(model, data, stage, &o));
+            }
+            OK(tg_generate(model, NULL, 10, NULL, points[nothing], STEPS, lengths[nothing]));
+            tg_model_free(model);
+        }
+        CHECK(memcmp(lengths[0], lengths[1], sizeof lengths[0]) == 0);
+        CHECK(memcmp(points[0], points[1], sizeof points[0]) == 0);
+    }
+    tg_dataset_free(other);
 }
 
 static void cancel(tg_dataset *data) {
@@ -171,6 +209,7 @@ int main(void) {
     tg_dataset *data = arcs(60);
     order_and_progress(data);
     wrong_settings(data);
+    no_iterations(data);
     cancel(data);
     inside_the_callback(data);
     checkpoints(data);

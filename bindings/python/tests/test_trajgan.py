@@ -2,6 +2,7 @@
 
 import copy
 import ctypes
+import gc
 import os
 import pathlib
 import pickle
@@ -10,7 +11,9 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import unittest
+import weakref
 
 import numpy as np
 
@@ -153,6 +156,103 @@ class Everything(unittest.TestCase):
             self.assertEqual(again.info()["stage1"], model.info()["stage1"])
             self.assertEqual((again.options.summary_dim, again.options.generator_hidden_dims[:2]), (SUMMARY, [8, 0]))
 
+    def test_signals_in_training(self):
+        data, model = arcs(), trajgan.Model(device=trajgan.Device.CPU, **TINY)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+        for number in numbers:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+        def late(*_):
+            raise TimeoutError("late")
+
+        def inner(progress):
+            # Of a training in a training the inner one stops, and the outer one with it.
+            return trajgan.Model(device=trajgan.Device.CPU, **TINY).train(data, 1, iterations=20_000, batch_size=8)
+
+        handlers = {signal.SIGALRM: late, signal.SIGTERM: lambda *_: sys.exit(143), signal.SIGINT: late}
+        expected = {signal.SIGALRM: TimeoutError, signal.SIGTERM: SystemExit, signal.SIGINT: TimeoutError}
+        for number in numbers:
+            signal.signal(number, handlers[number])
+            for watch in (None, lambda p: None, inner):
+                timer = threading.Timer(0.2, os.kill, (os.getpid(), number))
+                timer.start()
+                begun = time.monotonic()
+                with self.assertRaises(expected[number]):
+                    model.train(data, 1, watch, iterations=20_000, batch_size=8)
+                self.assertLess(time.monotonic() - begun, 2)
+            self.assertIs(signal.getsignal(number), handlers[number])
+        done = model.info()["stage1"]["iterations"]
+        # One that raises nothing stops nothing, and what the callback sets stays.
+        seen = []
+        signal.signal(signal.SIGTERM, lambda *_: seen.append(1))
+
+        def watch(progress):
+            signal.raise_signal(signal.SIGTERM)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+        self.assertTrue(model.train(data, 1, watch, iterations=done + 2, batch_size=8))
+        self.assertEqual((seen, signal.getsignal(signal.SIGINT)), ([1, 1], signal.SIG_IGN))
+
+    def test_what_is_raised_keeps_nothing(self):
+        data = arcs()
+
+        def wrong(progress):
+            try:
+                1 / 0
+            except ZeroDivisionError as error:
+                raise KeyError("why") from error
+
+        gc.disable()
+        self.addCleanup(gc.enable)
+        model = trajgan.Model(device=trajgan.Device.CPU, **TINY)
+        try:
+            model.train(data, 1, wrong, iterations=4, batch_size=8)
+        except KeyError as error:
+            self.assertIsInstance(error.__cause__, ZeroDivisionError)
+        kept = weakref.ref(model)
+        del model
+        self.assertIsNone(kept())
+
+    def test_errors_travel(self):
+        with self.assertRaises(Error) as caught:
+            trajgan.Model.load("nowhere")
+        for again in (pickle.loads(pickle.dumps(caught.exception)), copy.copy(caught.exception)):
+            self.assertEqual((type(again), again.status, str(again)), (Error, Status.IO, str(caught.exception)))
+
+    def test_closed_in_use(self):
+        data, model = arcs(), trajgan.Model(device=trajgan.Device.CPU, **TINY)
+        seen = []
+
+        def watch(progress):
+            seen.append(progress.iteration)
+            if progress.iteration == 2:
+                model.close()
+                data.close()
+                model.close()
+
+        self.assertFalse(model.train(data, 1, watch, iterations=9, batch_size=8))
+        self.assertEqual((seen, len(data)), ([1, 2], 0))
+        self.check_refused(Status.ARGUMENT, "model is NULL", model.info)
+        # From another thread: what is under way ends by itself, and only then it is freed.
+        data, model, out = arcs(), trajgan.Model(device=trajgan.Device.CPU, **TINY), []
+        inside, closed = threading.Event(), threading.Event()
+
+        def wait(progress):
+            inside.set()
+            closed.wait()
+
+        thread = threading.Thread(target=lambda: out.append(model.train(data, 1, wait, iterations=9, batch_size=8)))
+        thread.start()
+        inside.wait()
+        with model, data:
+            pass
+        self.check_refused(Status.ARGUMENT, "model is NULL", model.generate, 1)
+        self.assertTrue(model._handle and data._handle)
+        closed.set()
+        thread.join()
+        self.assertEqual(out, [False])
+        self.assertFalse(hasattr(model, "_handle") or hasattr(data, "_handle"))
+
     def test_sampling(self):
         for decoder in Decoder:
             model = trained(decoder)
@@ -170,6 +270,8 @@ class Everything(unittest.TestCase):
             np.testing.assert_array_equal(way[[0, 3]], z[:2])
             if decoder == Decoder.V6:
                 self.assertEqual([len(m) for m in model.decode(z[:2], [5, 9])], [5, 9])
+                for wrong in (5.9, -1, 2**32 + 5, np.nan):
+                    self.check_refused(Status.ARGUMENT, "lengths[1] is ", model.decode, z[:2], [9, wrong])
             else:
                 self.check_refused(Status.STATE, "", model.decode, z[:2], [5, 9])
             self.check_refused(Status.ARGUMENT, "summaries is 2 x 8", model.decode, z[:2], [5])

@@ -56,6 +56,14 @@ def _shaped(name, values, dtype, *shape):
     return array
 
 
+def _whole(name, values):
+    """values as counts (n), which are not rounded to be such."""
+    given = _shaped(name, values, np.float64, None)
+    for i in np.flatnonzero((given != np.floor(given)) | (given < 0) | (given >= 2**32) | np.isnan(given)):
+        raise Error(Status.ARGUMENT, f"{name}[{i}] is {given[i]:.15g}, expected a whole number below 2^32")
+    return given.astype(np.uint32)
+
+
 def _table(name, values, count, width):
     """values as (count,width) doubles; in one dimension they are its rows, one after the other."""
     values = np.asarray(values, np.float64)
@@ -74,13 +82,39 @@ class _Handle:
     def __init__(self, make, *arguments):
         out = ctypes.c_void_p()
         _api.call(make, *arguments, ctypes.byref(out))
-        self._handle = out
+        # Taken again by the same thread: signal handlers and destructors may come at any time.
+        self._lock = threading.RLock()
+        self._calls, self._open, self._handle = 0, True, out
 
     def close(self):
-        handle = getattr(self, "_handle", None)
+        """Later calls are refused. Calls under way go on, but for a training, which stops; the last of them frees."""
+        if getattr(self, "_open", False):
+            self._open = False
+            self._free_if_unused()
+
+    def _free_if_unused(self):
+        with self._lock:
+            # Out of the object in one go, so that only one frees it.
+            handle = None if self._open or self._calls else vars(self).pop("_handle", None)
         if handle:
-            self._handle = None
             getattr(_api.lib, self._free)(handle)
+
+    @contextlib.contextmanager
+    def _held(self):
+        """What the library calls this; it is not freed before the block ends. None, which it refuses, after close()."""
+        with self._lock:
+            self._calls += 1
+            handle = self._handle if self._open else None
+        try:
+            yield handle
+        finally:
+            with self._lock:
+                self._calls -= 1
+            self._free_if_unused()
+
+    def _call(self, name, *arguments):
+        with self._held() as handle:
+            _api.call(name, handle, *arguments)
 
     def __del__(self):
         self.close()
@@ -115,15 +149,19 @@ class Dataset(_Handle):
     def push(self, points, condition=None):
         """One movement (n,3); condition: None, or condition_dim numbers."""
         points = _shaped("points", points, np.float64, None, 3)
-        if condition is not None:
-            condition = _shaped("condition", np.atleast_1d(condition), np.float64, _api.lib.tg_dataset_condition_dim(self._handle))
-        _api.call("tg_dataset_push", self._handle, _doubles(points), len(points), _doubles(condition))
+        with self._held() as handle:
+            if condition is not None:
+                dim = _api.lib.tg_dataset_condition_dim(handle)
+                condition = _shaped("condition", np.atleast_1d(condition), np.float64, dim)
+            _api.call("tg_dataset_push", handle, _doubles(points), len(points), _doubles(condition))
 
     def __len__(self):
-        return _api.lib.tg_dataset_len(self._handle)
+        with self._held() as handle:
+            return _api.lib.tg_dataset_len(handle)
 
     def info(self):
-        return json.loads(_api.text(4096, "tg_dataset_info", self._handle))
+        with self._held() as handle:
+            return json.loads(_api.text(4096, "tg_dataset_info", handle))
 
 
 class Path(NamedTuple):
@@ -149,32 +187,54 @@ class Stream(_Handle):
     def next(self, count):
         """The next points, up to count; fewer: the path has ended."""
         points, written = np.empty((count, 3)), ctypes.c_size_t()
-        _api.call("tg_stream_next", self._handle, _doubles(points), count, ctypes.byref(written))
+        self._call("tg_stream_next", _doubles(points), count, ctypes.byref(written))
         return points[: written.value]
 
     def aim(self, to):
         """Another end for the rest of the way."""
-        _api.call("tg_stream_aim", self._handle, to[0], to[1])
+        self._call("tg_stream_aim", to[0], to[1])
 
     def at(self, t_ms):
         """(x, y, t_ms) at a time, and whether the path has ended before."""
         point, ended = np.empty(3), ctypes.c_uint32()
-        _api.call("tg_stream_at", self._handle, t_ms, _doubles(point), ctypes.byref(ended))
+        self._call("tg_stream_at", t_ms, _doubles(point), ctypes.byref(ended))
         return point, bool(ended.value)
 
 
 @contextlib.contextmanager
-def _noted(interrupts):
-    """Ctrl-C is noted rather than raised, where Python would raise it: inside a callback it would be lost."""
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
+def _noted(raised):
+    """What handlers of signals raise is noted instead, Ctrl-C as well: inside the library's callback it would be lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers are run by the main thread only
         return
-    signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
+    before, over = {}, False
+
+    def noting(handler):
+        def note(*arguments):
+            try:
+                return handler(*arguments)
+            except BaseException as error:
+                if over:
+                    raise
+                raised.append(error)
+
+        note.raising = handler
+        return note
+
     try:
+        for number in signal.valid_signals():
+            handler = signal.getsignal(number)
+            if callable(handler):
+                # Of a training within another's callback it is the inner one's.
+                before[number] = handler, noting(getattr(handler, "raising", handler))
+                signal.signal(number, before[number][1])
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        over = True
+        for number, (handler, ours) in before.items():
+            # What the callback has set stays.
+            if signal.getsignal(number) is ours:
+                signal.signal(number, handler)
 
 
 class Model(_Handle):
@@ -201,50 +261,48 @@ class Model(_Handle):
     def _learn(self):
         """What the model is, in options: the sizes of its arrays."""
         self.options = _api.ModelOptions()
-        _api.call("tg_model_options_get", self._handle, ctypes.byref(self.options), ctypes.sizeof(self.options))
+        self._call("tg_model_options_get", ctypes.byref(self.options), ctypes.sizeof(self.options))
 
     def save(self, path):
-        _api.call("tg_model_save", self._handle, _api.path(path))
+        self._call("tg_model_save", _api.path(path))
 
     def info(self):
-        return json.loads(_api.text(16384, "tg_model_info", self._handle))
+        with self._held() as handle:
+            return json.loads(_api.text(16384, "tg_model_info", handle))
 
     def train(self, data, stage, on_progress=None, **options):
         """Trains one stage, or goes on with it. on_progress(progress) is called after every iteration; if it returns
-        False the training stops, and train() returns False; what it raises comes out of train(), and so does Ctrl-C."""
-        train = _api.made(_api.TrainOptions, "tg_train_options_init", stage, self._handle)
-        train.change(options)
-        raised, interrupts = [], []
+        False the training stops, and train() returns False; so it does if the model is closed meanwhile. What
+        on_progress raises, or the handler of a signal, comes out of train(), Ctrl-C as well."""
+        raised, stopped = [], False
 
         def watch(progress, _):
             # Nothing that is raised may pass through the library.
             try:
-                if interrupts:
-                    return 1
-                if on_progress is None:
-                    return 0
-                # A copy: the library's own is gone after the call, but who is told may keep it.
-                said = on_progress(_api.Progress.from_buffer_copy(progress.contents))
-                return int(isinstance(said, (bool, np.bool_)) and not said)
+                said = None
+                if on_progress is not None and self._open and not raised:
+                    # A copy: the library's own is gone after the call, but who is told may keep it.
+                    said = on_progress(_api.Progress.from_buffer_copy(progress.contents))
+                refused = isinstance(said, (bool, np.bool_)) and not said
+                return int(refused or not self._open or bool(raised))
             except BaseException as error:
                 raised.append(error)
                 return 1
 
-        train.on_progress = _api.ProgressFn(watch)
-        try:
-            with _noted(interrupts):
-                _api.call("tg_train_stage", self._handle, data._handle, stage, ctypes.byref(train))
-        except Error as error:
-            if raised:
-                raise raised[0] from None
-            if interrupts:
-                raise KeyboardInterrupt from None
-            if error.status == Status.CANCELLED:
-                return False
-            raise
-        if interrupts:
-            raise KeyboardInterrupt
-        return True
+        with self._held() as model, data._held() as held:
+            train = _api.made(_api.TrainOptions, "tg_train_options_init", stage, model)
+            train.change(options)
+            train.on_progress = _api.ProgressFn(watch)
+            try:
+                with _noted(raised):
+                    _api.call("tg_train_stage", model, held, stage, ctypes.byref(train))
+            except Error as error:
+                stopped = error.status == Status.CANCELLED
+                if not stopped and not raised:
+                    raise
+        if raised:
+            raise raised.pop(0)  # what it has passed through does not keep it
+        return not stopped
 
     def _conditions(self, conditions, count):
         if conditions is None:
@@ -258,8 +316,8 @@ class Model(_Handle):
         conditions = self._conditions(conditions, count)
         stride = sample.seq_len or self.options.max_seq_len
         points, lengths = np.empty((count, stride, 3)), np.zeros(count, np.uint32)
-        _api.call("tg_generate", self._handle, _doubles(conditions), count, ctypes.byref(sample), _doubles(points),
-                  stride, _counts(lengths))
+        self._call("tg_generate", _doubles(conditions), count, ctypes.byref(sample), _doubles(points), stride,
+                   _counts(lengths))
         return _rows(points, lengths)
 
     def generate_features(self, count, conditions=None, **options):
@@ -268,8 +326,8 @@ class Model(_Handle):
         conditions = self._conditions(conditions, count)
         shape = (count, sample.seq_len or self.options.max_seq_len, self.options.feature_dim)
         features, lengths = np.empty(shape, np.float32), np.zeros(count, np.uint32)
-        _api.call("tg_generate_features", self._handle, _doubles(conditions), count, ctypes.byref(sample),
-                  _floats(features), features.size, _counts(lengths))
+        self._call("tg_generate_features", _doubles(conditions), count, ctypes.byref(sample), _floats(features),
+                   features.size, _counts(lengths))
         return features, lengths
 
     def encode(self, movements, threads=1):
@@ -280,17 +338,17 @@ class Model(_Handle):
         for row, movement in zip(points, movements):
             row[: len(movement)] = movement
         summaries = np.empty((len(movements), self.options.summary_dim), np.float32)
-        _api.call("tg_encode", self._handle, _doubles(points), points.shape[1], _counts(lengths), len(movements),
-                  threads, _floats(summaries), summaries.size)
+        self._call("tg_encode", _doubles(points), points.shape[1], _counts(lengths), len(movements), threads,
+                   _floats(summaries), summaries.size)
         return summaries
 
     def decode(self, summaries, lengths, threads=1):
         """Movements of summaries (n,S), of the given lengths. V6 only."""
-        lengths = _shaped("lengths", lengths, np.uint32, None)
+        lengths = _whole("lengths", lengths)
         summaries = _shaped("summaries", summaries, np.float32, len(lengths), self.options.summary_dim)
         points = np.empty((len(lengths), self.options.max_seq_len, 3))
-        _api.call("tg_decode", self._handle, _floats(summaries), _counts(lengths), len(lengths), threads,
-                  _doubles(points), points.shape[1])
+        self._call("tg_decode", _floats(summaries), _counts(lengths), len(lengths), threads, _doubles(points),
+                   points.shape[1])
         return _rows(points, lengths)
 
     def interpolate(self, start, end, steps):
@@ -298,7 +356,7 @@ class Model(_Handle):
         dim = self.options.summary_dim
         start, end = _shaped("start", start, np.float32, dim), _shaped("end", end, np.float32, dim)
         out = np.empty((steps, dim), np.float32)
-        _api.call("tg_interpolate", self._handle, _floats(start), _floats(end), steps, _floats(out), out.size)
+        self._call("tg_interpolate", _floats(start), _floats(end), steps, _floats(out), out.size)
         return out
 
     def path(self, start, end, **options):
@@ -314,8 +372,8 @@ class Model(_Handle):
         while True:
             points = np.empty((len(ends), stride, 3))
             try:
-                _api.call("tg_paths", self._handle, _doubles(ends), len(ends), ctypes.byref(path), _doubles(points),
-                          stride, _counts(lengths), _counts(flags))
+                self._call("tg_paths", _doubles(ends), len(ends), ctypes.byref(path), _doubles(points), stride,
+                           _counts(lengths), _counts(flags))
                 break
             except Error as error:
                 # Polled: the lengths tell what it takes.
@@ -328,10 +386,12 @@ class Model(_Handle):
     def stream(self, start, end, **options):
         """The same path point by point."""
         path = _api.made(_api.PathOptions, "tg_path_options_init", **options)
-        return Stream("tg_stream_new", self._handle, *start, *end, ctypes.byref(path))
+        with self._held() as handle:
+            return Stream("tg_stream_new", handle, *start, *end, ctypes.byref(path))
 
     def evaluate(self, data, html=None, **options):
         """The report, as tg_evaluate() tells; html: also a page, there. options: of tg_evaluate_options."""
         judge = _api.made(_api.EvaluateOptions, "tg_evaluate_options_init", **options)
         page = None if html is None else _api.path(html)
-        return json.loads(_api.text(262144, "tg_evaluate", self._handle, data._handle, ctypes.byref(judge), page))
+        with self._held() as model, data._held() as held:
+            return json.loads(_api.text(262144, "tg_evaluate", model, held, ctypes.byref(judge), page))

@@ -72,6 +72,9 @@ class Error(Exception):
         super().__init__(message)
         self.status = Status(status)
 
+    def __reduce__(self):
+        return type(self), (self.status, str(self))
+
 
 def _fields(text):
     """[("a", type), ...] of "type a b; type c[3]" ."""

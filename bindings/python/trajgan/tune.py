@@ -85,7 +85,8 @@ def first_trial(args):
     """The settings as they come, as a trial."""
     model = trajgan.Model.load(args.model) if args.model else new_model(args)
     sizes = model.options
-    training = _api.made(_api.TrainOptions, "tg_train_options_init", args.stage, model._handle)
+    with model._held() as handle:
+        training = _api.made(_api.TrainOptions, "tg_train_options_init", args.stage, handle)
     if args.stage == 1:
         chosen = dict(latent_dim=sizes.latent_dim, summary_dim=sizes.summary_dim,
                       pool_type=trajgan.Pool(sizes.pool).name.lower(), lr=training.learning_rate,

@@ -70,6 +70,7 @@ impl<R: Real> Packed<R> {
     /// unpack half as much; their results are those of the rounded numbers, as with more rows.
     pub fn halve(&mut self) {
         self.half.clear();
+        self.half.reserve_exact(self.data.len() / self.k.max(1) * self.k.div_ceil(2));
         for panel in self.data.chunks_exact_mut(self.k.max(1)) {
             for rows in panel.chunks_mut(2) {
                 let number = |r: usize, j: usize| rows.get(r).map_or(0.0, |row| row.0[j].to_f64() as f32);

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Movement, Point};
+use crate::error::{Error, Result};
 
 /// What ends a movement and which movements are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,32 @@ impl Default for CutOptions {
             max_step_share: 0.5,
             max_end_speed: 0.5,
         }
+    }
+}
+
+impl CutOptions {
+    pub(super) fn check(&self) -> Result<()> {
+        let limits = [
+            ("max_coordinate", self.max_coordinate),
+            ("pause_ms", self.pause_ms),
+            ("min_distance", self.min_distance),
+            ("min_duration_ms", self.min_duration_ms),
+            ("max_duration_ms", self.max_duration_ms),
+            ("max_path_ratio", self.max_path_ratio),
+            ("max_speed", self.max_speed),
+            ("max_step_share", self.max_step_share),
+            ("max_end_speed", self.max_end_speed),
+        ];
+        for (name, value) in limits {
+            if value.is_nan() || value < 0.0 {
+                return Err(Error::argument(name, value, "0 or more"));
+            }
+        }
+        if self.min_points > self.max_points {
+            let expected = format!("up to max_points, {}", self.max_points);
+            return Err(Error::argument("min_points", self.min_points, expected));
+        }
+        Ok(())
     }
 }
 

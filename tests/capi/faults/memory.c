@@ -53,6 +53,16 @@ static float summaries[COUNT * 96];
 
 static tg_status encode(void) { return tg_encode(model, points, STEPS, lengths, COUNT, 1, summaries, COUNT * 96); }
 
+/* The first of a model makes weights of its own, and the first stream a copy of those. */
+static tg_status encode_one(void) { return tg_encode(model, points, STEPS, lengths, 1, 1, summaries, 96); }
+static tg_status decode_one(void) { return tg_decode(model, summaries, lengths, 1, 1, points, STEPS); }
+static tg_status stream(void) {
+    tg_stream *made = NULL;
+    tg_status status = tg_stream_new(model, 0, 0, 90, 20, NULL, &made);
+    tg_stream_free(made);
+    return status;
+}
+
 static tg_status read_lines(void) {
     tg_dataset *opened = NULL;
     tg_status status = tg_dataset_open("moves.jsonl", NULL, &opened);
@@ -81,7 +91,7 @@ static tg_status paths(void) {
     return tg_paths(model, ends[0], PATHS, &o, points, POLLED, polled, NULL);
 }
 
-/* One path of a walker, of very many. */
+/* One path of very many. */
 static tg_status choose(void) {
     tg_path_options o;
     uint32_t length;
@@ -95,21 +105,30 @@ typedef struct {
     const char *name;
     tg_status (*call)(void);
     long step; /* bytes from one limit to the next */
-    int after; /* what is done before: 0 nothing, 1 model and data, 2 stage 1, 3 stage 2, 4 movements; 5 a walker */
+    int after; /* what is done before: 0 nothing, 1 model and data, 2 stage 1, 3 stage 2, 4 movements; or what is loaded */
 } one;
+
+enum { SMALL = 5, WALKER, WALKED, DECODER };
+static const char *const FILES[] = {"small.safetensors", "walker.safetensors", "walker.safetensors", "v6.safetensors"};
 
 static const one CASES[] = {
     {"new", make, 800 << 10, 0},         {"train 1", train_1, 4 << 20, 1},    {"train 2", train_2, 4 << 20, 2},
     {"save", save, 200 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 800 << 10, 3},
     {"encode", encode, 2 << 20, 4},      {"lines", read_lines, 400 << 10, 0}, {"rows", read_rows, 2 << 20, 0},
-    {"paths", paths, 12 << 20, 3},           {"choose", choose, 400 << 10, 5},
+    {"paths", paths, 12 << 20, 3},       {"choose", choose, 400 << 10, SMALL},
+    {"choose v6", choose, 1 << 20, DECODER},
+    {"first encode", encode_one, 2 << 20, WALKER}, {"first stream", stream, 4 << 20, WALKER},
+    {"stream", stream, 2 << 20, WALKED}, {"v6 encode", encode_one, 800 << 10, DECODER},
+    {"v6 decode", decode_one, 800 << 10, DECODER},
 };
 
 static void prepare(int after) {
     points = calloc((size_t)PATHS * POLLED, sizeof *points); /* COUNT * STEPS, too */
     CHECK(points != NULL);
-    if (after == 5) {
-        OK(tg_model_load("walker.safetensors", TG_DEVICE_CPU, &model));
+    if (after >= SMALL) {
+        OK(tg_model_load(FILES[after - SMALL], TG_DEVICE_CPU, &model));
+        lengths[0] = arc(0, points);
+        if (after == WALKED) OK(tg_path(model, 0, 0, 90, 20, NULL, points, STEPS, lengths, NULL));
         return;
     }
     if (after >= 1) {
@@ -159,13 +178,26 @@ static int outcome(const one *c, long more) {
 }
 
 /* In a process of its own: what has been made before a fork is of no use after it. */
-static void walker(void) {
+static void models(void) {
     int status;
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
         model = trained_on(TG_DECODER_CLOSED_LOOP, 400);
-        OK(tg_model_save(model, "walker.safetensors"));
+        OK(tg_model_save(model, FILES[0]));
+        data = arcs(60);
+        for (int32_t decoder = TG_DECODER_CLOSED_LOOP; decoder <= TG_DECODER_V6; decoder++) {
+            tg_model_options o = wide();
+            o.decoder = decoder;
+            if (decoder == TG_DECODER_CLOSED_LOOP) o.expander_hidden_dim = 400;
+            OK(tg_model_new(&o, TG_DEVICE_CPU, &model));
+            for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
+                tg_train_options t = tiny_training(model, stage, 1);
+                t.generator_average = 0.9;
+                OK(tg_train_stage(model, data, stage, &t));
+            }
+            OK(tg_model_save(model, decoder == TG_DECODER_V6 ? FILES[DECODER - SMALL] : FILES[WALKER - SMALL]));
+        }
         _exit(0);
     }
     CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
@@ -183,7 +215,7 @@ static void recordings(void) {
 int main(void) {
     int bad = 0;
     recordings();
-    walker();
+    models();
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         const one *c = CASES + i;
         int refused = 0, killed = 0, done = 0;
