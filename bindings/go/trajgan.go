@@ -413,12 +413,13 @@ func (m *Model) GenerateFeatures(count int, conditions []float64, options *Sampl
 	if err := m.checkConditions(conditions, count); err != nil {
 		return Features{}, err
 	}
-	f := Features{Steps: m.steps(options), Dim: int(m.options.FeatureDim)}
-	if _, _, err := room(count, 0); err != nil {
+	_, lengths, err := room(count, 0)
+	if err != nil {
 		return Features{}, err
 	}
-	f.Values, f.Lengths = make([]float32, count*f.Steps*f.Dim), make([]uint32, count)
-	err := call(func() C.tg_status {
+	f := Features{Steps: m.steps(options), Dim: int(m.options.FeatureDim), Lengths: lengths}
+	f.Values = make([]float32, count*f.Steps*f.Dim)
+	err = call(func() C.tg_status {
 		sample := (*C.tg_sample_options)(unsafe.Pointer(options))
 		return C.tg_generate_features(m.handle, doubles(conditions), C.size_t(count), sample, floats(f.Values),
 			C.size_t(len(f.Values)), counts(f.Lengths))

@@ -104,8 +104,8 @@ fn standardise(rows: &[[f64; COUNT]], real: &[Vec<f64>]) -> Vec<f64> {
     rows.iter().flat_map(standard).collect()
 }
 
-/// Folds are by target: generated movements have those of real ones, and what is known of the one would tell the other,
-/// for the wrong side. Not by session: with a handful of sessions, whole sessions left out score *below* 0.5, because what marks a
+/// Folds are by target: generated movements have those of real ones, and what is known of the one would tell the other, for
+/// the wrong side. Not by session: with a handful, whole sessions left out score *below* 0.5, because what marks a
 /// session on one side is then missing from that side's training part.
 fn joint(x: &[[f64; COUNT]], y: &[[f64; COUNT]], target: &[usize], options: &EvalOptions) -> [TwoSample; 2] {
     let values: Vec<f64> = x.iter().chain(y).flat_map(|r| r[..COMPARED].iter().copied()).collect();

@@ -19,13 +19,9 @@ impl Model {
     /// `State` for a model that has not trained; as [`evaluate`] for too few movements.
     pub fn evaluate(&self, data: &Dataset, options: &EvalOptions) -> Result<Report> {
         let known = self.known_data("evaluate")?;
-        let Ok(scaler) = self.scaler("evaluate") else {
-            let prepared = data.prepare(self.config(), known.scaler.as_ref())?;
-            enough(&prepared.test)?;
-            return self.evaluate_features(&prepared, options);
-        };
-        let prepared = data.prepare(self.config(), Some(scaler))?;
+        let prepared = data.prepare(self.config(), known.scaler.as_ref())?;
         enough(&prepared.test)?;
+        let Ok(scaler) = self.scaler("evaluate") else { return self.evaluate_features(&prepared, options) };
         let (train, held_out) = (movements(&prepared.train, scaler)?, movements(&prepared.test, scaler)?);
         let sampling = self.sampling(options);
         let (generated, summaries) = self.like(&prepared, &held_out, &sampling)?;
@@ -47,10 +43,8 @@ impl Model {
         evaluate(&inputs, options)
     }
 
-    /// As the settings would have movements drawn.
     fn sampling(&self, options: &EvalOptions) -> SampleOptions {
-        let truncation_psi = self.config().truncation_psi;
-        SampleOptions { seed: options.seed, threads: options.threads, truncation_psi, ..SampleOptions::default() }
+        SampleOptions { seed: options.seed, threads: options.threads, ..self.sample_options() }
     }
 
     fn evaluate_features(&self, prepared: &Prepared, options: &EvalOptions) -> Result<Report> {

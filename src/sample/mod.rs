@@ -137,6 +137,11 @@ impl Model {
         Ok((out, lengths))
     }
 
+    /// As the model's settings would have movements drawn.
+    pub fn sample_options(&self) -> SampleOptions {
+        SampleOptions { truncation_psi: self.config.truncation_psi, ..SampleOptions::default() }
+    }
+
     /// The conditions that `generate` makes movements for, given or drawn: count x C, scaled. Those of the closed-loop
     /// decoder are the distances of its targets in px (count x 1): its model knows limits of the data's own conditions only.
     pub fn sample_conditions(

@@ -22,17 +22,22 @@ pub(super) fn gradient_room(matrix: &Matrix, rows: usize) -> usize {
 const NARROW: usize = 32;
 const WIDE: usize = 64;
 
-fn tiles_of(side: usize, [rows, columns, times]: [usize; 3]) -> Shape {
-    Shape::Grid(rows.div_ceil(side), columns.div_ceil(side), times)
+fn grid([x, y, z]: [usize; 3]) -> Shape {
+    Shape::Grid(x, y, z)
+}
+
+/// Tiles of so many rows and columns of results, so many times.
+fn tiles(side: usize, [rows, columns, times]: [usize; 3]) -> [usize; 3] {
+    [rows.div_ceil(side), columns.div_ceil(side), times]
 }
 
 impl Session {
     /// A product with so many results, so many times, in wide tiles where they leave no multiprocessor idle: those read
     /// less for each result. Both give the same bits.
     fn tiled(&self, [narrow, wide]: [Kernel; 2], results: [usize; 3]) -> (Kernel, Shape) {
-        let shape = tiles_of(WIDE, results);
-        let Shape::Grid(x, y, z) = shape else { unreachable!() };
-        if x * y * z >= self.multiprocessors { (wide, shape) } else { (narrow, tiles_of(NARROW, results)) }
+        let wide_enough = tiles(WIDE, results).into_iter().product::<usize>() >= self.multiprocessors;
+        let (kernel, side) = if wide_enough { (wide, WIDE) } else { (narrow, NARROW) };
+        (kernel, grid(tiles(side, results)))
     }
 
     /// float* y (M,O), const float* x (M,I), const float* w (O,I), const float* bias (O), const float* bias2 (O),
@@ -46,11 +51,11 @@ impl Session {
         rows: Rows,
         flags: usize,
     ) -> Result<()> {
-        let tiles = [rows.most, matrix.outputs, 1];
+        let results = [rows.most, matrix.outputs, 1];
         let (kernel, shape) = if self.tf32 {
-            (Kernel::matrix_forward_tf32, tiles_of(WIDE, tiles))
+            (Kernel::matrix_forward_tf32, grid(tiles(WIDE, results)))
         } else {
-            self.tiled([Kernel::matrix_forward, Kernel::matrix_forward_wide], tiles)
+            self.tiled([Kernel::matrix_forward, Kernel::matrix_forward_wide], results)
         };
         let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
         let pointers = [y.into(), x.into(), w.into(), bias.into(), bias2.into(), alpha.into(), rows.into()];

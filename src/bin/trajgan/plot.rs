@@ -111,14 +111,9 @@ pub fn compare(model: &Model, data: &Dataset, rows: usize, seed: u64) -> Result<
     let splits = [&prepared.test, &prepared.validation, &prepared.train];
     let split = splits.into_iter().find(|split| !split.is_empty()).unwrap_or(&prepared.train);
     let examples = Examples::of(split, rows);
-    let made = examples.made(model, &options(model, seed))?;
+    let made = examples.made(model, &SampleOptions { seed, threads: 0, ..model.sample_options() })?;
     let panels = [Panel::Path, Panel::Speed, Panel::Means, Panel::Heading];
     drawn(pairs(&examples.tracks(model), &made, Against::Generated, &panels, scaler(model).is_some()))
-}
-
-/// As the model's settings say.
-fn options(model: &Model, seed: u64) -> SampleOptions {
-    SampleOptions { seed, truncation_psi: model.config().truncation_psi, ..SampleOptions::default() }
 }
 
 fn paths(model: &Model, count: usize, distance: Option<f64>, seed: u64) -> Result<Picture> {
@@ -127,7 +122,8 @@ fn paths(model: &Model, count: usize, distance: Option<f64>, seed: u64) -> Resul
         (Some(distance), 1) => Some(vec![distance; count]),
         (Some(_), n) => return Err(Failure::Usage(format!("--distance: the model's conditions have {n} numbers"))),
     };
-    let tracks = generated(model, count, conditions.as_deref(), &options(model, seed))?;
+    let tracks =
+        generated(model, count, conditions.as_deref(), &SampleOptions { seed, threads: 0, ..model.sample_options() })?;
     let title = match distance {
         Some(distance) => format!("Generated, asked for a distance of {distance}"),
         None => "Generated".to_owned(),

@@ -58,8 +58,7 @@ impl Job<'_> {
             let path = self.folder.model("final");
             self.model.save(&path)?;
             let samples = self.folder.samples();
-            let truncation_psi = self.model.config().truncation_psi;
-            let options = SampleOptions { truncation_psi, threads: self.threads, ..SampleOptions::default() };
+            let options = SampleOptions { threads: self.threads, ..self.model.sample_options() };
             let order = Order { model: &self.model, count: SAMPLES, conditions: None, options, features: false };
             order.write(&samples)?;
             self.console.line(&format!("Model: {}", path.display()));
