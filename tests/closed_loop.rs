@@ -9,7 +9,7 @@ mod skip;
 use std::f64::consts::TAU;
 
 use common::{assert_same, contents, dataset, movements, options, tiny, tiny_closed_loop, train_until, trained};
-use trajgan::backend::cpu::Isa;
+use trajgan::backend::cpu::{Buffer, Isa};
 use trajgan::config::{Config, DecoderKind};
 use trajgan::data::StepCodec;
 use trajgan::data::steps::{Classes, INPUTS};
@@ -107,11 +107,11 @@ fn gradients_of_the_likelihood() {
             let (net, layout, w) = walker(&c);
             let given = Given::new(&c, [33, 7, 3, 1][k], n as u64);
             let (z, total) = (random(5, given.steps.rows() * c.summary_dim), given.steps.total() + 3);
-            let run = |w: &Weights<f64>, z: &[f64], grads: Option<(&mut [f64], &mut Vec<f64>)>| {
+            let run = |w: &Weights<f64>, z: &[f64], grads: Option<(&mut [f64], &mut Buffer<f64>)>| {
                 let input = (given.x.as_slice(), given.classes.as_slice());
                 net.losses(w, &given.steps, input, z, total, dropout, &mut WalkerTrace::default(), grads)
             };
-            let (mut grads, mut dz) = (vec![0.0; layout.len()], Vec::new());
+            let (mut grads, mut dz) = (vec![0.0; layout.len()], Buffer::default());
             let losses = run(&w, &z, Some((&mut grads, &mut dz)));
             assert_eq!(losses, run(&w, &z, None), "gradients do not change the losses");
             assert_eq!(dz.len(), z.len());
@@ -155,12 +155,12 @@ fn the_loss_is_the_likelihood() {
     let given = Given::new(&c, 9, 1);
     let z = random(5, 9 * c.summary_dim);
     let run = |w: &Weights<f64>, classes: &[Classes]| {
-        let (mut grads, mut dz) = (vec![0.0; w.params.len()], Vec::new());
+        let (mut grads, mut dz) = (vec![0.0; w.params.len()], Buffer::default());
         let both = Some((grads.as_mut_slice(), &mut dz));
         let input = (given.x.as_slice(), classes);
         let total = given.steps.total();
         let losses = net.losses(w, &given.steps, input, &z, total, None, &mut WalkerTrace::default(), both);
-        (losses, grads, dz)
+        (losses, grads, dz.to_vec())
     };
     // What stands at a walk's last step is not looked at.
     let mut other = given.classes.clone();

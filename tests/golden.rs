@@ -9,7 +9,7 @@ mod skip;
 use std::collections::BTreeMap;
 
 use golden_support::{Case, OUTPUT, Packing, WEIGHT, folders};
-use trajgan::backend::cpu::{Isa, Pool};
+use trajgan::backend::cpu::{Buffer, Isa, Pool};
 use trajgan::config::{OptimizerKind, ScheduleKind};
 use trajgan::model::critic::CriticTrace;
 use trajgan::model::expander::ExpanderTrace;
@@ -48,7 +48,7 @@ fn sequence(case: &mut Case, encoder: bool) {
         }
     }
     let mut dy = packing.pack(case.get("in/cotangent"), outputs);
-    let mut dx = Vec::new();
+    let mut dx = Buffer::default();
     map.backward(&w, &norm, &packing.steps, &x, false, &mut dy, &mut trace, Some(&mut dx), &mut grads);
     let dx = packing.unpack(&dx, &vec![0.0; width]);
     case.check_gradients(&networks, &grads, &[(input, &dx)]);
@@ -63,7 +63,7 @@ fn pooler(case: &mut Case) {
     let mut trace = PoolerTrace::default();
     networks.v6().unwrap().pooler.forward(&w, &packing.steps, &h, None, &mut trace);
     case.check_output("out/out", &packing.rows_back(&trace.z));
-    let (mut grads, mut dh) = (vec![0.0; networks.layout.len()], Vec::new());
+    let (mut grads, mut dh) = (vec![0.0; networks.layout.len()], Buffer::default());
     let mut dz = packing.rows(case.get("in/cotangent"));
     networks.v6().unwrap().pooler.backward(&w, &packing.steps, &h, false, &mut dz, &mut trace, &mut dh, &mut grads);
     let dh = packing.unpack(&dh, &vec![0.0; width]);
@@ -78,7 +78,7 @@ fn expander(case: &mut Case) {
     let mut trace = ExpanderTrace::default();
     networks.v6().unwrap().expander.forward(&w, &packing.steps, &packing.seq_lens(), &z, None, &mut trace);
     case.check_output("out/out", &packing.unpack(&trace.y, &vec![0.0; width]));
-    let (mut grads, mut dz) = (vec![0.0; networks.layout.len()], Vec::new());
+    let (mut grads, mut dz) = (vec![0.0; networks.layout.len()], Buffer::default());
     let mut dy = packing.pack(case.get("in/cotangent"), width);
     networks.v6().unwrap().expander.backward(&w, &packing.steps, &z, false, &mut dy, &mut trace, &mut dz, &mut grads);
     case.check_gradients(&networks, &grads, &[("z", &dz)]);
@@ -93,7 +93,7 @@ fn generator(case: &mut Case) {
     let mut grads = vec![0.0; networks.layout.len()];
     let mut dz = case.get("in/cotangent").to_vec();
     networks.generator.backward(&w, &condition, &mut dz, &mut trace, &mut grads);
-    let inputs = [("noise", trace.dnoise.as_slice()), ("condition", trace.dcondition())];
+    let inputs = [("noise", &trace.dnoise[..]), ("condition", trace.dcondition())];
     case.check_gradients(&networks, &grads, &inputs);
 }
 

@@ -3,7 +3,7 @@
 use super::pooler::{Pooler, PoolerTrace};
 use super::sequence::{SequenceMap, SequenceTrace};
 use super::walker::{WalkLosses, Walker, WalkerTrace};
-use crate::backend::cpu::Real;
+use crate::backend::cpu::{Buffer, Real};
 use crate::config::Config;
 use crate::data::steps::{Classes, INPUTS};
 use crate::nn::dropout::Site;
@@ -29,9 +29,9 @@ pub struct Trace<R> {
     pooler: PoolerTrace<R>,
     walker: WalkerTrace<R>,
     /// Summaries with noise.
-    noisy: Vec<R>,
-    dz: Vec<R>,
-    dh: Vec<R>,
+    noisy: Buffer<R>,
+    dz: Buffer<R>,
+    dh: Buffer<R>,
 }
 
 /// One shard: x (N,INPUTS) and classes (N) packed; noise (B,S) is added to the summaries.

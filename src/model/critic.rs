@@ -9,13 +9,13 @@
 
 use super::dense::Dense;
 use super::embed::{Embed, EmbedTrace, concatenate, split};
-use crate::backend::cpu::{Real, math};
+use crate::backend::cpu::{Buffer, Real, math};
 use crate::config::{Config, CriticKind};
 use crate::nn::linear::{leaky_relu, leaky_relu_backward};
 use crate::nn::norm::NormTrace;
 use crate::nn::params::{COLUMNS, To};
 use crate::nn::spectral::Normed;
-use crate::nn::{LayerNorm, Layout, Linear, Weights, fit};
+use crate::nn::{LayerNorm, Layout, Linear, Weights};
 
 /// Standard and projection critics are one scale of the multiscale critic.
 #[derive(Clone, Debug)]
@@ -38,9 +38,9 @@ pub(crate) struct Scale {
 #[derive(Clone, Debug, Default)]
 pub struct CriticTrace<R> {
     /// (M): mean over the scales.
-    pub score: Vec<R>,
+    pub score: Buffer<R>,
     /// (M,S): gradient of z, where it was wanted.
-    pub dz: Vec<R>,
+    pub dz: Buffer<R>,
     scales: Vec<ScaleTrace<R>>,
     flow: Flow<R>,
 }
@@ -49,13 +49,13 @@ pub struct CriticTrace<R> {
 #[derive(Clone, Debug, Default)]
 struct Flow<R> {
     /// Gradients of a layer's result and of its input, with those of their tangents behind them.
-    dx: [Vec<R>; 2],
+    dx: [Buffer<R>; 2],
     /// Of the embedding.
-    de: Vec<R>,
+    de: Buffer<R>,
     /// What is not wanted.
-    rest: Vec<R>,
+    rest: Buffer<R>,
     /// Of a layer's weight, before its spectral norm's share.
-    weight: Vec<R>,
+    weight: Buffer<R>,
 }
 
 /// Which gradients of a scale's input a reverse sweep is to give.
@@ -67,25 +67,25 @@ struct Wanted {
 
 #[derive(Clone, Debug, Default)]
 struct ScaleTrace<R> {
-    z: Vec<R>,
-    dz: Vec<R>,
+    z: Buffer<R>,
+    dz: Buffer<R>,
     embed: EmbedTrace<R>,
     /// x[i]: what layer i saw; the last is what the output layer saw.
-    x: Vec<Vec<R>>,
+    x: Vec<Buffer<R>>,
     norms: Vec<NormTrace<R>>,
-    score: Vec<R>,
+    score: Buffer<R>,
     /// Tangents: of z, of x[i], of what LayerNorm i saw, and of its normal values.
-    tz: Vec<R>,
-    tx: Vec<Vec<R>>,
-    ty: Vec<Vec<R>>,
-    change: Vec<Vec<R>>,
-    dtz: Vec<R>,
+    tz: Buffer<R>,
+    tx: Vec<Buffer<R>>,
+    ty: Vec<Buffer<R>>,
+    change: Vec<Buffer<R>>,
+    dtz: Buffer<R>,
 }
 
 impl<R> CriticTrace<R> {
     /// (M,C): gradient of the condition, scale by scale.
     pub fn dconditions(&self) -> impl Iterator<Item = &[R]> {
-        self.scales.iter().map(|s| s.embed.dcondition.as_slice())
+        self.scales.iter().map(|s| &s.embed.dcondition[..])
     }
 }
 
@@ -150,11 +150,11 @@ impl Critic {
         for (i, down) in self.downscalers.iter().enumerate() {
             let (above, below) = trace.scales.split_at_mut(i + 1);
             let rows = z.len() / self.scales[0].summary;
-            let next = fit(&mut below[0].z, rows * down.weight.outputs);
+            let next = below[0].z.fit(rows * down.weight.outputs);
             down.forward(w, &above[i].z, next);
             leaky_relu(w.isa, next);
         }
-        let score = fit(&mut trace.score, z.len() / self.scales[0].summary);
+        let score = trace.score.fit(z.len() / self.scales[0].summary);
         score.fill(R::ZERO);
         for (scale, memo) in self.scales.iter().zip(&mut trace.scales) {
             scale.forward(w, norms, condition, memo);
@@ -200,7 +200,7 @@ impl Critic {
         for (i, down) in self.downscalers.iter().enumerate() {
             let (above, below) = trace.scales.split_at_mut(i + 1);
             let below = &mut below[0];
-            let next = fit(&mut below.tz, below.z.len());
+            let next = below.tz.fit(below.z.len());
             down.weight.forward(w, &above[i].tz, next, R::ONE, To::Write);
             leaky_relu_backward(w.isa, &below.z, next);
         }
@@ -267,7 +267,7 @@ impl Scale {
     fn forward<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], condition: &[R], trace: &mut ScaleTrace<R>) {
         let rows = trace.z.len() / self.summary;
         self.embed.forward(w, condition, &mut trace.embed);
-        trace.x.resize_with(self.layers.len() + 1, Vec::new);
+        trace.x.resize_with(self.layers.len() + 1, Buffer::default);
         trace.norms.resize_with(self.layers.len(), NormTrace::default);
         if self.projection {
             trace.x[0].clone_from(&trace.z);
@@ -276,13 +276,13 @@ impl Scale {
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate() {
             let (x, next) = trace.x.split_at_mut(i + 1);
-            let y = fit(&mut next[0], rows * dense.outputs());
+            let y = next[0].fit(rows * dense.outputs());
             dense.forward(w, norms, &x[i], y);
             norm.forward(w, y, &mut trace.norms[i]);
             leaky_relu(w.isa, y);
         }
         let x = &trace.x[self.layers.len()];
-        self.output.forward(w, norms, x, fit(&mut trace.score, rows));
+        self.output.forward(w, norms, x, trace.score.fit(rows));
         if self.projection {
             let width = self.embed.outputs();
             for ((score, x), e) in trace.score.iter_mut().zip(x.chunks(width)).zip(trace.embed.e.chunks(width)) {
@@ -307,10 +307,10 @@ impl Scale {
         if let Some(grads) = grads.as_deref_mut() {
             self.output.gradient(w, norms, dscore, (last, None), weight, grads);
         }
-        self.output.backward(w, norms, dscore, fit(dx, last.len()));
+        self.output.backward(w, norms, dscore, dx.fit(last.len()));
         if self.projection {
             add_scaled_rows(dscore, &trace.embed.e, dx);
-            fit(de, last.len()).fill(R::ZERO);
+            de.fit(last.len()).fill(R::ZERO);
             add_scaled_rows(dscore, last, de);
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate().rev() {
@@ -320,7 +320,7 @@ impl Scale {
                 dense.gradient(w, norms, dx, (&trace.x[i], None), weight, grads);
             }
             if i > 0 {
-                dense.backward(w, norms, dx, fit(below, trace.x[i].len()));
+                dense.backward(w, norms, dx, below.fit(trace.x[i].len()));
                 std::mem::swap(dx, below);
             }
         }
@@ -337,8 +337,8 @@ impl Scale {
         norms: &[Normed<R>],
         wanted: Wanted,
         dy: &[R],
-        dx: &mut Vec<R>,
-        (dz, de, rest): (&mut Vec<R>, &mut Vec<R>, &mut Vec<R>),
+        dx: &mut Buffer<R>,
+        (dz, de, rest): (&mut Buffer<R>, &mut Buffer<R>, &mut Buffer<R>),
     ) {
         let (first, _) = &self.layers[0];
         let rows = dy.len() / first.outputs();
@@ -346,20 +346,20 @@ impl Scale {
         let start = if wanted.z { 0 } else { self.summary / COLUMNS * COLUMNS };
         dz.clear();
         if e > 0 {
-            let dx = fit(dx, rows * (self.summary + e - start));
+            let dx = dx.fit(rows * (self.summary + e - start));
             first.backward_columns(w, norms, dy, start..self.summary + e, dx);
             split(dx, self.summary - start, e, if wanted.z { dz } else { rest }, de);
         } else if wanted.z {
-            first.backward_columns(w, norms, dy, 0..self.summary, fit(dz, rows * self.summary));
+            first.backward_columns(w, norms, dy, 0..self.summary, dz.fit(rows * self.summary));
         }
     }
 
     fn tangent<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], trace: &mut ScaleTrace<R>) {
         let rows = trace.z.len() / self.summary;
         let layers = self.layers.len();
-        trace.tx.resize_with(layers + 1, Vec::new);
-        trace.ty.resize_with(layers, Vec::new);
-        trace.change.resize_with(layers, Vec::new);
+        trace.tx.resize_with(layers + 1, Buffer::default);
+        trace.ty.resize_with(layers, Buffer::default);
+        trace.change.resize_with(layers, Buffer::default);
         if self.projection {
             trace.tx[0].clone_from(&trace.tz);
         } else {
@@ -368,7 +368,7 @@ impl Scale {
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate() {
             let (tx, next) = trace.tx.split_at_mut(i + 1);
-            let ty = fit(&mut trace.ty[i], rows * dense.outputs());
+            let ty = trace.ty[i].fit(rows * dense.outputs());
             dense.tangent(w, norms, &tx[i], ty);
             next[0].clear();
             next[0].extend_from_slice(ty);
@@ -397,10 +397,10 @@ impl Scale {
         dscore[rows..].fill(dts);
         let dts = &dscore[rows..];
         self.output.gradient(w, norms, &dscore, (x, Some(tx)), weight, grads);
-        self.output.backward(w, norms, &dscore, fit(dx, 2 * x.len()));
+        self.output.backward(w, norms, &dscore, dx.fit(2 * x.len()));
         if self.projection {
             add_scaled_rows(dts, &trace.embed.e, &mut dx[x.len()..]);
-            fit(de, x.len()).fill(R::ZERO);
+            de.fit(x.len()).fill(R::ZERO);
             add_scaled_rows(dts, tx, de);
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate().rev() {
@@ -411,14 +411,21 @@ impl Scale {
             norm.tangent_backward(w, d, dt, &trace.ty[i], &trace.norms[i], &trace.change[i], grads);
             dense.gradient(w, norms, dx, (&trace.x[i], Some(&trace.tx[i])), weight, grads);
             if i > 0 {
-                dense.backward(w, norms, dx, fit(below, 2 * trace.x[i].len()));
+                dense.backward(w, norms, dx, below.fit(2 * trace.x[i].len()));
                 std::mem::swap(dx, below);
             }
         }
         let (d, dt) = dx.split_at(trace.x[1].len());
         self.input_backward(w, norms, Wanted { z: dz, e: true }, d, below, (&mut trace.dz, de, rest));
         // The condition does not move.
-        self.input_backward(w, norms, Wanted { z: dz, e: false }, dt, below, (&mut trace.dtz, &mut Vec::new(), rest));
+        self.input_backward(
+            w,
+            norms,
+            Wanted { z: dz, e: false },
+            dt,
+            below,
+            (&mut trace.dtz, &mut Buffer::default(), rest),
+        );
         self.embed.backward(w, condition, de, &mut trace.embed, grads);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::backend::cpu::{Real, math};
+use crate::backend::cpu::{Buffer, Real, math};
 #[cfg(feature = "cuda")]
 use crate::nn::params::Vector;
 use crate::nn::params::{Initial, Matrix, To};
@@ -113,7 +113,7 @@ impl Dense {
         norms: &[Normed<R>],
         dy: &[R],
         (x, tx): (&[R], Option<&[R]>),
-        scratch: &mut Vec<R>,
+        scratch: &mut Buffer<R>,
         grads: &mut [R],
     ) {
         let Matrix { inputs, outputs, .. } = *self.weight();

@@ -1,8 +1,8 @@
 //! Condition (B,C) -> embedding (B,E): linear, LeakyReLU, linear, and LeakyReLU again where asked.
 
-use crate::backend::cpu::Real;
+use crate::backend::cpu::{Buffer, Real};
 use crate::nn::linear::{leaky_relu, leaky_relu_backward};
-use crate::nn::{Layout, Linear, Weights, fit};
+use crate::nn::{Layout, Linear, Weights};
 
 #[derive(Clone, Debug)]
 pub struct Embed {
@@ -13,12 +13,12 @@ pub struct Embed {
 
 #[derive(Clone, Debug, Default)]
 pub struct EmbedTrace<R> {
-    hidden: Vec<R>,
+    hidden: Buffer<R>,
     /// (B,E)
-    pub e: Vec<R>,
-    dhidden: Vec<R>,
+    pub e: Buffer<R>,
+    dhidden: Buffer<R>,
     /// (B,C): gradient of the condition.
-    pub dcondition: Vec<R>,
+    pub dcondition: Buffer<R>,
 }
 
 impl Embed {
@@ -40,10 +40,10 @@ impl Embed {
 
     pub fn forward<R: Real>(&self, w: &Weights<R>, condition: &[R], trace: &mut EmbedTrace<R>) {
         let rows = condition.len() / self.first.weight.inputs;
-        let hidden = fit(&mut trace.hidden, rows * self.first.weight.outputs);
+        let hidden = trace.hidden.fit(rows * self.first.weight.outputs);
         self.first.forward(w, condition, hidden);
         leaky_relu(w.isa, hidden);
-        let e = fit(&mut trace.e, rows * self.outputs());
+        let e = trace.e.fit(rows * self.outputs());
         self.second.forward(w, hidden, e);
         if self.last_activation {
             leaky_relu(w.isa, e);
@@ -63,16 +63,16 @@ impl Embed {
             leaky_relu_backward(w.isa, &trace.e, de);
         }
         self.second.gradient(w.isa, de, &trace.hidden, grads);
-        let dhidden = fit(&mut trace.dhidden, trace.hidden.len());
+        let dhidden = trace.dhidden.fit(trace.hidden.len());
         self.second.backward(w, de, dhidden);
         leaky_relu_backward(w.isa, &trace.hidden, dhidden);
         self.first.gradient(w.isa, dhidden, condition, grads);
-        self.first.backward(w, dhidden, fit(&mut trace.dcondition, condition.len()));
+        self.first.backward(w, dhidden, trace.dcondition.fit(condition.len()));
     }
 }
 
 /// Rows of a (M,A) and b (M,B) side by side: (M,A+B).
-pub fn concatenate<R: Copy>(a: &[R], b: &[R], b_width: usize, into: &mut Vec<R>) {
+pub fn concatenate<R: Real>(a: &[R], b: &[R], b_width: usize, into: &mut Buffer<R>) {
     let a_width = a.len() / (b.len() / b_width);
     into.clear();
     for (a, b) in a.chunks_exact(a_width).zip(b.chunks_exact(b_width)) {
@@ -82,7 +82,7 @@ pub fn concatenate<R: Copy>(a: &[R], b: &[R], b_width: usize, into: &mut Vec<R>)
 }
 
 /// The reverse of [`concatenate`]: ab (M,A+B) -> a (M,A), b (M,B).
-pub fn split<R: Copy>(ab: &[R], a_width: usize, b_width: usize, a: &mut Vec<R>, b: &mut Vec<R>) {
+pub fn split<R: Real>(ab: &[R], a_width: usize, b_width: usize, a: &mut Buffer<R>, b: &mut Buffer<R>) {
     a.clear();
     b.clear();
     for row in ab.chunks_exact(a_width + b_width) {

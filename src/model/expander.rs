@@ -1,13 +1,13 @@
 //! Summary (B,S) -> latent sequence (N,L) in [-1,1].
 
-use crate::backend::cpu::{Real, math};
+use crate::backend::cpu::{Buffer, Real, math};
 use crate::config::{Config, Expand};
 use crate::nn::dropout::{Site, dropout_backward};
 use crate::nn::linear::{leaky_relu, leaky_relu_backward};
 use crate::nn::lstm::{LayerTrace, Lstm, sum_steps};
 use crate::nn::norm::NormTrace;
 use crate::nn::params::{Initial, Matrix, To, Vector};
-use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights, fit};
+use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights};
 
 /// Width of the mlp kind's positional encoding.
 pub(crate) const POSITIONS: usize = 32;
@@ -44,19 +44,19 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, Default)]
 pub struct ExpanderTrace<R> {
     /// (N,L)
-    pub y: Vec<R>,
+    pub y: Buffer<R>,
     layers: Vec<LayerTrace<R>>,
     /// lstm: states before step 0, layer after layer in a row (B, layers H).
-    init: [Vec<R>; 2],
+    init: [Buffer<R>; 2],
     /// lstm: those of one layer (B,H), layer by layer.
-    states: Vec<[Vec<R>; 2]>,
-    constant_gates: Vec<R>,
+    states: Vec<[Buffer<R>; 2]>,
+    constant_gates: Buffer<R>,
     /// mlp and repeat: hidden layers, and what dropout made of the first.
-    hidden: [Vec<R>; 2],
-    dropped: Vec<R>,
-    mask: Vec<R>,
+    hidden: [Buffer<R>; 2],
+    dropped: Buffer<R>,
+    mask: Buffer<R>,
     norms: [NormTrace<R>; 2],
-    positions: Vec<R>,
+    positions: Buffer<R>,
 }
 
 impl Expander {
@@ -117,10 +117,10 @@ impl Expander {
         dropped: bool,
         dy: &mut [R],
         trace: &mut ExpanderTrace<R>,
-        dz: &mut Vec<R>,
+        dz: &mut Buffer<R>,
         grads: &mut [R],
     ) {
-        let dz = fit(dz, steps.rows() * self.summary);
+        let dz = dz.fit(steps.rows() * self.summary);
         match &self.kind {
             Kind::Lstm { .. } => self.lstm_backward(w, steps, z, dropped, dy, trace, dz, grads),
             Kind::Mlp { .. } => self.mlp_backward(w, steps, z, dropped, dy, trace, dz, grads),
@@ -140,7 +140,7 @@ impl Expander {
         let (hidden, l, layers) = (self.hidden, self.latent, lstm.layers.len());
         let dropout = dropout.filter(|_| lstm.dropout > 0.0);
         for (linear, init) in [init_hidden, init_cell].into_iter().zip(&mut trace.init) {
-            linear.forward(w, z, fit(init, steps.rows() * hidden * layers));
+            linear.forward(w, z, init.fit(steps.rows() * hidden * layers));
         }
         trace.states.resize_with(layers, Default::default);
         for (k, state) in trace.states.iter_mut().enumerate() {
@@ -156,7 +156,7 @@ impl Expander {
         lstm.layers[0].constant_gates(w, z, steps.rows(), &mut trace.constant_gates);
         let mut biases = vec![Vec::new(); layers];
         lstm.layers.iter().zip(&mut biases).for_each(|(layer, bias)| layer.bias(w, bias));
-        fit(&mut trace.y, steps.total() * l);
+        trace.y.fit(steps.total() * l);
         for t in 0..steps.len() {
             let gates_here = steps.step(t, 4 * hidden);
             for (k, layer) in lstm.layers.iter().enumerate() {
@@ -261,11 +261,11 @@ impl Expander {
         let Kind::Mlp { summary, position, bias, norms, middle, last, dropout: p } = &self.kind else { return };
         let hidden = self.hidden;
         encode_positions(steps, seq_lens, &mut trace.positions);
-        let shared = fit(&mut trace.constant_gates, steps.rows() * hidden);
+        let shared = trace.constant_gates.fit(steps.rows() * hidden);
         summary.forward(w, z, shared, R::ONE, To::Write);
         math::add_row(w.isa, bias.of(&w.params), shared);
         let [first, second] = &mut trace.hidden;
-        let x = fit(first, steps.total() * hidden);
+        let x = first.fit(steps.total() * hidden);
         position.forward(w, &trace.positions, x, R::ONE, To::Write);
         for t in 0..steps.len() {
             let x = &mut x[steps.step(t, hidden)];
@@ -275,7 +275,7 @@ impl Expander {
         leaky_relu(w.isa, x);
         let mut seen: &[R] = x;
         if let Some((dropout, site)) = dropout.filter(|_| *p > 0.0) {
-            let (dropped, mask) = (fit(&mut trace.dropped, seen.len()), fit(&mut trace.mask, seen.len()));
+            let (dropped, mask) = (trace.dropped.fit(seen.len()), trace.mask.fit(seen.len()));
             dropped.copy_from_slice(seen);
             for t in 0..steps.len() {
                 let here = steps.step(t, hidden);
@@ -283,11 +283,11 @@ impl Expander {
             }
             seen = dropped;
         }
-        let x = fit(second, steps.total() * hidden);
+        let x = second.fit(steps.total() * hidden);
         middle.forward(w, seen, x);
         norms[1].forward(w, x, &mut trace.norms[1]);
         leaky_relu(w.isa, x);
-        let y = fit(&mut trace.y, steps.total() * self.latent);
+        let y = trace.y.fit(steps.total() * self.latent);
         last.forward(w, x, y);
         math::tanh(w.isa, y);
     }
@@ -329,11 +329,11 @@ impl Expander {
     fn repeat<R: Real>(&self, w: &Weights<R>, steps: &Steps, z: &[R], trace: &mut ExpanderTrace<R>) {
         let Kind::Repeat { first, norm, last } = &self.kind else { return };
         let [x, y] = &mut trace.hidden;
-        let x = fit(x, steps.rows() * self.hidden);
+        let x = x.fit(steps.rows() * self.hidden);
         first.forward(w, z, x);
         norm.forward(w, x, &mut trace.norms[0]);
         leaky_relu(w.isa, x);
-        let y = fit(y, steps.rows() * self.latent);
+        let y = y.fit(steps.rows() * self.latent);
         last.forward(w, x, y);
         math::tanh(w.isa, y);
         trace.y.clear();
@@ -366,7 +366,7 @@ impl Expander {
 }
 
 /// (N,POSITIONS): sines, then cosines, of t / T times falling frequencies.
-fn encode_positions<R: Real>(steps: &Steps, seq_lens: &[usize], into: &mut Vec<R>) {
+fn encode_positions<R: Real>(steps: &Steps, seq_lens: &[usize], into: &mut Buffer<R>) {
     let half = POSITIONS / 2;
     let frequency = |i: usize| 10_000f64.powf(-2.0 * i as f64 / POSITIONS as f64);
     into.clear();

@@ -5,9 +5,9 @@
 use super::Networks;
 use super::critic::CriticTrace;
 use super::generator::GeneratorTrace;
-use crate::backend::cpu::Real;
+use crate::backend::cpu::{Buffer, Real};
+use crate::nn::Weights;
 use crate::nn::spectral::Normed;
-use crate::nn::{Weights, fit};
 
 /// Sums over a shard, already divided by the batch size; shards add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -52,8 +52,8 @@ pub struct CriticShard<'a, R> {
 pub struct GanTrace<R> {
     pub generator: GeneratorTrace<R>,
     pub critic: CriticTrace<R>,
-    z_hat: Vec<R>,
-    dscore: Vec<R>,
+    z_hat: Buffer<R>,
+    dscore: Buffer<R>,
 }
 
 impl Networks {
@@ -78,12 +78,12 @@ impl Networks {
         for ((z, slope, mean), norms) in calls.into_iter().zip(norms) {
             self.critic.forward(w, norms, z, condition, critic);
             *mean = critic.score.iter().map(|s| s.to_f64()).sum::<f64>() * share;
-            fit(dscore, alpha.len()).fill(R::from_f64(slope));
+            dscore.fit(alpha.len()).fill(R::from_f64(slope));
             self.critic.backward(w, norms, (condition, dscore), critic, false, Some(grads));
         }
 
         let width = z_real.len() / alpha.len();
-        fit(z_hat, z_real.len());
+        z_hat.fit(z_real.len());
         for (i, &alpha) in alpha.iter().enumerate() {
             for j in i * width..(i + 1) * width {
                 z_hat[j] = alpha * z_real[j] + (R::ONE - alpha) * z_fake[j];
@@ -131,7 +131,7 @@ impl Networks {
         grads: &mut [R],
     ) {
         let GanTrace { generator, critic, dscore, .. } = trace;
-        fit(dscore, critic.score.len()).fill(R::from_f64(-1.0 / batch as f64));
+        dscore.fit(critic.score.len()).fill(R::from_f64(-1.0 / batch as f64));
         self.critic.backward(w, norms, (condition, dscore), critic, true, None);
         if let Some(matching) = matching {
             let width = matching.offset.len();

@@ -3,12 +3,12 @@
 //! film: E. Perez et al., "FiLM: visual reasoning with a general conditioning layer", AAAI 2018.
 
 use super::embed::{Embed, EmbedTrace, concatenate, split};
-use crate::backend::cpu::{Real, math};
+use crate::backend::cpu::{Buffer, Real, math};
 use crate::config::{Config, GeneratorKind};
 use crate::nn::linear::{leaky_relu, leaky_relu_backward};
 use crate::nn::norm::NormTrace;
 use crate::nn::params::{Initial, To};
-use crate::nn::{LayerNorm, Layout, Linear, Weights, fit};
+use crate::nn::{LayerNorm, Layout, Linear, Weights};
 
 /// Width of the condition's embedding.
 pub(crate) const EMBED: usize = 64;
@@ -42,22 +42,22 @@ pub(crate) enum Skip {
 pub struct GeneratorTrace<R> {
     embed: EmbedTrace<R>,
     /// x[i]: what block i saw (M,·); the last is what the output layer saw.
-    x: Vec<Vec<R>>,
+    x: Vec<Buffer<R>>,
     blocks: Vec<BlockTrace<R>>,
     /// (M,S)
-    pub z: Vec<R>,
+    pub z: Buffer<R>,
     /// (M,N): gradient of the noise.
-    pub dnoise: Vec<R>,
+    pub dnoise: Buffer<R>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct BlockTrace<R> {
     norm: NormTrace<R>,
     /// film: the normalised layer before modulation, and its scale.
-    normal: Vec<R>,
-    scale: Vec<R>,
+    normal: Buffer<R>,
+    scale: Buffer<R>,
     /// After LeakyReLU.
-    active: Vec<R>,
+    active: Buffer<R>,
 }
 
 impl<R> GeneratorTrace<R> {
@@ -97,7 +97,7 @@ impl Generator {
     pub fn forward<R: Real>(&self, w: &Weights<R>, noise: &[R], condition: &[R], trace: &mut GeneratorTrace<R>) {
         let rows = noise.len() / self.noise;
         self.embed.forward(w, condition, &mut trace.embed);
-        trace.x.resize_with(self.blocks.len() + 1, Vec::new);
+        trace.x.resize_with(self.blocks.len() + 1, Buffer::default);
         trace.blocks.resize_with(self.blocks.len(), BlockTrace::default);
         if self.film {
             trace.x[0].clear();
@@ -109,7 +109,7 @@ impl Generator {
             let (x, next) = trace.x.split_at_mut(i + 1);
             block.forward(w, &x[i], &trace.embed.e, rows, memo, &mut next[0]);
         }
-        let z = fit(&mut trace.z, rows * self.output.weight.outputs);
+        let z = trace.z.fit(rows * self.output.weight.outputs);
         self.output.forward(w, &trace.x[self.blocks.len()], z);
         math::tanh(w.isa, z);
     }
@@ -126,9 +126,9 @@ impl Generator {
         math::tanh_backward(w.isa, &trace.z, dz);
         let last = &trace.x[self.blocks.len()];
         self.output.gradient(w.isa, dz, last, grads);
-        let mut dx = vec![R::ZERO; last.len()];
+        let mut dx = Buffer::zeros(last.len());
         self.output.backward(w, dz, &mut dx);
-        let mut de = vec![R::ZERO; trace.embed.e.len()];
+        let mut de = Buffer::zeros(trace.embed.e.len());
         for (i, block) in self.blocks.iter().enumerate().rev() {
             dx = block.backward(w, &trace.x[i], &trace.embed.e, &trace.blocks[i], dx, &mut de, grads);
         }
@@ -149,22 +149,22 @@ impl Block {
         e: &[R],
         rows: usize,
         trace: &mut BlockTrace<R>,
-        next: &mut Vec<R>,
+        next: &mut Buffer<R>,
     ) {
         let n = rows * self.linear.weight.outputs;
-        let y = fit(&mut trace.active, n);
+        let y = trace.active.fit(n);
         self.linear.forward(w, x, y);
         self.norm.forward(w, y, &mut trace.norm);
         if let Some((scale, shift)) = &self.film {
             trace.normal.clear();
             trace.normal.extend_from_slice(y);
-            scale.forward(w, e, fit(&mut trace.scale, n));
+            scale.forward(w, e, trace.scale.fit(n));
             shift.forward(w, e, y);
             let modulated = y.iter_mut().zip(&trace.normal).zip(&trace.scale);
             modulated.for_each(|((y, &normal), &scale)| *y += scale * normal);
         }
         leaky_relu(w.isa, y);
-        let next = fit(next, n);
+        let next = next.fit(n);
         match &self.skip {
             Skip::None => next.fill(R::ZERO),
             Skip::Same => next.copy_from_slice(x),
@@ -180,11 +180,11 @@ impl Block {
         x: &[R],
         e: &[R],
         trace: &BlockTrace<R>,
-        dnext: Vec<R>,
+        dnext: Buffer<R>,
         de: &mut [R],
         grads: &mut [R],
-    ) -> Vec<R> {
-        let mut dx = vec![R::ZERO; x.len()];
+    ) -> Buffer<R> {
+        let mut dx = Buffer::zeros(x.len());
         match &self.skip {
             Skip::None => {}
             Skip::Same => dx.copy_from_slice(&dnext),

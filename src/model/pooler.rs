@@ -1,12 +1,12 @@
 //! Latent sequence (N,L) -> summary (B,S) in [-1,1].
 
-use crate::backend::cpu::{Real, math};
+use crate::backend::cpu::{Buffer, Real, math};
 use crate::config::{Config, Pool};
 use crate::nn::dropout::{Site, dropout_backward};
 use crate::nn::linear::{leaky_relu, leaky_relu_backward};
 use crate::nn::norm::NormTrace;
 use crate::nn::params::To;
-use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights, fit};
+use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights};
 
 #[derive(Clone, Debug)]
 pub struct Pooler {
@@ -31,18 +31,18 @@ pub(crate) enum Project {
 #[derive(Clone, Debug, Default)]
 pub struct PoolerTrace<R> {
     /// (B,S)
-    pub z: Vec<R>,
+    pub z: Buffer<R>,
     /// attention: activations of the first layer (N,L/2), before and after dropout, and the dropout's mask.
-    activation: Vec<R>,
-    dropped: Vec<R>,
-    mask: Vec<R>,
+    activation: Buffer<R>,
+    dropped: Buffer<R>,
+    mask: Buffer<R>,
     /// attention: share of each step (N).
-    share: Vec<R>,
+    share: Buffer<R>,
     /// (B,L), or (B,3L) for hybrid: last, mean, max.
-    pooled: Vec<R>,
+    pooled: Buffer<R>,
     /// hybrid: step of the largest value (B,L).
-    largest: Vec<usize>,
-    hidden: Vec<R>,
+    largest: Buffer<usize>,
+    hidden: Buffer<R>,
     norm: NormTrace<R>,
 }
 
@@ -77,22 +77,22 @@ impl Pooler {
         let rows = steps.rows();
         match self.kind {
             Pool::Attention => self.attend(w, steps, h, dropout, trace),
-            Pool::Mean => pool_mean(steps, h, self.latent, fit(&mut trace.pooled, rows * self.latent), self.latent),
-            Pool::Last => pool_last(steps, h, self.latent, fit(&mut trace.pooled, rows * self.latent), self.latent),
+            Pool::Mean => pool_mean(steps, h, self.latent, trace.pooled.fit(rows * self.latent), self.latent),
+            Pool::Last => pool_last(steps, h, self.latent, trace.pooled.fit(rows * self.latent), self.latent),
             Pool::Hybrid => {
                 let l = self.latent;
-                let pooled = fit(&mut trace.pooled, rows * 3 * l);
+                let pooled = trace.pooled.fit(rows * 3 * l);
                 pool_last(steps, h, l, pooled, 3 * l);
                 pool_mean(steps, h, l, &mut pooled[l..], 3 * l);
-                pool_max(steps, h, l, &mut pooled[2 * l..], fit(&mut trace.largest, rows * l));
+                pool_max(steps, h, l, &mut pooled[2 * l..], trace.largest.fit(rows * l));
             }
         }
-        let z = fit(&mut trace.z, rows * self.summary);
+        let z = trace.z.fit(rows * self.summary);
         match &self.project {
             Project::Identity => z.copy_from_slice(&trace.pooled),
             Project::Linear(linear) => linear.forward(w, &trace.pooled, z),
             Project::Deep(first, norm, last) => {
-                let hidden = fit(&mut trace.hidden, rows * 2 * self.latent);
+                let hidden = trace.hidden.fit(rows * 2 * self.latent);
                 first.forward(w, &trace.pooled, hidden);
                 norm.forward(w, hidden, &mut trace.norm);
                 leaky_relu(w.isa, hidden);
@@ -111,7 +111,7 @@ impl Pooler {
         dropped: bool,
         dz: &mut [R],
         trace: &mut PoolerTrace<R>,
-        dh: &mut Vec<R>,
+        dh: &mut Buffer<R>,
         grads: &mut [R],
     ) {
         math::tanh_backward(w.isa, &trace.z, dz);
@@ -133,7 +133,7 @@ impl Pooler {
             }
         }
         let l = self.latent;
-        let dh = fit(dh, steps.total() * l);
+        let dh = dh.fit(steps.total() * l);
         dh.fill(R::ZERO);
         match self.kind {
             Pool::Attention => self.attend_backward(w, steps, h, dropped, &dpooled, trace, dh, grads),
@@ -162,12 +162,12 @@ impl Pooler {
     ) {
         let Some((first, second)) = &self.attention else { return };
         let (l, half) = (self.latent, self.latent / 2);
-        let activation = fit(&mut trace.activation, steps.total() * half);
+        let activation = trace.activation.fit(steps.total() * half);
         first.forward(w, h, activation);
         math::tanh(w.isa, activation);
         let mut seen: &[R] = activation;
         if let Some((dropout, site)) = dropout.filter(|_| self.dropout > 0.0) {
-            let (dropped, mask) = (fit(&mut trace.dropped, seen.len()), fit(&mut trace.mask, seen.len()));
+            let (dropped, mask) = (trace.dropped.fit(seen.len()), trace.mask.fit(seen.len()));
             dropped.copy_from_slice(seen);
             for t in 0..steps.len() {
                 let here = steps.step(t, half);
@@ -175,9 +175,9 @@ impl Pooler {
             }
             seen = dropped;
         }
-        let share = fit(&mut trace.share, steps.total());
+        let share = trace.share.fit(steps.total());
         second.forward(w, seen, share);
-        let pooled = fit(&mut trace.pooled, steps.rows() * l);
+        let pooled = trace.pooled.fit(steps.rows() * l);
         pooled.fill(R::ZERO);
         for (b, pooled) in pooled.chunks_exact_mut(l).enumerate() {
             let times = 0..steps.lengths()[b];

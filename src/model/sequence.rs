@@ -1,10 +1,10 @@
 //! Encoder and decoder: LSTM stack, spectrally normalised linear layer, tanh.  (N,I) -> (N,O)
 
-use crate::backend::cpu::{Real, math};
+use crate::backend::cpu::{Buffer, Real, math};
 use crate::nn::dropout::Site;
 use crate::nn::lstm::{Lstm, LstmTrace};
 use crate::nn::spectral::Normed;
-use crate::nn::{Dropout, Initial, Layout, SpectralLinear, Steps, Weights, fit};
+use crate::nn::{Dropout, Initial, Layout, SpectralLinear, Steps, Weights};
 
 #[derive(Clone, Debug)]
 pub struct SequenceMap {
@@ -16,9 +16,9 @@ pub struct SequenceMap {
 pub struct SequenceTrace<R> {
     lstm: LstmTrace<R>,
     /// (N,O)
-    pub y: Vec<R>,
-    dh: Vec<R>,
-    dw: Vec<R>,
+    pub y: Buffer<R>,
+    dh: Buffer<R>,
+    dw: Buffer<R>,
 }
 
 impl SequenceMap {
@@ -48,7 +48,7 @@ impl SequenceMap {
         trace: &mut SequenceTrace<R>,
     ) {
         self.lstm.forward(w, steps, x, &[], dropout, &mut trace.lstm);
-        let y = fit(&mut trace.y, steps.total() * self.head.weight.outputs);
+        let y = trace.y.fit(steps.total() * self.head.weight.outputs);
         self.head.forward(w, normed, trace.lstm.output(), y);
         math::tanh(w.isa, y);
     }
@@ -63,12 +63,12 @@ impl SequenceMap {
         dropped: bool,
         dy: &mut [R],
         trace: &mut SequenceTrace<R>,
-        dx: Option<&mut Vec<R>>,
+        dx: Option<&mut Buffer<R>>,
         grads: &mut [R],
     ) {
         math::tanh_backward(w.isa, &trace.y, dy);
         self.head.gradient(w, normed, dy, trace.lstm.output(), &mut trace.dw, grads);
-        let dh = fit(&mut trace.dh, steps.total() * self.lstm.hidden());
+        let dh = trace.dh.fit(steps.total() * self.lstm.hidden());
         self.head.backward(w, normed, dy, dh);
         self.lstm.backward(w, steps, x, &[], dropped, dh, &mut trace.lstm, dx, None, grads);
     }

@@ -3,11 +3,11 @@
 use super::expander::{Expander, ExpanderTrace};
 use super::pooler::{Pooler, PoolerTrace};
 use super::sequence::{SequenceMap, SequenceTrace};
-use crate::backend::cpu::{Real, math};
+use crate::backend::cpu::{Buffer, Real, math};
 use crate::config::Config;
 use crate::nn::dropout::Site;
 use crate::nn::spectral::Normed;
-use crate::nn::{Dropout, Layout, Steps, Weights, fit};
+use crate::nn::{Dropout, Layout, Steps, Weights};
 
 /// Dropout sites: 256 for every network, one a layer. The decoder runs twice with masks of its own.
 pub(crate) const ENCODER: Site = 0;
@@ -88,11 +88,11 @@ pub struct Trace<R> {
     expander: ExpanderTrace<R>,
     decoder: SequenceTrace<R>,
     direct: SequenceTrace<R>,
-    dx: Vec<R>,
-    dh: Vec<R>,
-    dh_direct: Vec<R>,
-    dh_recon: Vec<R>,
-    dz: Vec<R>,
+    dx: Buffer<R>,
+    dh: Buffer<R>,
+    dh_direct: Buffer<R>,
+    dh_recon: Buffer<R>,
+    dz: Buffer<R>,
 }
 
 /// One shard: x (N,F) packed; seq_lens (B): the batch's T at every row.
@@ -215,7 +215,7 @@ fn squared_error<R: Real>(a: &[R], b: &[R]) -> f64 {
 }
 
 /// (y - target) * slope
-fn error_gradient<R: Real>(y: &[R], target: &[R], slope: R, d: &mut Vec<R>) {
-    let d = fit(d, y.len());
+fn error_gradient<R: Real>(y: &[R], target: &[R], slope: R, d: &mut Buffer<R>) {
+    let d = d.fit(y.len());
     d.iter_mut().zip(y).zip(target).for_each(|((d, &y), &target)| *d = (y - target) * slope);
 }

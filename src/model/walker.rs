@@ -8,13 +8,13 @@
 //! With o (N,K) the trunk, E the embeddings and s(v) = v sigmoid(v):
 //! stop = A o, x = B s(o), y = C s(o + E x), ticks = D s(o + E x + E' y).
 
-use crate::backend::cpu::{Real, math};
+use crate::backend::cpu::{Buffer, Real, math};
 use crate::config::Config;
 use crate::data::steps::{Classes, INPUTS};
 use crate::nn::dropout::Site;
 use crate::nn::lstm::{Lstm, LstmTrace};
 use crate::nn::params::{Initial, Matrix, To};
-use crate::nn::{Dropout, Layout, Linear, Steps, Weights, fit};
+use crate::nn::{Dropout, Layout, Linear, Steps, Weights};
 
 #[derive(Clone, Debug)]
 pub struct Walker {
@@ -54,15 +54,15 @@ impl std::ops::AddAssign for WalkLosses {
 pub struct WalkerTrace<R> {
     lstm: LstmTrace<R>,
     /// What each head's activation saw (N,K), and its sigmoid.
-    before: [Vec<R>; 3],
-    gate: [Vec<R>; 3],
-    active: Vec<R>,
-    stop: Vec<R>,
-    logits: Vec<R>,
+    before: [Buffer<R>; 3],
+    gate: [Buffer<R>; 3],
+    active: Buffer<R>,
+    stop: Buffer<R>,
+    logits: Buffer<R>,
     /// Gradients of `before`.
-    dbefore: [Vec<R>; 3],
-    dactive: Vec<R>,
-    dh: Vec<R>,
+    dbefore: [Buffer<R>; 3],
+    dactive: Buffer<R>,
+    dh: Buffer<R>,
 }
 
 impl Walker {
@@ -105,7 +105,7 @@ impl Walker {
         total: usize,
         dropout: Option<(&Dropout, Site)>,
         trace: &mut WalkerTrace<R>,
-        grads: Option<(&mut [R], &mut Vec<R>)>,
+        grads: Option<(&mut [R], &mut Buffer<R>)>,
     ) -> WalkLosses {
         let n = steps.total();
         let k = self.width;
@@ -115,17 +115,17 @@ impl Walker {
         let slope = R::from_f64(share);
 
         let [o, y, t] = &mut trace.before;
-        self.trunk.forward(w, trace.lstm.output(), fit(o, n * k));
+        self.trunk.forward(w, trace.lstm.output(), o.fit(n * k));
         self.embed(w, 0, o, classes.iter().map(|c| c.x), y);
         self.embed(w, 1, y, classes.iter().map(|c| c.y), t);
-        self.stop.forward(w, o, fit(&mut trace.stop, n));
+        self.stop.forward(w, o, trace.stop.fit(n));
 
         let mut losses = WalkLosses { stop: binary(&mut trace.stop, &left, slope) * share, ..WalkLosses::default() };
         let mut grads = grads;
         for (i, head) in self.heads.iter().enumerate() {
             let (before, gate) = (&trace.before[i], &mut trace.gate[i]);
             swish(w, before, gate, &mut trace.active);
-            let logits = fit(&mut trace.logits, n * head.weight.outputs);
+            let logits = trace.logits.fit(n * head.weight.outputs);
             head.forward(w, &trace.active, logits);
             let target = |c: &Classes| usize::from([c.x, c.y, c.ticks][i]);
             // Where the last event goes is known.
@@ -133,7 +133,7 @@ impl Walker {
             *sum += categorical(logits, classes.iter().map(target), least, &left, slope) * share;
             if let Some((grads, _)) = grads.as_mut() {
                 head.gradient(w.isa, logits, &trace.active, grads);
-                head.backward(w, logits, fit(&mut trace.dactive, n * k));
+                head.backward(w, logits, trace.dactive.fit(n * k));
                 swish_backward(before, gate, &trace.dactive, &mut trace.dbefore[i]);
             }
         }
@@ -147,7 +147,7 @@ impl Walker {
         self.stop.gradient(w.isa, &trace.stop, &trace.before[0], grads);
         self.stop.weight.backward(w, &trace.stop, d_o, R::ONE, To::Add);
         self.trunk.gradient(w.isa, d_o, trace.lstm.output(), grads);
-        self.trunk.backward(w, d_o, fit(&mut trace.dh, n * k));
+        self.trunk.backward(w, d_o, trace.dh.fit(n * k));
         self.lstm.backward(w, steps, x, z, dropout.is_some(), &trace.dh, &mut trace.lstm, None, Some(dz), grads);
         losses
     }
@@ -159,9 +159,9 @@ impl Walker {
         which: usize,
         from: &[R],
         classes: impl Iterator<Item = u16>,
-        to: &mut Vec<R>,
+        to: &mut Buffer<R>,
     ) {
-        let to = fit(to, from.len());
+        let to = to.fit(from.len());
         to.copy_from_slice(from);
         for (to, class) in to.chunks_exact_mut(self.width).zip(classes) {
             math::axpy(w.isa, R::ONE, self.embedding(w, which, class.into()), to);
@@ -181,13 +181,13 @@ impl Walker {
     }
 
     /// Sampling: h (B,H) of the last layer -> trunk (B,K).
-    pub fn trunk<R: Real>(&self, w: &Weights<R>, h: &[R], trunk: &mut Vec<R>) {
-        self.trunk.forward(w, h, fit(trunk, h.len()));
+    pub fn trunk<R: Real>(&self, w: &Weights<R>, h: &[R], trunk: &mut Buffer<R>) {
+        self.trunk.forward(w, h, trunk.fit(h.len()));
     }
 
     /// Sampling: trunk (B,K) -> logits of stopping (B).
-    pub fn stop_logits<R: Real>(&self, w: &Weights<R>, trunk: &[R], logits: &mut Vec<R>) {
-        self.stop.forward(w, trunk, fit(logits, trunk.len() / self.width));
+    pub fn stop_logits<R: Real>(&self, w: &Weights<R>, trunk: &[R], logits: &mut Buffer<R>) {
+        self.stop.forward(w, trunk, logits.fit(trunk.len() / self.width));
     }
 
     /// Sampling: trunk (B,K), to which the classes drawn so far have been added -> logits of the next head (B,classes).
@@ -196,12 +196,12 @@ impl Walker {
         w: &Weights<R>,
         head: usize,
         trunk: &[R],
-        (gate, active): (&mut Vec<R>, &mut Vec<R>),
-        logits: &mut Vec<R>,
+        (gate, active): (&mut Buffer<R>, &mut Buffer<R>),
+        logits: &mut Buffer<R>,
     ) {
         swish(w, trunk, gate, active);
         let head = &self.heads[head];
-        head.forward(w, active, fit(logits, trunk.len() / self.width * head.weight.outputs));
+        head.forward(w, active, logits.fit(trunk.len() / self.width * head.weight.outputs));
     }
 
     /// Sampling: adds the embeddings of the classes that x (0) or y (1) drew.
@@ -225,15 +225,15 @@ fn events_left(steps: &Steps) -> Vec<usize> {
 }
 
 /// active = x sigmoid(x), gate = sigmoid(x)
-fn swish<R: Real>(w: &Weights<R>, x: &[R], gate: &mut Vec<R>, active: &mut Vec<R>) {
-    let gate = fit(gate, x.len());
+fn swish<R: Real>(w: &Weights<R>, x: &[R], gate: &mut Buffer<R>, active: &mut Buffer<R>) {
+    let gate = gate.fit(x.len());
     gate.copy_from_slice(x);
     math::sigmoid(w.isa, gate);
-    fit(active, x.len()).iter_mut().zip(x).zip(gate).for_each(|((a, &x), g)| *a = x * *g);
+    active.fit(x.len()).iter_mut().zip(x).zip(gate).for_each(|((a, &x), g)| *a = x * *g);
 }
 
-fn swish_backward<R: Real>(x: &[R], gate: &[R], dactive: &[R], dx: &mut Vec<R>) {
-    let dx = fit(dx, x.len());
+fn swish_backward<R: Real>(x: &[R], gate: &[R], dactive: &[R], dx: &mut Buffer<R>) {
+    let dx = dx.fit(x.len());
     for (((dx, &x), &g), &d) in dx.iter_mut().zip(x).zip(gate).zip(dactive) {
         *dx = d * g * (R::ONE + x * (R::ONE - g));
     }

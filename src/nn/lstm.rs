@@ -4,10 +4,10 @@
 //! GEMM; only the recurrent product runs step by step. The backward pass turns the stored gates into their
 //! gradients in place, so that all weight gradients are GEMMs over the whole sequence as well.
 
+use super::Steps;
 use super::dropout::{Dropout, Site, dropout_backward};
 use super::params::{Initial, Layout, Matrix, To, Vector, Weights};
-use super::{Steps, fit};
-use crate::backend::cpu::{Isa, Real, math};
+use crate::backend::cpu::{Buffer, Isa, Real, math};
 
 /// One layer. Tensors `name`.weight_ih_lK (4H,I), .weight_hh_lK (4H,H), .bias_ih_lK, .bias_hh_lK (4H).
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +50,10 @@ impl Layer {
     }
 
     /// What every step adds to its gates: constant (B,S) -> gates (B,4H), biases included.
-    pub fn constant_gates<R: Real>(&self, w: &Weights<R>, constant: &[R], rows: usize, gates: &mut Vec<R>) {
+    pub fn constant_gates<R: Real>(&self, w: &Weights<R>, constant: &[R], rows: usize, gates: &mut Buffer<R>) {
         let mut bias = Vec::new();
         self.bias(w, &mut bias);
-        let gates = fit(gates, rows * 4 * self.hidden);
+        let gates = gates.fit(rows * 4 * self.hidden);
         gates.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(&bias));
         if let Some(matrix) = self.constant {
             matrix.forward(w, constant, gates, R::ONE, To::Add);
@@ -80,22 +80,22 @@ impl Layer {
 #[derive(Clone, Debug, Default)]
 pub struct LayerTrace<R> {
     /// (N,4H): activated gates; after the backward pass, gradients before activation.
-    pub gates: Vec<R>,
-    pub c: Vec<R>,
-    pub h: Vec<R>,
+    pub gates: Buffer<R>,
+    pub c: Buffer<R>,
+    pub h: Buffer<R>,
     /// h after dropout and the mask, where there is dropout.
-    pub dropped: Vec<R>,
-    pub mask: Vec<R>,
+    pub dropped: Buffer<R>,
+    pub mask: Buffer<R>,
 }
 
 impl<R: Real> LayerTrace<R> {
     pub fn fit(&mut self, total: usize, hidden: usize, dropout: bool) {
-        fit(&mut self.gates, total * 4 * hidden);
-        fit(&mut self.c, total * hidden);
-        fit(&mut self.h, total * hidden);
+        self.gates.fit(total * 4 * hidden);
+        self.c.fit(total * hidden);
+        self.h.fit(total * hidden);
         if dropout {
-            fit(&mut self.dropped, total * hidden);
-            fit(&mut self.mask, total * hidden);
+            self.dropped.fit(total * hidden);
+            self.mask.fit(total * hidden);
         }
     }
 
@@ -154,11 +154,11 @@ pub struct Lstm {
 #[derive(Clone, Debug, Default)]
 pub struct LstmTrace<R> {
     pub layers: Vec<LayerTrace<R>>,
-    constant_gates: Vec<R>,
-    zeros: Vec<R>,
-    dh: Vec<R>,
-    dc: Vec<R>,
-    dy: Vec<R>,
+    constant_gates: Buffer<R>,
+    zeros: Buffer<R>,
+    dh: Buffer<R>,
+    dc: Buffer<R>,
+    dy: Buffer<R>,
 }
 
 impl<R: Real> LstmTrace<R> {
@@ -204,8 +204,7 @@ impl Lstm {
         let hidden = self.hidden();
         let dropout = dropout.filter(|_| self.dropout > 0.0);
         trace.layers.resize_with(self.layers.len(), LayerTrace::default);
-        trace.zeros.clear();
-        trace.zeros.resize(steps.rows() * hidden, R::ZERO);
+        trace.zeros.fit(steps.rows() * hidden).fill(R::ZERO);
         for (k, layer) in self.layers.iter().enumerate() {
             let drops = dropout.filter(|_| k + 1 < self.layers.len());
             let (below, here) = trace.layers.split_at_mut(k);
@@ -238,8 +237,8 @@ impl Lstm {
         dropped: bool,
         dy: &[R],
         trace: &mut LstmTrace<R>,
-        dx: Option<&mut Vec<R>>,
-        dconstant: Option<&mut Vec<R>>,
+        dx: Option<&mut Buffer<R>>,
+        dconstant: Option<&mut Buffer<R>>,
         grads: &mut [R],
     ) {
         let hidden = self.hidden();
@@ -250,9 +249,9 @@ impl Lstm {
             let (below, here) = layers.split_at_mut(k);
             let here = &mut here[0];
             let top = k + 1 == self.layers.len();
-            let dy = if top { dy } else { dy_below.as_slice() };
-            fit(dh, state).fill(R::ZERO);
-            fit(dc, state).fill(R::ZERO);
+            let dy = if top { dy } else { &dy_below[..] };
+            dh.fit(state).fill(R::ZERO);
+            dc.fit(state).fill(R::ZERO);
             for t in (0..steps.len()).rev() {
                 let dy = &dy[steps.step(t, hidden)];
                 math::axpy(w.isa, R::ONE, dy, &mut dh[..dy.len()]);
@@ -263,7 +262,7 @@ impl Lstm {
                 Some(below) => {
                     let input = if dropped { &below.dropped } else { &below.h };
                     layer.input.gradient(w.isa, &here.gates, input, grads);
-                    fit(dy_below, steps.total() * hidden);
+                    dy_below.fit(steps.total() * hidden);
                     layer.input.backward(w, &here.gates, dy_below, R::ONE, To::Write);
                     if dropped {
                         dropout_backward(w.isa, &below.mask, dy_below);
@@ -274,21 +273,21 @@ impl Lstm {
         }
         let (first, gates) = (&self.layers[0], &layers[0].gates);
         if let Some(dx) = dx {
-            first.input.backward(w, gates, fit(dx, steps.total() * first.input.inputs), R::ONE, To::Write);
+            first.input.backward(w, gates, dx.fit(steps.total() * first.input.inputs), R::ONE, To::Write);
         }
         if let Some(matrix) = first.constant {
             let sums = sum_steps(w, steps, gates, 4 * hidden);
             matrix.gradient(w.isa, &sums, constant, grads);
             if let Some(dconstant) = dconstant {
-                matrix.backward(w, &sums, fit(dconstant, steps.rows() * matrix.inputs), R::ONE, To::Write);
+                matrix.backward(w, &sums, dconstant.fit(steps.rows() * matrix.inputs), R::ONE, To::Write);
             }
         }
     }
 }
 
 /// x (N,width) -> (B,width): sums over the steps of each row.
-pub fn sum_steps<R: Real>(w: &Weights<R>, steps: &Steps, x: &[R], width: usize) -> Vec<R> {
-    let mut sums = vec![R::ZERO; steps.rows() * width];
+pub fn sum_steps<R: Real>(w: &Weights<R>, steps: &Steps, x: &[R], width: usize) -> Buffer<R> {
+    let mut sums = Buffer::zeros(steps.rows() * width);
     for t in 0..steps.len() {
         let x = &x[steps.step(t, width)];
         math::axpy(w.isa, R::ONE, x, &mut sums[..x.len()]);

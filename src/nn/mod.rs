@@ -18,9 +18,3 @@ pub use norm::LayerNorm;
 pub use params::{Initial, Layout, Matrix, Vector, Weights};
 pub use spectral::SpectralLinear;
 pub use steps::Steps;
-
-/// Sets the length of a buffer that is written before it is read: its old contents do not matter.
-pub fn fit<R: Copy + Default>(buffer: &mut Vec<R>, len: usize) -> &mut [R] {
-    buffer.resize(len, R::default());
-    buffer
-}

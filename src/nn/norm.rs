@@ -2,9 +2,8 @@
 //!
 //! J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer normalization", 2016.
 
-use super::fit;
 use super::params::{Initial, Layout, Vector, Weights};
-use crate::backend::cpu::{Real, math};
+use crate::backend::cpu::{Buffer, Real, math};
 
 const EPSILON: f64 = 1e-5;
 
@@ -19,9 +18,9 @@ pub struct LayerNorm {
 #[derive(Clone, Debug, Default)]
 pub struct NormTrace<R> {
     /// n (M,D)
-    pub normal: Vec<R>,
+    pub normal: Buffer<R>,
     /// 1 / deviation (M)
-    pub inverse: Vec<R>,
+    pub inverse: Buffer<R>,
 }
 
 impl LayerNorm {
@@ -36,7 +35,7 @@ impl LayerNorm {
     pub fn forward<R: Real>(&self, w: &Weights<R>, x: &mut [R], trace: &mut NormTrace<R>) {
         let width = self.gain.len;
         let (gain, bias) = (self.gain.of(&w.params), self.bias.of(&w.params));
-        let (normal, inverse) = (fit(&mut trace.normal, x.len()), fit(&mut trace.inverse, x.len() / width));
+        let (normal, inverse) = (trace.normal.fit(x.len()), trace.inverse.fit(x.len() / width));
         math::layer_norm(w.isa, x, normal, inverse, gain, bias, R::from_f64(EPSILON));
     }
 
@@ -51,9 +50,9 @@ impl LayerNorm {
     }
 
     /// The tangent of [`LayerNorm::forward`]: dx (M,D) becomes the change of y; `change` (M,D) that of n.
-    pub fn tangent<R: Real>(&self, w: &Weights<R>, dx: &mut [R], trace: &NormTrace<R>, change: &mut Vec<R>) {
+    pub fn tangent<R: Real>(&self, w: &Weights<R>, dx: &mut [R], trace: &NormTrace<R>, change: &mut Buffer<R>) {
         math::centre(w.isa, dx, &trace.normal, &trace.inverse);
-        fit(change, dx.len()).copy_from_slice(dx);
+        change.fit(dx.len()).copy_from_slice(dx);
         math::scale_columns(w.isa, self.gain.of(&w.params), dx);
     }
 

@@ -6,9 +6,8 @@
 
 use std::ops::Range;
 
-use super::fit;
 use super::params::{Initial, Layout, Matrix, To, Vector, Weights, outer_product};
-use crate::backend::cpu::{Isa, Real, math};
+use crate::backend::cpu::{Buffer, Isa, Real, math};
 
 const EPSILON: f64 = 1e-12;
 
@@ -104,9 +103,9 @@ impl SpectralLinear {
     }
 
     /// dy (M,O), M rows x (I) -> dw = dy^T x, where w is the divided weight. See [`SpectralLinear::finish`].
-    pub fn outer<'x, R: Real>(&self, isa: Isa, dy: &[R], x: impl Iterator<Item = &'x [R]>, dw: &mut Vec<R>) {
+    pub fn outer<'x, R: Real>(&self, isa: Isa, dy: &[R], x: impl Iterator<Item = &'x [R]>, dw: &mut Buffer<R>) {
         let (outputs, inputs) = (self.weight.outputs, self.weight.inputs);
-        let dw = fit(dw, outputs * inputs);
+        let dw = dw.fit(outputs * inputs);
         dw.fill(R::ZERO);
         outer_product(isa, dy, outputs, x, inputs, dw, inputs);
     }
@@ -135,7 +134,7 @@ impl SpectralLinear {
         normed: &Normed<R>,
         dy: &[R],
         x: &[R],
-        scratch: &mut Vec<R>,
+        scratch: &mut Buffer<R>,
         grads: &mut [R],
     ) {
         self.outer(w.isa, dy, x.chunks_exact(self.weight.inputs), scratch);

@@ -1,6 +1,6 @@
 //! The closed-loop decoder at work: walks of several rows at a time, or of one.
 
-use crate::backend::cpu::{Real, math};
+use crate::backend::cpu::{Buffer, Real, math};
 use crate::data::steps::{Event, Place, StepCodec};
 use crate::data::{Movement, Point};
 use crate::model::walker::Walker;
@@ -94,19 +94,19 @@ impl Walking {
 #[derive(Clone, Debug, Default)]
 pub struct Walkers {
     /// (B,4H): what every step adds to the first layer's gates.
-    constant: Vec<f32>,
+    constant: Buffer<f32>,
     /// Of each layer, (B,H).
-    h: Vec<Vec<f32>>,
-    c: Vec<Vec<f32>>,
-    x: Vec<f32>,
-    gates: Vec<f32>,
-    trunk: Vec<f32>,
-    active: Vec<f32>,
-    gate: Vec<f32>,
-    stop: Vec<f32>,
-    logits: Vec<f32>,
+    h: Vec<Buffer<f32>>,
+    c: Vec<Buffer<f32>>,
+    x: Buffer<f32>,
+    gates: Buffer<f32>,
+    trunk: Buffer<f32>,
+    active: Buffer<f32>,
+    gate: Buffer<f32>,
+    stop: Buffer<f32>,
+    logits: Buffer<f32>,
     bias: Vec<Vec<f32>>,
-    next: Vec<f32>,
+    next: Buffer<f32>,
     dice: Vec<Dice>,
     classes: Vec<[usize; 3]>,
     /// Whether the event is the row's last, whose step goes to the target.
@@ -118,12 +118,11 @@ impl Walkers {
     pub fn start(&mut self, walker: &Walker, w: &Weights<f32>, z: &[f32], rows: usize) {
         let hidden = walker.lstm.hidden();
         walker.lstm.layers[0].constant_gates(w, z, rows, &mut self.constant);
-        self.h.resize_with(walker.lstm.layers.len(), Vec::new);
-        self.c.resize_with(walker.lstm.layers.len(), Vec::new);
+        self.h.resize_with(walker.lstm.layers.len(), Buffer::default);
+        self.c.resize_with(walker.lstm.layers.len(), Buffer::default);
         self.bias.resize_with(walker.lstm.layers.len(), Vec::new);
-        for (state, _) in self.h.iter_mut().chain(&mut self.c).zip(0..) {
-            state.clear();
-            state.resize(rows * hidden, 0.0);
+        for state in self.h.iter_mut().chain(&mut self.c) {
+            state.fit(rows * hidden).fill(0.0);
         }
         walker.lstm.layers.iter().zip(&mut self.bias).for_each(|(layer, bias)| layer.bias(w, bias));
     }
@@ -184,7 +183,7 @@ impl Walkers {
         self.x.clear();
         walks.iter().for_each(|walk| self.x.extend(walk.place.inputs(codec)));
         for (k, layer) in walker.lstm.layers.iter().enumerate() {
-            self.gates.resize(rows * 4 * hidden, 0.0);
+            self.gates.fit(rows * 4 * hidden);
             // The order of the sums is that of Lstm::forward.
             if k == 0 {
                 self.gates.copy_from_slice(&self.constant[..rows * 4 * hidden]);
@@ -195,7 +194,7 @@ impl Walkers {
                 layer.input.forward(w, &below[k - 1], &mut self.gates, f32::ONE, To::Add);
             }
             layer.recurrent.forward(w, &self.h[k], &mut self.gates, f32::ONE, To::Add);
-            self.next.resize(rows * hidden, 0.0);
+            self.next.fit(rows * hidden);
             math::lstm_cell(w.isa, &mut self.gates, &self.c[k], &mut self.next, &mut self.h[k], hidden);
             std::mem::swap(&mut self.c[k], &mut self.next);
         }
@@ -206,10 +205,10 @@ impl Walkers {
 
     /// Drops a row; the last one takes its place.
     pub fn swap_remove(&mut self, row: usize, rows: usize) {
-        let swap = |state: &mut Vec<f32>| {
+        let swap = |state: &mut Buffer<f32>| {
             let width = state.len() / rows;
             state.copy_within((rows - 1) * width.., row * width);
-            state.truncate((rows - 1) * width);
+            state.fit((rows - 1) * width);
         };
         self.h.iter_mut().chain(&mut self.c).for_each(swap);
         swap(&mut self.constant);

@@ -1,6 +1,6 @@
 //! Single layers.
 
-use trajgan::backend::cpu::Isa;
+use trajgan::backend::cpu::{Buffer, Isa};
 use trajgan::nn::lstm::LstmTrace;
 use trajgan::nn::norm::NormTrace;
 use trajgan::nn::{Dropout, Initial, LayerNorm, Layout, Linear, Lstm, SpectralLinear, Weights};
@@ -51,7 +51,7 @@ fn spectral_linear() {
             };
             let normed = linear.normalise(&w.params, &mut buffers.clone(), false);
             let (mut grads, mut dx) = (vec![0.0; layout.len()], vec![f64::NAN; x.len()]);
-            linear.gradient(&w, &normed, &cotangent, &x, &mut Vec::new(), &mut grads);
+            linear.gradient(&w, &normed, &cotangent, &x, &mut Buffer::default(), &mut grads);
             linear.backward(&w, &normed, &cotangent, &mut dx);
             let case = format!("spectral {inputs} -> {outputs}, {}", isa.name());
             check_params(&case, &layout, &w, "l", &grads, |w| loss(w, &x));
@@ -73,7 +73,7 @@ fn layer_norm() {
             let (cy, cty) = (random(4, n), random(5, n));
             let run = |w: &Weights<f64>, x: &[f64], tx: &[f64]| {
                 let (mut y, mut ty) = (x.to_vec(), tx.to_vec());
-                let (mut trace, mut change) = (NormTrace::default(), Vec::new());
+                let (mut trace, mut change) = (NormTrace::default(), Buffer::default());
                 norm.forward(w, &mut y, &mut trace);
                 norm.tangent(w, &mut ty, &trace, &mut change);
                 (y, ty, trace, change)
@@ -122,7 +122,8 @@ fn lstm() {
                 };
                 let mut trace = LstmTrace::default();
                 lstm.forward(&w, &steps, &x, &constant, dropout, &mut trace);
-                let (mut grads, mut dx, mut dconstant) = (vec![0.0; layout.len()], Vec::new(), Vec::new());
+                let (mut grads, mut dx, mut dconstant) =
+                    (vec![0.0; layout.len()], Buffer::default(), Buffer::default());
                 let into = (&mut dx, &mut dconstant);
                 let dropped = dropout.is_some();
                 lstm.backward(

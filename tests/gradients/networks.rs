@@ -1,6 +1,6 @@
 //! Each of the six networks, in all its kinds.
 
-use trajgan::backend::cpu::Isa;
+use trajgan::backend::cpu::{Buffer, Isa};
 use trajgan::config::{Config, Expand, GeneratorKind, Pool};
 use trajgan::model::critic::CriticTrace;
 use trajgan::model::expander::ExpanderTrace;
@@ -30,7 +30,7 @@ fn encoder_and_decoder() {
                 };
                 let mut trace = SequenceTrace::default();
                 let (_, norm) = run(&w, &x, &mut trace);
-                let (mut grads, mut dx) = (vec![0.0; networks.layout.len()], Vec::new());
+                let (mut grads, mut dx) = (vec![0.0; networks.layout.len()], Buffer::default());
                 map.backward(
                     &w,
                     &norm,
@@ -71,7 +71,7 @@ fn poolers() {
                 };
                 let mut trace = PoolerTrace::default();
                 run(&w, &h, &mut trace);
-                let (mut grads, mut dh) = (vec![0.0; networks.layout.len()], Vec::new());
+                let (mut grads, mut dh) = (vec![0.0; networks.layout.len()], Buffer::default());
                 net.pooler.backward(&w, &steps, &h, true, &mut cotangent.clone(), &mut trace, &mut dh, &mut grads);
                 let case = format!("pooler {} {n}, identity {same}, {}", kind.1.name(), isa.name());
                 if !same {
@@ -102,7 +102,7 @@ fn expanders() {
                 };
                 let mut trace = ExpanderTrace::default();
                 run(&w, &z, &mut trace);
-                let (mut grads, mut dz) = (vec![0.0; networks.layout.len()], Vec::new());
+                let (mut grads, mut dz) = (vec![0.0; networks.layout.len()], Buffer::default());
                 net.expander.backward(&w, &steps, &z, true, &mut cotangent.clone(), &mut trace, &mut dz, &mut grads);
                 let case = format!("expander {} {n}, {}", kind.name(), isa.name());
                 check_params(&case, &networks.layout, &w, "expander.", &grads, |w| {

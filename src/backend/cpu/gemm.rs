@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::buffer::Line;
 use super::lanes::{LANES, Lanes, Real};
 use super::vectorised;
 
@@ -13,22 +14,17 @@ use super::vectorised;
 pub struct Packed<R> {
     pub k: usize,
     pub n: usize,
-    data: Vec<Row<R>>,
+    data: Vec<Line<R>>,
     /// The same numbers in 16 bits each, where they are such: see [`Packed::halve`].
     half: Vec<TwoRows>,
 }
-
-/// A row of a panel. In line with the cache's lines: a load of it is one access, not two.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Row<R>([R; LANES]);
 
 /// Neighbouring columns of a packed matrix.
 #[derive(Clone, Copy)]
 pub struct Panels<'a, R> {
     k: usize,
     n: usize,
-    rows: &'a [Row<R>],
+    rows: &'a [Line<R>],
     half: &'a [TwoRows],
 }
 
@@ -43,7 +39,7 @@ impl<R: Real> Packed<R> {
         self.fit(k, n);
         for (p, panel) in self.data.chunks_exact_mut(k).enumerate() {
             let width = LANES.min(n - p * LANES);
-            for (i, Row(row)) in panel.iter_mut().enumerate() {
+            for (i, Line(row)) in panel.iter_mut().enumerate() {
                 let from = &from[i * row_stride + p * LANES * column_stride..];
                 if column_stride == 1 {
                     copy_row(&from[..width], row);
@@ -103,7 +99,7 @@ impl<R: Real> Packed<R> {
     fn fit(&mut self, k: usize, n: usize) {
         (self.k, self.n) = (k, n);
         self.half.clear();
-        self.data.resize(n.div_ceil(LANES) * k, Row([R::ZERO; LANES]));
+        self.data.resize(n.div_ceil(LANES) * k, Line([R::ZERO; LANES]));
     }
 }
 
@@ -338,7 +334,7 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     to: Target<R>,
 ) {
     let k = b.k;
-    let panels: [&[Row<R>]; P] = std::array::from_fn(|q| &b.rows[(p + q) * k..][..k]);
+    let panels: [&[Line<R>]; P] = std::array::from_fn(|q| &b.rows[(p + q) * k..][..k]);
     assert!(a.data.len() > (M - 1) * a.row_stride + (k - 1) * a.column_stride);
     // One stride is 1 and is compiled in: what is left to compute of the addresses is little.
     let sums = if a.row_stride == 1 {
@@ -360,7 +356,7 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
 /// Sums over i of left(r, i) * row i of every panel.
 #[inline(always)]
 fn sums<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
-    panels: [&[Row<R>]; P],
+    panels: [&[Line<R>]; P],
     left: impl Fn(usize, usize) -> R,
 ) -> [[L; P]; M] {
     let mut sums = [[L::splat(R::ZERO); P]; M];

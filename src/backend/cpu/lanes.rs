@@ -253,38 +253,35 @@ fn polynomial<V: LanesF32>(x: V, c: &[f32]) -> V {
     y
 }
 
-/// exp, for -87 <= x <= 88: 2^n e^r with |r| <= ln(2)/2. The polynomials' coefficients here are minimax
-/// fits (Lawson's iteration) of (e^r - 1 - r) / r^2 and of (tanh(x) / x - 1) / x^2 against x^2.
+/// s = 2^n and s (e^r - 1) of e^x = 2^n e^r with |r| <= ln(2)/2, for -87 <= x <= 88. The polynomial's coefficients are
+/// a minimax fit (Lawson's iteration) of (e^r - 1 - r) / r^2.
 #[inline(always)]
-fn exp<V: LanesF32>(x: V) -> V {
+fn exp_parts<V: LanesF32>(x: V) -> [V; 2] {
     const LN2_HIGH: f32 = 0.693_359_4; // 12 bits: n * LN2_HIGH is exact
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    let x = V::splat(88.0).min(V::splat(-87.0).max(x)); // in this order NaN stays NaN
     let n = x.mul(V::splat(std::f32::consts::LOG2_E)).round();
     let r = n.fma(V::splat(-LN2_HIGH), x);
     let r = n.fma(V::splat(-LN2_LOW), r);
     let q = polynomial(r, &[0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_717, 0.001_381_459_9]);
-    let y = q.fma(r.mul(r), r).add(V::splat(1.0));
-    y.mul(n.pow2())
+    [n.pow2(), q.fma(r.mul(r), r)]
 }
 
 /// 1 / (1 + e^-x); at most 4 ulp off for |x| <= 87.
 #[inline(always)]
 pub fn sigmoid<V: LanesF32>(x: V) -> V {
     let one = V::splat(1.0);
-    one.div(one.add(exp(V::splat(0.0).sub(x))))
+    let x = V::splat(87.0).min(V::splat(-88.0).max(x)); // in this order NaN stays NaN
+    let [s, p] = exp_parts(V::splat(0.0).sub(x));
+    one.div(one.add(s.fma(p, s)))
 }
 
-/// At most 4 ulp off: a polynomial near 0, 1 - 2 / (e^2x + 1) beyond.
+/// At most 4 ulp off: (e^2x - 1) / (e^2x + 1), the numerator exact near 0, where n is 0.
 #[inline(always)]
 pub fn tanh<V: LanesF32>(x: V) -> V {
-    let (a, u) = (x.abs(), x.mul(x));
-    let p = polynomial(u, &[-0.333_333_3, 0.133_332_1, -0.053_947_203, 0.021_702_97, -0.008_182_677, 0.002_147_54]);
-    let near = p.mul(u).fma(x, x);
-    let e = exp(a.add(a));
-    let one = V::splat(1.0);
-    let far = one.sub(V::splat(2.0).div(e.add(one))).with_sign_of(x);
-    V::select_less(a, V::splat(0.625), near, far)
+    let a = x.abs();
+    let [s, p] = exp_parts(V::splat(44.0).min(a.add(a)));
+    let less_one = s.fma(p, s.sub(V::splat(1.0)));
+    less_one.div(less_one.add(V::splat(2.0))).with_sign_of(x)
 }
 
 /// One lane after the other; the compiler vectorises what it can.

@@ -6,11 +6,13 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod buffer;
 pub mod gemm;
 pub mod lanes;
 pub mod math;
 pub mod pool;
 
+pub use buffer::Buffer;
 pub use gemm::{Packed, gemm};
 pub use lanes::{Isa, Real};
 pub use pool::{MOST_THREADS, Pool, Scratch, thread_count};
