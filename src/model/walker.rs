@@ -8,7 +8,7 @@
 //! With o (N,K) the trunk, E the embeddings and s(v) = v sigmoid(v):
 //! stop = A o, x = B s(o), y = C s(o + E x), ticks = D s(o + E x + E' y).
 
-use crate::backend::cpu::{Buffer, Real, math};
+use crate::backend::cpu::{Buffer, Isa, Real, math};
 use crate::config::Config;
 use crate::data::steps::{Classes, INPUTS};
 use crate::nn::dropout::Site;
@@ -130,7 +130,7 @@ impl Walker {
             let target = |c: &Classes| usize::from([c.x, c.y, c.ticks][i]);
             // Where the last event goes is known.
             let (sum, least) = if i < 2 { (&mut losses.steps, 2) } else { (&mut losses.ticks, 1) };
-            *sum += categorical(logits, classes.iter().map(target), least, &left, slope) * share;
+            *sum += categorical(w.isa, logits, classes.iter().map(target), least, &left, slope) * share;
             if let Some((grads, _)) = grads.as_mut() {
                 head.gradient(w.isa, logits, &trace.active, grads);
                 head.backward(w, logits, trace.dactive.fit(n * k));
@@ -259,6 +259,7 @@ fn binary<R: Real>(logits: &mut [R], left: &[usize], slope: R) -> f64 {
 
 /// The same for logits (N,classes) and cross-entropy, where `least` events or more are left.
 fn categorical<R: Real>(
+    isa: Isa,
     logits: &mut [R],
     targets: impl Iterator<Item = usize>,
     least: usize,
@@ -272,17 +273,8 @@ fn categorical<R: Real>(
             row.fill(R::ZERO);
             continue;
         }
-        let most = row.iter().fold(f64::NEG_INFINITY, |m, x| m.max(x.to_f64()));
-        let hit = row[target].to_f64() - most;
-        let mut sum = 0.0;
-        for x in row.iter_mut() {
-            let e = (x.to_f64() - most).exp();
-            sum += e;
-            *x = R::from_f64(e);
-        }
-        loss += sum.ln() - hit;
-        let scale = slope * R::from_f64(1.0 / sum);
-        row.iter_mut().for_each(|x| *x *= scale);
+        let hit = row[target].to_f64();
+        loss += math::softmax(isa, row, slope) - hit;
         row[target] -= slope;
     }
     loss

@@ -158,6 +158,8 @@ pub trait Lanes<R: Real>: Copy {
     /// self * b + c
     fn fma(self, b: Self, c: Self) -> Self;
     fn sqrt(self) -> Self;
+    /// e^self
+    fn exp(self) -> Self;
     fn sigmoid(self) -> Self;
     fn tanh(self) -> Self;
     /// where test > 0: x, else y
@@ -221,6 +223,10 @@ pub(super) use intrinsics;
 macro_rules! derived {
     () => {
         #[inline(always)]
+        fn exp(self) -> Self {
+            exp(self)
+        }
+        #[inline(always)]
         fn sigmoid(self) -> Self {
             sigmoid(self)
         }
@@ -266,13 +272,19 @@ fn exp_parts<V: LanesF32>(x: V) -> [V; 2] {
     [n.pow2(), q.fma(r.mul(r), r)]
 }
 
+/// At most 4 ulp off for -87 <= x <= 88, and beyond as there.
+#[inline(always)]
+pub fn exp<V: LanesF32>(x: V) -> V {
+    let x = V::splat(88.0).min(V::splat(-87.0).max(x)); // in this order NaN stays NaN
+    let [s, p] = exp_parts(x);
+    s.fma(p, s)
+}
+
 /// 1 / (1 + e^-x); at most 4 ulp off for |x| <= 87.
 #[inline(always)]
 pub fn sigmoid<V: LanesF32>(x: V) -> V {
     let one = V::splat(1.0);
-    let x = V::splat(87.0).min(V::splat(-88.0).max(x)); // in this order NaN stays NaN
-    let [s, p] = exp_parts(V::splat(0.0).sub(x));
-    one.div(one.add(s.fma(p, s)))
+    one.div(one.add(exp(V::splat(0.0).sub(x))))
 }
 
 /// At most 4 ulp off: (e^2x - 1) / (e^2x + 1), the numerator exact near 0, where n is 0.
@@ -286,7 +298,7 @@ pub fn tanh<V: LanesF32>(x: V) -> V {
 
 /// One lane after the other; the compiler vectorises what it can.
 macro_rules! plain_lanes {
-    ($real:ty, |$x:ident| $sigmoid:expr, $tanh:expr) => {
+    ($real:ty, |$x:ident| $exp:expr, $sigmoid:expr, $tanh:expr) => {
         impl Lanes<$real> for [$real; LANES] {
             #[inline(always)]
             fn splat(x: $real) -> Self {
@@ -330,6 +342,11 @@ macro_rules! plain_lanes {
                 std::array::from_fn(|i| self[i].sqrt())
             }
             #[inline(always)]
+            fn exp(self) -> Self {
+                let $x = self;
+                $exp
+            }
+            #[inline(always)]
             fn sigmoid(self) -> Self {
                 let $x = self;
                 $sigmoid
@@ -353,8 +370,8 @@ macro_rules! plain_lanes {
     };
 }
 
-plain_lanes!(f32, |x| sigmoid(x), tanh(x));
-plain_lanes!(f64, |x| x.map(|x| 1.0 / (1.0 + (-x).exp())), x.map(f64::tanh));
+plain_lanes!(f32, |x| exp(x), sigmoid(x), tanh(x));
+plain_lanes!(f64, |x| x.map(f64::exp), x.map(|x| 1.0 / (1.0 + (-x).exp())), x.map(f64::tanh));
 
 impl LanesF32 for [f32; LANES] {
     #[inline(always)]

@@ -39,6 +39,22 @@ vectorised! {
 }
 
 vectorised! {
+    /// x <- scale times its softmax. Returns log(sum of e^x).
+    pub fn softmax<R, L>(x: &mut [R], scale: R) -> f64 {
+        let most = x.iter().fold(x[0], |most, &x| if x > most { x } else { most });
+        let shift = L::splat(most);
+        by_lanes!(x.len(), |load, store, i| store(load(&x[i.clone()]).sub(shift).exp(), &mut x[i]));
+        // Read again, for missing lanes to be 0.
+        let mut sum = L::splat(R::ZERO);
+        by_lanes!(x.len(), |load, _store, i| sum = sum.add(load(&x[i])));
+        let sum = sum.sum();
+        let scale = L::splat(scale / sum);
+        by_lanes!(x.len(), |load, store, i| store(load(&x[i.clone()]).mul(scale), &mut x[i]));
+        sum.to_f64().ln() + most.to_f64()
+    }
+}
+
+vectorised! {
     /// y += alpha x
     pub fn axpy<R, L>(alpha: R, x: &[R], y: &mut [R]) {
         let a = L::splat(alpha);
@@ -355,6 +371,23 @@ mod tests {
             let t = worst(|x| tanh(isa, x), f64::tanh);
             let s = worst(|x| sigmoid(isa, x), |x| 1.0 / (1.0 + (-x).exp()));
             assert!(t <= 4 && s <= 4, "{isa:?} tanh {t} sigmoid {s}");
+        }
+    }
+
+    #[test]
+    fn softmax_is_that_of_exact_arithmetic() {
+        for isa in Isa::available() {
+            for len in [1, 15, 16, 57] {
+                let x: Vec<f32> = (0..len).map(|i| (i * 37 % 41) as f32 * 0.5 - 300.0).collect();
+                let sum: f64 = x.iter().map(|&x| (f64::from(x) + 300.0).exp()).sum();
+                let mut y = x.clone();
+                let log = softmax(isa, &mut y, 3.0);
+                assert!((log - (sum.ln() - 300.0)).abs() < 1e-4, "{isa:?}, {len}: {log}");
+                for (&x, &y) in x.iter().zip(&y) {
+                    let exact = 3.0 * (f64::from(x) + 300.0).exp() / sum;
+                    assert!((f64::from(y) - exact).abs() <= 2e-6 * exact, "{isa:?}, {len}: {y} is {exact}");
+                }
+            }
         }
     }
 
