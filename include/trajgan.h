@@ -214,7 +214,7 @@ typedef struct {
     int32_t preset;
     // Of the initial weights.
     uint64_t seed;
-    // Numbers per movement that say what is wanted. 1: the distance in pixels.
+    // Numbers per movement that say what is wanted. 1: the distance in pixels, which is all that the closed loop takes.
     uint32_t condition_dim;
     // Numbers per point: 8. Others are for models of feature arrays, which know no pixels.
     uint32_t feature_dim;
@@ -556,9 +556,10 @@ tg_status tg_train_stage(tg_model *model,
 TG_API tg_status tg_sample_options_init(tg_sample_options *out, size_t struct_size);
 
 // Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in the units of the
-// data set; NULL: drawn as they were in training. The closed loop ends exactly that far off, to the pixel, in the
-// direction of some training movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its
-// movement a row repeats the last point. lengths may be NULL if seq_len is not 0. [shared]
+// data set; NULL: drawn as they were in training. The closed loop takes distances, 1 to 1000000 px, whatever the
+// conditions of its data set were: it ends exactly that far off, to the pixel, in the direction of some training
+// movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its movement a row repeats the last
+// point. lengths may be NULL if seq_len is not 0. [shared]
 TG_API
 tg_status tg_generate(const tg_model *model,
                       const double *conditions,
