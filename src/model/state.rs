@@ -270,11 +270,17 @@ impl Model {
     pub fn info(&self) -> serde_json::Value {
         let stage = |s: &StageState| serde_json::json!({ "iterations": s.iteration, "losses": s.averages(), "history": s.history });
         let data = self.data.as_ref().map(|d| {
+            let limits = match self.config.decoder {
+                DecoderKind::V6 => d.scaler.as_ref().map(|s| (s.condition_min.clone(), s.condition_max.clone())),
+                // Whatever conditions the data had.
+                DecoderKind::ClosedLoop => self.learnt_distances().map(|(low, high)| (vec![low], vec![high])),
+            };
+            let (low, high) = limits.unzip();
             serde_json::json!({
                 "hash": d.hash,
                 "points": d.scaler.is_some(),
-                "condition_min": d.scaler.as_ref().map(|s| &s.condition_min),
-                "condition_max": d.scaler.as_ref().map(|s| &s.condition_max),
+                "condition_min": low,
+                "condition_max": high,
             })
         });
         serde_json::json!({
