@@ -162,6 +162,7 @@ impl Model {
         self.networks = Networks::new(&config); // as they are, but for other dropout
         self.config = config;
         self.stages[k].seed = options.seed;
+        self.stages[k].device = Some(self.backend.name());
         self.sampler = Default::default();
         let done = match stage {
             Stage::Autoencoder => self.train_autoencoder(&data, options, on_progress),
