@@ -25,6 +25,7 @@ use crate::nn::Weights;
 use crate::nn::spectral::Normed;
 use crate::rng::{Rng, Stream};
 use crate::train::shards::{ROWS, row_ranges};
+use latent::Way;
 
 /// How movements are drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -218,7 +219,13 @@ impl Model {
     /// More than count movements take on their way.
     fn afford_movements(&self, count: usize, options: &SampleOptions) -> Result<()> {
         let rows = count.saturating_add(self.lottery(options.candidates)?.rows(count));
-        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(self.sampler_bytes()), "movements")
+        let decoding = match (self.config.decoder, options.seq_len, self.config.max_seq_len) {
+            (DecoderKind::ClosedLoop, ..) => 0,
+            (DecoderKind::V6, 0, most) => self.working_bytes(Way::Out, count, most, options.threads),
+            (DecoderKind::V6, n, most) => self.working_bytes(Way::Out, count, n.min(most), options.threads),
+        };
+        let shared = self.sampler_bytes().saturating_add(decoding);
+        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(shared), "movements")
     }
 
     /// The same of walks and paths, which are drawn again and again.
