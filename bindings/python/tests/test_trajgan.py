@@ -193,6 +193,37 @@ class Everything(unittest.TestCase):
         self.assertTrue(model.train(data, 1, watch, iterations=done + 2, batch_size=8))
         self.assertEqual((seen, signal.getsignal(signal.SIGINT)), ([1, 1], signal.SIG_IGN))
 
+    def test_numbers_that_do_not_fit(self):
+        data, model = arcs(), trained(Decoder.V6)
+        movements, z = [arc(1)], np.zeros((1, SUMMARY), np.float32)
+        cases = {
+            "device": [trajgan.check_device, lambda n: trajgan.Model.load("nowhere", n), lambda n: trajgan.Model(device=n)],
+            "preset": [lambda n: trajgan.Model(preset=n)],
+            "decoder": [lambda n: trajgan.Model(decoder=n)],
+            "stage": [lambda n: model.train(data, n)],
+            "condition_dim": [trajgan.Dataset, lambda n: trajgan.Model(condition_dim=n)],
+            "threads": [lambda n: model.encode(movements, n), lambda n: model.decode(z, [5], n),
+                        lambda n: model.generate(1, threads=n), lambda n: model.evaluate(data, threads=n)],
+            "count": [model.generate, model.generate_features, model.stream((0, 0), (90, 0)).next],
+            "steps": [lambda n: model.interpolate(z[0], z[0], n)],
+            "seed": [lambda n: model.path((0, 0), (90, 0), seed=n), lambda n: trajgan.Model(seed=n)],
+            r"generator_hidden_dims\[1\]": [lambda n: trajgan.Model(generator_hidden_dims=[8, n])],
+        }
+        for name, calls in cases.items():
+            for call in calls:
+                for number in (-(2**40) - 5, 2**64 + 1):
+                    with self.assertRaisesRegex(ValueError, rf"^{name} is {number}, expected -?\d+ to \d+$"):
+                        call(number)
+                with self.assertRaisesRegex(TypeError, rf"^{name} is 1.5, expected a whole number"):
+                    call(1.5)
+        with self.assertRaisesRegex(ValueError, "expected -2147483648 to 2147483647"):
+            trajgan.check_device(2**40)
+        with self.assertRaisesRegex(ValueError, "expected 0 to 4294967295"):
+            model.encode(movements, -5)
+        with self.assertRaisesRegex(ValueError, "critic_hidden_dims has 17 numbers, expected up to 16"):
+            trajgan.Model(critic_hidden_dims=[8] * 17)
+        self.assertEqual(len(model.generate(np.int64(2), seed=np.uint64(2**64 - 1), threads=np.int8(1))), 2)
+
     def test_what_is_raised_keeps_nothing(self):
         data = arcs()
 

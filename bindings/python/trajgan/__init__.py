@@ -32,7 +32,23 @@ __version__ = _api.lib.tg_version().decode()
 
 def check_device(device):
     """Raises Error if a model cannot be there, and says why."""
-    _api.call("tg_device_check", device)
+    _api.call("tg_device_check", _device(device))
+
+
+def _device(number):
+    return _api.whole("device", number, ctypes.c_int32)
+
+
+def _stage(number):
+    return _api.whole("stage", number, ctypes.c_int32)
+
+
+def _threads(number):
+    return _api.whole("threads", number, ctypes.c_uint32)
+
+
+def _size(name, number):
+    return _api.whole(name, number, ctypes.c_size_t)
 
 
 def _doubles(array):
@@ -136,7 +152,7 @@ class Dataset(_Handle):
     _free = "tg_dataset_free"
 
     def __init__(self, condition_dim=1):
-        super().__init__("tg_dataset_new", condition_dim)
+        super().__init__("tg_dataset_new", _api.whole("condition_dim", condition_dim, ctypes.c_uint32))
 
     @classmethod
     def open(cls, path, **options):
@@ -186,7 +202,7 @@ class Stream(_Handle):
 
     def next(self, count):
         """The next points, up to count; fewer: the path has ended."""
-        points, written = np.empty((count, 3)), ctypes.c_size_t()
+        points, written = np.empty((_size("count", count), 3)), ctypes.c_size_t()
         self._call("tg_stream_next", _doubles(points), count, ctypes.byref(written))
         return points[: written.value]
 
@@ -243,18 +259,15 @@ class Model(_Handle):
     _free = "tg_model_free"
 
     def __init__(self, preset=Preset.DEFAULT, decoder=Decoder.CLOSED_LOOP, device=Device.AUTO, **options):
-        new = _api.made(_api.ModelOptions, "tg_model_options_init", preset, decoder)
-        for lists in ("generator_hidden_dims", "critic_hidden_dims"):
-            if lists in options:
-                dims = tuple(options[lists])
-                options[lists] = dims + (0,) * (_api.MAX_LAYERS - len(dims))
-        super().__init__("tg_model_new", ctypes.byref(new.change(options)), device)
+        kind = [_api.whole(*of, ctypes.c_int32) for of in (("preset", preset), ("decoder", decoder))]
+        new = _api.made(_api.ModelOptions, "tg_model_options_init", *kind, **options)
+        super().__init__("tg_model_new", ctypes.byref(new), _device(device))
         self._learn()
 
     @classmethod
     def load(cls, path, device=Device.AUTO):
         model = cls.__new__(cls)
-        _Handle.__init__(model, "tg_model_load", _api.path(path), device)
+        _Handle.__init__(model, "tg_model_load", _api.path(path), _device(device))
         model._learn()
         return model
 
@@ -289,6 +302,7 @@ class Model(_Handle):
                 raised.append(error)
                 return 1
 
+        stage = _stage(stage)
         with self._held() as model, data._held() as held:
             train = _api.made(_api.TrainOptions, "tg_train_options_init", stage, model)
             train.change(options)
@@ -313,7 +327,7 @@ class Model(_Handle):
         """count movements; conditions: None for those of the training data, or (count,C). options: of
         tg_sample_options."""
         sample = _api.made(_api.SampleOptions, "tg_sample_options_init", **options)
-        conditions = self._conditions(conditions, count)
+        count, conditions = _size("count", count), self._conditions(conditions, count)
         stride = sample.seq_len or self.options.max_seq_len
         points, lengths = np.empty((count, stride, 3)), np.zeros(count, np.uint32)
         self._call("tg_generate", _doubles(conditions), count, ctypes.byref(sample), _doubles(points), stride,
@@ -323,7 +337,7 @@ class Model(_Handle):
     def generate_features(self, count, conditions=None, **options):
         """The same as the model's own numbers (count,T,F) in [-1,1], and their lengths (count)."""
         sample = _api.made(_api.SampleOptions, "tg_sample_options_init", **options)
-        conditions = self._conditions(conditions, count)
+        count, conditions = _size("count", count), self._conditions(conditions, count)
         shape = (count, sample.seq_len or self.options.max_seq_len, self.options.feature_dim)
         features, lengths = np.empty(shape, np.float32), np.zeros(count, np.uint32)
         self._call("tg_generate_features", _doubles(conditions), count, ctypes.byref(sample), _floats(features),
@@ -338,7 +352,7 @@ class Model(_Handle):
         for row, movement in zip(points, movements):
             row[: len(movement)] = movement
         summaries = np.empty((len(movements), self.options.summary_dim), np.float32)
-        self._call("tg_encode", _doubles(points), points.shape[1], _counts(lengths), len(movements), threads,
+        self._call("tg_encode", _doubles(points), points.shape[1], _counts(lengths), len(movements), _threads(threads),
                    _floats(summaries), summaries.size)
         return summaries
 
@@ -347,13 +361,13 @@ class Model(_Handle):
         lengths = _whole("lengths", lengths)
         summaries = _shaped("summaries", summaries, np.float32, len(lengths), self.options.summary_dim)
         points = np.empty((len(lengths), self.options.max_seq_len, 3))
-        self._call("tg_decode", _floats(summaries), _counts(lengths), len(lengths), threads, _doubles(points),
+        self._call("tg_decode", _floats(summaries), _counts(lengths), len(lengths), _threads(threads), _doubles(points),
                    points.shape[1])
         return _rows(points, lengths)
 
     def interpolate(self, start, end, steps):
         """Summaries (steps,S) on the way from one to another, both included."""
-        dim = self.options.summary_dim
+        dim, steps = self.options.summary_dim, _size("steps", steps)
         start, end = _shaped("start", start, np.float32, dim), _shaped("end", end, np.float32, dim)
         out = np.empty((steps, dim), np.float32)
         self._call("tg_interpolate", _floats(start), _floats(end), steps, _floats(out), out.size)
