@@ -141,6 +141,9 @@ class Everything(unittest.TestCase):
         self.assertTrue(model.train(data, 1, kept.append, iterations=6, batch_size=8, augment_turn=0.5))
         self.assertEqual([(p.iteration, p.iterations) for p in kept], [(5, 6), (6, 6)])
         self.check_refused(Status.ARGUMENT, "is -1", model.train, data, 1, learning_rate=-1)
+        for call in (model.evaluate, lambda other: model.train(other, 1)):
+            with self.assertRaisesRegex(TypeError, "data is a Model, expected a Dataset"):
+                call(model)
         with self.assertRaisesRegex(ValueError, "batch_size"):
             model.train(data, 1, batch_size=2**32 + 8)
         self.assertFalse(model.train(data, 1, lambda p: np.False_, iterations=9, batch_size=8))
@@ -323,6 +326,10 @@ class Everything(unittest.TestCase):
                 stream.aim((90, 40))
                 point, ended = stream.at(1e7)
                 self.assertEqual((point[:2].tolist(), ended), ([90, 40], True))
+            for call in (model.path, model.stream):
+                self.check_refused(Status.ARGUMENT, "start is 3, expected 2", call, (0, 0, 90), (1,))
+                self.check_refused(Status.ARGUMENT, "end is 1, expected 2", call, (0, 0), (90,))
+            self.check_refused(Status.ARGUMENT, "to is 3, expected 2", model.stream((0, 0), (90, 1)).aim, (1, 2, 3))
             polled = model.path((0, 0), (150, 60), polling_hz=1000, min_duration_ms=900)
             self.assertGreaterEqual(len(polled.points), 900)
 

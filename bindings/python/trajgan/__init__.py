@@ -86,6 +86,11 @@ def _table(name, values, count, width):
     return _shaped(name, values.reshape(-1, width) if values.ndim == 1 else values, np.float64, count, width)
 
 
+def _place(name, values):
+    """(x, y)"""
+    return _shaped(name, values, np.float64, 2)
+
+
 def _rows(points, lengths):
     return [row[:length].copy() for row, length in zip(points, lengths)]
 
@@ -180,6 +185,13 @@ class Dataset(_Handle):
             return json.loads(_api.text(4096, "tg_dataset_info", handle))
 
 
+def _held_data(data):
+    """As _held(), for nothing else: the library would take any handle for a data set's."""
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data is a {type(data).__name__}, expected a Dataset")
+    return data._held()
+
+
 class Path(NamedTuple):
     points: np.ndarray
     scaled: bool
@@ -208,7 +220,7 @@ class Stream(_Handle):
 
     def aim(self, to):
         """Another end for the rest of the way."""
-        self._call("tg_stream_aim", to[0], to[1])
+        self._call("tg_stream_aim", *_place("to", to))
 
     def at(self, t_ms):
         """(x, y, t_ms) at a time, and whether the path has ended before."""
@@ -303,7 +315,7 @@ class Model(_Handle):
                 return 1
 
         stage = _stage(stage)
-        with self._held() as model, data._held() as held:
+        with self._held() as model, _held_data(data) as held:
             train = _api.made(_api.TrainOptions, "tg_train_options_init", stage, model)
             train.change(options)
             train.on_progress = _api.ProgressFn(watch)
@@ -375,7 +387,7 @@ class Model(_Handle):
 
     def path(self, start, end, **options):
         """From (x, y) to (x, y). options: of tg_path_options."""
-        return self.paths([[*start, *end]], **options)[0]
+        return self.paths([[*_place("start", start), *_place("end", end)]], **options)[0]
 
     def paths(self, ends, **options):
         """ends (n,4): x, y of start and x, y of end of each."""
@@ -401,11 +413,11 @@ class Model(_Handle):
         """The same path point by point."""
         path = _api.made(_api.PathOptions, "tg_path_options_init", **options)
         with self._held() as handle:
-            return Stream("tg_stream_new", handle, *start, *end, ctypes.byref(path))
+            return Stream("tg_stream_new", handle, *_place("start", start), *_place("end", end), ctypes.byref(path))
 
     def evaluate(self, data, html=None, **options):
         """The report, as tg_evaluate() tells; html: also a page, there. options: of tg_evaluate_options."""
         judge = _api.made(_api.EvaluateOptions, "tg_evaluate_options_init", **options)
         page = None if html is None else _api.path(html)
-        with self._held() as model, data._held() as held:
+        with self._held() as model, _held_data(data) as held:
             return json.loads(_api.text(262144, "tg_evaluate", model, held, ctypes.byref(judge), page))
