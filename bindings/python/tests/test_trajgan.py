@@ -1,5 +1,6 @@
 """Against the real library: TRAJGAN_LIBRARY=.../libtrajgan.so python3 -m unittest discover bindings/python/tests"""
 
+import asyncio
 import copy
 import ctypes
 import gc
@@ -195,6 +196,26 @@ class Everything(unittest.TestCase):
 
         self.assertTrue(model.train(data, 1, watch, iterations=done + 2, batch_size=8))
         self.assertEqual((seen, signal.getsignal(signal.SIGINT)), ([1, 1], signal.SIG_IGN))
+
+    @unittest.skipIf(sys.version_info < (3, 11), "Ctrl-C is not asyncio's")
+    def test_ctrl_c_in_a_coroutine(self):
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
+        data, model, caught = arcs(), trajgan.Model(device=trajgan.Device.CPU, **TINY), []
+
+        async def main():
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            try:
+                model.train(data, 1, iterations=200_000, batch_size=8)
+            except asyncio.CancelledError:
+                caught.append(time.monotonic())
+                # Told once: it is not told again.
+                self.assertTrue(model.train(data, 1, iterations=model.info()["stage1"]["iterations"] + 2, batch_size=8))
+                raise
+
+        begun = time.monotonic()
+        with self.assertRaises(KeyboardInterrupt):
+            asyncio.run(main())
+        self.assertLess(caught[0] - begun, 2)
 
     def test_numbers_that_do_not_fit(self):
         data, model = arcs(), trained(Decoder.V6)

@@ -12,6 +12,7 @@ model.path(a, b, polling_hz=125, seed=3). A call that fails raises trajgan.Error
 may run on many threads at once, and all release Python's lock.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import json
@@ -229,6 +230,14 @@ class Stream(_Handle):
         return point, bool(ended.value)
 
 
+def _cancelled():
+    """How often the running asyncio task was told to stop. That is what asyncio's Ctrl-C does, and it raises nothing."""
+    try:
+        return asyncio.current_task().cancelling()
+    except (AttributeError, RuntimeError):
+        return 0  # no task, no loop, or a Python whose asyncio does no such thing
+
+
 @contextlib.contextmanager
 def _noted(raised):
     """What handlers of signals raise is noted instead, Ctrl-C as well: inside the library's callback it would be lost."""
@@ -239,8 +248,12 @@ def _noted(raised):
 
     def noting(handler):
         def note(*arguments):
+            before = _cancelled()
             try:
-                return handler(*arguments)
+                said = handler(*arguments)
+                if _cancelled() > before:
+                    raise asyncio.CancelledError
+                return said
             except BaseException as error:
                 if over:
                     raise
@@ -298,7 +311,9 @@ class Model(_Handle):
     def train(self, data, stage, on_progress=None, **options):
         """Trains one stage, or goes on with it. on_progress(progress) is called after every iteration; if it returns
         False the training stops, and train() returns False; so it does if the model is closed meanwhile. What
-        on_progress raises, or the handler of a signal, comes out of train(), Ctrl-C as well."""
+        on_progress raises, or the handler of a signal, comes out of train(), Ctrl-C as well. In a coroutine it holds up the
+        loop, whose own signal handlers wait, but for Ctrl-C; in a thread (asyncio.to_thread) stop it by on_progress or
+        close()."""
         raised, stopped = [], False
 
         def watch(progress, _):
