@@ -34,7 +34,7 @@ impl Model {
             }
             self.afford_batch(movements.iter().map(|m| m.points.len()), Way::In, threads)?;
             let walks: Vec<_> = movements.iter().map(|m| codec.encode(&m.points)).collect();
-            let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(threads))?;
+            let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(workers(threads, walks.len())))?;
             return array2(movements.len(), self.config.summary_dim, z);
         }
         let scaler = self.scaler("encode")?;
@@ -55,7 +55,7 @@ impl Model {
             }
         }
         self.afford_batch(rows.iter().map(|row| row.len() / f), Way::In, threads)?;
-        let z = self.encode_batch(&Batch::new(rows, f), &mut Pool::new(threads))?;
+        let z = self.encode_batch(&Batch::new(rows, f), &mut Pool::new(workers(threads, rows.len())))?;
         array2(rows.len(), self.config.summary_dim, z)
     }
 
@@ -189,7 +189,7 @@ impl Model {
             let parts = z.chunks(rows * s).zip(lengths.chunks(rows)).map(|(z, lengths)| movements.decode(z, lengths));
             return Ok(parts.collect::<Result<Vec<_>>>()?.concat());
         }
-        Ok(self.decode_rows(&z, lengths, &mut Pool::new(threads)))
+        Ok(self.decode_rows(&z, lengths, &mut Pool::new(workers(threads, n))))
     }
 
     /// What makes movements of such lengths on the model's device. None where the model computes on the CPU, or its
