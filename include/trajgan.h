@@ -522,8 +522,9 @@ TG_API tg_status tg_model_save(const tg_model *model, const char *path);
 // one. [shared]
 TG_API tg_status tg_model_options_get(const tg_model *model, tg_model_options *out, size_t struct_size);
 
-// All there is to know about the model, as JSON: settings, how far it is trained, its history, its device, and in
-// "diagnosis" what its losses say is wrong: cause and fix. json, capacity and needed as in tg_dataset_info(). [shared]
+// All there is to know about the model, as JSON: settings, how far it is trained and where, its history, its device,
+// and in "diagnosis" what its losses say is wrong: cause and fix. json, capacity and needed as in tg_dataset_info().
+// [shared]
 TG_API tg_status tg_model_info(const tg_model *model, char *json, size_t capacity, size_t *needed);
 
 // [exclusive]; but if calls on the model are still running, as when its own callback frees it, training stops as if

@@ -271,7 +271,14 @@ impl Model {
 
     /// What the model is and how far it has trained, for programs to read.
     pub fn info(&self) -> serde_json::Value {
-        let stage = |s: &StageState| serde_json::json!({ "iterations": s.iteration, "device": s.device, "losses": s.averages(), "history": s.history });
+        let stage = |s: &StageState| {
+            serde_json::json!({
+                "iterations": s.iteration,
+                "device": s.device,
+                "losses": s.averages(),
+                "history": s.history,
+            })
+        };
         let data = self.data.as_ref().map(|d| {
             let limits = match self.config.decoder {
                 DecoderKind::V6 => d.scaler.as_ref().map(|s| (s.condition_min.clone(), s.condition_max.clone())),

@@ -132,10 +132,17 @@ fn going_on_elsewhere_is_told() {
         }
     }
     file.write(&last, false).unwrap();
+    let devices = || {
+        let info = json(folder, &["inspect", "checkpoints/run"]);
+        ["stage1", "stage2"].map(|stage| info[stage]["device"].as_str().unwrap().to_owned())
+    };
+    resume("40"); // which does nothing more
+    assert_eq!(devices(), ["cuda:0 (Abacus)"; 2]);
     let warning = "Stage 2 goes on from iteration 40 on cpu, after cuda:0 (Abacus): not as if it had never stopped.";
     let said = resume("50");
     assert_eq!(said.lines().filter(|line| line.contains("not as if")).collect::<Vec<_>>(), [warning]);
     assert!(!resume("60").contains("not as if"));
+    assert_eq!(devices(), ["cuda:0 (Abacus)", "cpu"]);
 }
 
 /// Starts a training, sends it SIGINT after its n-th log line, and gives what it said last.

@@ -65,7 +65,8 @@ fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
 fn check_file(path: PathBuf, settings: &Settings, seen: &mut Seen) -> FileReport {
     let mut report = FileReport { path: shown(&path), ..FileReport::default() };
     let too_deep = || Error::format(&path, "folder", format!("is nested more than {MAX_DEPTH} deep"));
-    match if path.is_dir() { Err(too_deep()) } else { Dataset::open(&path, &settings.read) } {
+    let opened = if path.is_dir() { Err(too_deep()) } else { Dataset::open(&path, &settings.read) };
+    match opened {
         Ok((data, read)) => {
             describe(&mut report, data.movements(), seen);
             if data.has_conditions() {
