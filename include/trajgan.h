@@ -214,7 +214,7 @@ typedef struct {
     int32_t preset;
     // Of the initial weights.
     uint64_t seed;
-    // Numbers per movement that say what is wanted. 1: the distance in pixels.
+    // Numbers per movement that say what is wanted. 1: the distance in pixels, which is all that the closed loop takes.
     uint32_t condition_dim;
     // Numbers per point: 8. Others are for models of feature arrays, which know no pixels.
     uint32_t feature_dim;
@@ -522,8 +522,9 @@ TG_API tg_status tg_model_save(const tg_model *model, const char *path);
 // one. [shared]
 TG_API tg_status tg_model_options_get(const tg_model *model, tg_model_options *out, size_t struct_size);
 
-// All there is to know about the model, as JSON: settings, how far it is trained, its history, its device, and in
-// "diagnosis" what its losses say is wrong: cause and fix. json, capacity and needed as in tg_dataset_info(). [shared]
+// All there is to know about the model, as JSON: settings, how far it is trained and where, its history, its device,
+// and in "diagnosis" what its losses say is wrong: cause and fix. json, capacity and needed as in tg_dataset_info().
+// [shared]
 TG_API tg_status tg_model_info(const tg_model *model, char *json, size_t capacity, size_t *needed);
 
 // [exclusive]; but if calls on the model are still running, as when its own callback frees it, training stops as if
@@ -556,9 +557,10 @@ tg_status tg_train_stage(tg_model *model,
 TG_API tg_status tg_sample_options_init(tg_sample_options *out, size_t struct_size);
 
 // Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in the units of the
-// data set; NULL: drawn as they were in training. The closed loop ends exactly that far off, to the pixel, in the
-// direction of some training movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its
-// movement a row repeats the last point. lengths may be NULL if seq_len is not 0. [shared]
+// data set; NULL: drawn as they were in training. The closed loop takes distances, 1 to 1000000 px, whatever the
+// conditions of its data set were: it ends exactly that far off, to the pixel, in the direction of some training
+// movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its movement a row repeats the last
+// point. lengths may be NULL if seq_len is not 0. [shared]
 TG_API
 tg_status tg_generate(const tg_model *model,
                       const double *conditions,

@@ -284,7 +284,10 @@ impl Reader<'_> {
             Some(scaler) => scaler.check(),
             None => Ok(()),
         });
-        let checked = checked.and_then(|()| check_codec(config, data.codec.as_ref()));
+        let checked = checked.and_then(|()| check_codec(config, data.codec.as_ref())).and_then(|()| {
+            let hex = data.hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if hex { Ok(()) } else { Err(Error::argument("hash", &data.hash, "hexadecimal digits")) }
+        });
         match checked {
             Err(e) => self.fail("metadata.trajgan.data", e),
             Ok(()) => Ok(DataModel {
@@ -313,6 +316,9 @@ impl Reader<'_> {
             }
             if stage.recent.len() > crate::model::WINDOW {
                 return self.fail(&field, format!("recent has {} losses: more than the window", stage.recent.len()));
+            }
+            if stage.device.as_ref().is_some_and(|device| device.contains(char::is_control)) {
+                return self.fail(&field, "device: control characters");
             }
             if let Some(Err(e)) = stage.schedule.as_ref().map(Schedule::check) {
                 return self.fail(&field, e);

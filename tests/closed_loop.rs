@@ -483,6 +483,26 @@ fn odd_recordings_make_no_odd_targets() {
 }
 
 /// Of a fast clock a hand moves less than a pixel at a time: most events stand still, whatever the positions were.
+/// Conditions of the data's own are nothing that the closed loop is asked for.
+#[test]
+fn a_model_tells_the_distances_that_it_knows() {
+    let mut data = Dataset::new(1);
+    for (movement, width) in movements(60, 3).into_iter().zip(1..) {
+        data.push(movement, Some(&[f64::from(width)])).unwrap();
+    }
+    for (config, in_pixels) in [(tiny_closed_loop(), true), (tiny(), false)] {
+        let model = trained(&config, &data, 2);
+        let info = &model.info()["data"];
+        let limit = |name: &str| info[name][0].as_f64().unwrap();
+        let told = (limit("condition_min"), limit("condition_max"));
+        if in_pixels {
+            assert_eq!(Some(told), model.learnt_distances());
+        } else {
+            assert!(told.0 >= 1.0 && told.1 <= 60.0, "{told:?}");
+        }
+    }
+}
+
 #[test]
 fn steps_below_a_pixel_stand_still() {
     let slow = |i: i32| Point { x: 0.3 * f64::from(i), y: 0.01 * f64::from(i), t_ms: f64::from(i) };

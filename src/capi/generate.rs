@@ -125,9 +125,10 @@ pub unsafe extern "C" fn tg_sample_options_init(out: *mut tg_sample_options, str
 }
 
 /// Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in the units of the
-/// data set; NULL: drawn as they were in training. The closed loop ends exactly that far off, to the pixel, in the
-/// direction of some training movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its
-/// movement a row repeats the last point. lengths may be NULL if seq_len is not 0. [shared]
+/// data set; NULL: drawn as they were in training. The closed loop takes distances, 1 to 1000000 px, whatever the
+/// conditions of its data set were: it ends exactly that far off, to the pixel, in the direction of some training
+/// movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its movement a row repeats the last
+/// point. lengths may be NULL if seq_len is not 0. [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_generate(
     model: *const tg_model,

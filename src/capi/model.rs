@@ -104,8 +104,9 @@ pub unsafe extern "C" fn tg_model_options_get(
     })
 }
 
-/// All there is to know about the model, as JSON: settings, how far it is trained, its history, its device, and in
-/// "diagnosis" what its losses say is wrong: cause and fix. json, capacity and needed as in tg_dataset_info(). [shared]
+/// All there is to know about the model, as JSON: settings, how far it is trained and where, its history, its device,
+/// and in "diagnosis" what its losses say is wrong: cause and fix. json, capacity and needed as in tg_dataset_info().
+/// [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_model_info(
     model: *const tg_model,

@@ -15,7 +15,7 @@ pub struct tg_model_options {
     pub preset: i32,
     /// Of the initial weights.
     pub seed: u64,
-    /// Numbers per movement that say what is wanted. 1: the distance in pixels.
+    /// Numbers per movement that say what is wanted. 1: the distance in pixels, which is all that the closed loop takes.
     pub condition_dim: u32,
     /// Numbers per point: 8. Others are for models of feature arrays, which know no pixels.
     pub feature_dim: u32,

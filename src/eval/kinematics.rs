@@ -1,7 +1,8 @@
 //! What a movement looks like in numbers: thirty features in pixels and milliseconds.
 //!
 //! Letters: points p_0..p_(n-1); step k goes from p_(k-1) to p_k, has length d_k, time dt_k, speed v_k = d_k / dt_k and
-//! stands at the middle m_k of its time. The axis is the straight line from the first point to the last.
+//! stands at the middle m_k of its time. The axis is the straight line from the first point to the last
+//! or, where these are the same, to the one farthest away.
 
 use super::stats::{correlation, interquartile_range, mean, median, std};
 use crate::data::Point;
@@ -109,7 +110,7 @@ struct Step {
 pub fn kinematics(points: &[Point], target: Option<Point>) -> [f64; COUNT] {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return [0.0; COUNT] };
     let straight = (last.x - first.x).hypot(last.y - first.y);
-    let axis = if straight > 0.0 { ((last.x - first.x) / straight, (last.y - first.y) / straight) } else { (1.0, 0.0) };
+    let axis = axis(points);
     let steps = steps(points, axis);
     let duration = last.t_ms - first.t_ms;
     if steps.is_empty() || duration <= 0.0 {
@@ -160,6 +161,16 @@ pub fn kinematics(points: &[Point], target: Option<Point>) -> [f64; COUNT] {
         target.map_or(0.0, |t| (t.x - last.x).hypot(t.y - last.y)),
     ];
     features.map(|v| if v.is_finite() { v } else { 0.0 })
+}
+
+/// Its direction, of length 1.
+fn axis(points: &[Point]) -> (f64, f64) {
+    let way = |p: &Point| (p.x - points[0].x, p.y - points[0].y);
+    let distance = |(x, y): (f64, f64)| x.hypot(y);
+    let end = way(&points[points.len() - 1]);
+    let farther = |a: (f64, f64), b: (f64, f64)| if distance(b) > distance(a) { b } else { a };
+    let (x, y) = if distance(end) > 0.0 { end } else { points.iter().map(way).fold(end, farther) };
+    if x.hypot(y) > 0.0 { (x / x.hypot(y), y / x.hypot(y)) } else { (1.0, 0.0) }
 }
 
 /// Steps that take no time are left out, so that every speed is finite.

@@ -46,7 +46,7 @@ pub fn profiles(real: &Profile, generated: &Profile) -> String {
         polyline(there.chain(back)) + "Z"
     };
     let mut out = String::from("<svg class=\"wide\" viewBox=\"-34 -6 690 276\" role=\"img\">");
-    for tick in 0..=top as usize {
+    for tick in (0..=top as usize).step_by((top / 8.0).ceil() as usize) {
         let y = HEIGHT * (1.0 - tick as f64 / top);
         let _ = write!(
             out,
@@ -140,4 +140,16 @@ fn polyline(points: impl Iterator<Item = (f64, f64)>) -> String {
         let _ = write!(d, "{}{x:.1} {y:.1}", if i == 0 { 'M' } else { 'L' });
     }
     d
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_do_not_crowd() {
+        let profile = |high: f64| Profile { high: vec![high; 3], ..Profile::default() };
+        let ticks = |high: f64| profiles(&profile(high), &Profile::default()).matches("grid").count();
+        assert_eq!([0.0, 1.9, 7.0, 60.0].map(ticks), [2, 2, 8, 8]);
+    }
 }

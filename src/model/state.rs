@@ -83,6 +83,9 @@ pub struct StageState {
     pub iteration: u64,
     /// Of the last call.
     pub seed: u64,
+    /// Where the last call computed: other devices, other last bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Losses of the last iterations, oldest first, at most [`WINDOW`].
     pub recent: Vec<[f64; 4]>,
     pub history: Vec<Record>,
@@ -268,13 +271,26 @@ impl Model {
 
     /// What the model is and how far it has trained, for programs to read.
     pub fn info(&self) -> serde_json::Value {
-        let stage = |s: &StageState| serde_json::json!({ "iterations": s.iteration, "losses": s.averages(), "history": s.history });
+        let stage = |s: &StageState| {
+            serde_json::json!({
+                "iterations": s.iteration,
+                "device": s.device,
+                "losses": s.averages(),
+                "history": s.history,
+            })
+        };
         let data = self.data.as_ref().map(|d| {
+            let limits = match self.config.decoder {
+                DecoderKind::V6 => d.scaler.as_ref().map(|s| (s.condition_min.clone(), s.condition_max.clone())),
+                // Whatever conditions the data had.
+                DecoderKind::ClosedLoop => self.learnt_distances().map(|(low, high)| (vec![low], vec![high])),
+            };
+            let (low, high) = limits.unzip();
             serde_json::json!({
                 "hash": d.hash,
                 "points": d.scaler.is_some(),
-                "condition_min": d.scaler.as_ref().map(|s| &s.condition_min),
-                "condition_max": d.scaler.as_ref().map(|s| &s.condition_max),
+                "condition_min": low,
+                "condition_max": high,
             })
         });
         serde_json::json!({

@@ -10,10 +10,18 @@ use crate::backend::cpu::{Pool, Scratch};
 use crate::backend::cuda;
 use crate::data::{Movement, features};
 use crate::error::{Error, Result, afford, try_zeroed};
+use crate::model::expander::POSITIONS;
 use crate::model::{Autoencoder, Model, closed_loop, v6};
 use crate::nn::Steps;
 use crate::nn::steps::longest_first;
-use crate::train::shards::{Batch, ROWS};
+use crate::train::shards::{Batch, ROWS, workers};
+
+/// Through the encoder, or through v6's expander and decoder.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    In,
+    Out,
+}
 
 impl Model {
     /// Summaries of movements: n x S in [-1,1].
@@ -24,13 +32,13 @@ impl Model {
                 let got = format!("{} points", movements[i].points.len());
                 return Err(Error::argument(format!("movement {i}"), got, format!("2 to {most} (max_seq_len)")));
             }
-            self.afford_batch(movements.iter().map(|m| m.points.len()))?;
+            self.afford_batch(movements.iter().map(|m| m.points.len()), Way::In, threads)?;
             let walks: Vec<_> = movements.iter().map(|m| codec.encode(&m.points)).collect();
-            let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(threads))?;
+            let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(workers(threads, walks.len())))?;
             return array2(movements.len(), self.config.summary_dim, z);
         }
         let scaler = self.scaler("encode")?;
-        self.afford_batch(movements.iter().map(|m| m.points.len()))?;
+        self.afford_batch(movements.iter().map(|m| m.points.len()), Way::In, threads)?;
         let rows: Vec<Vec<f32>> = movements.iter().map(|m| scaler.scale(&features(&m.points))).collect();
         self.encode_features(&rows, threads)
     }
@@ -46,8 +54,8 @@ impl Model {
                 return Err(Error::argument(format!("movement {i}"), format!("{} numbers", row.len()), expected));
             }
         }
-        self.afford_batch(rows.iter().map(|row| row.len() / f))?;
-        let z = self.encode_batch(&Batch::new(rows, f), &mut Pool::new(threads))?;
+        self.afford_batch(rows.iter().map(|row| row.len() / f), Way::In, threads)?;
+        let z = self.encode_batch(&Batch::new(rows, f), &mut Pool::new(workers(threads, rows.len())))?;
         array2(rows.len(), self.config.summary_dim, z)
     }
 
@@ -83,11 +91,29 @@ impl Model {
     }
 
     /// More than movements of these lengths take on their way in or out: of a step its point, its event, and its features
-    /// three times; of a movement its summary twice. And what all samples share, where nobody has made it yet.
-    fn afford_batch(&self, lengths: impl ExactSizeIterator<Item = usize>) -> Result<()> {
-        let rows = lengths.len().saturating_mul(8 * self.config.summary_dim + 128).saturating_add(self.sampler_bytes());
-        let step = 12 * self.config.feature_dim + 160;
-        afford(lengths.fold(rows, |bytes, n| bytes.saturating_add(n.saturating_mul(step))), "summaries of movements")
+    /// three times; of a movement its summary twice. And what the threads work in, and what all samples share, where nobody has
+    /// made it yet.
+    fn afford_batch(&self, lengths: impl Iterator<Item = usize> + Clone, way: Way, threads: usize) -> Result<()> {
+        let (rows, longest) = (lengths.clone().count(), lengths.clone().max().unwrap_or(0));
+        let (row, step) = (8 * self.config.summary_dim + 128, 12 * self.config.feature_dim + 160);
+        let own = rows.saturating_mul(row).saturating_add(lengths.sum::<usize>().saturating_mul(step));
+        let shared = self.working_bytes(way, rows, longest, threads).saturating_add(self.sampler_bytes());
+        afford(own.saturating_add(shared), "summaries of movements")
+    }
+
+    /// More than the networks keep of the steps of a shard, times the threads that work on one: of an LSTM's unit its gates,
+    /// its cell and its output.
+    pub(super) fn working_bytes(&self, way: Way, rows: usize, longest: usize, threads: usize) -> usize {
+        let c = &self.config;
+        let numbers = match way {
+            Way::In => 8 * c.encoder_num_layers * c.encoder_hidden_dim + 2 * c.latent_dim,
+            Way::Out => {
+                let layers =
+                    c.expander_num_layers * c.expander_hidden_dim + c.decoder_num_layers * c.decoder_hidden_dim;
+                8 * layers + c.latent_dim + 2 * c.feature_dim + POSITIONS
+            }
+        };
+        (workers(threads, rows) * ROWS.min(rows)).saturating_mul(4 * numbers * longest)
     }
 
     /// Summaries (n,S) of a batch, in the order that its rows were given in.
@@ -152,7 +178,7 @@ impl Model {
         if lengths.len() != n {
             return Err(Error::argument("lengths", lengths.len(), format!("{n}, one for each summary")));
         }
-        self.afford_batch(lengths.iter().copied())?;
+        self.afford_batch(lengths.iter().copied(), Way::Out, threads)?;
         let z: Vec<f32> = z.iter().copied().collect();
         if let Some(i) = z.iter().position(|x| !x.is_finite()) {
             return Err(Error::argument(format!("summaries[{i}]"), z[i], "a finite number"));
@@ -163,7 +189,7 @@ impl Model {
             let parts = z.chunks(rows * s).zip(lengths.chunks(rows)).map(|(z, lengths)| movements.decode(z, lengths));
             return Ok(parts.collect::<Result<Vec<_>>>()?.concat());
         }
-        Ok(self.decode_rows(&z, lengths, &mut Pool::new(threads)))
+        Ok(self.decode_rows(&z, lengths, &mut Pool::new(workers(threads, n))))
     }
 
     /// What makes movements of such lengths on the model's device. None where the model computes on the CPU, or its

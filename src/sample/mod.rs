@@ -24,7 +24,8 @@ use crate::model::{Autoencoder, DataModel, Model};
 use crate::nn::Weights;
 use crate::nn::spectral::Normed;
 use crate::rng::{Rng, Stream};
-use crate::train::shards::{ROWS, row_ranges};
+use crate::train::shards::{ROWS, row_ranges, workers};
+use latent::Way;
 
 /// How movements are drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -218,7 +219,13 @@ impl Model {
     /// More than count movements take on their way.
     fn afford_movements(&self, count: usize, options: &SampleOptions) -> Result<()> {
         let rows = count.saturating_add(self.lottery(options.candidates)?.rows(count));
-        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(self.sampler_bytes()), "movements")
+        let decoding = match (self.config.decoder, options.seq_len, self.config.max_seq_len) {
+            (DecoderKind::ClosedLoop, ..) => 0,
+            (DecoderKind::V6, 0, most) => self.working_bytes(Way::Out, count, most, options.threads),
+            (DecoderKind::V6, n, most) => self.working_bytes(Way::Out, count, n.min(most), options.threads),
+        };
+        let shared = self.sampler_bytes().saturating_add(decoding);
+        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(shared), "movements")
     }
 
     /// The same of walks and paths, which are drawn again and again.
@@ -271,7 +278,8 @@ impl Model {
             return Ok((drawn.collect::<Result<Vec<_>>>()?.concat(), lengths));
         }
         let summaries = self.draw_summaries(&conditions, options)?;
-        Ok((self.decode_rows(&summaries, &lengths, &mut Pool::new(options.threads)), lengths))
+        let mut pool = Pool::new(workers(options.threads, count));
+        Ok((self.decode_rows(&summaries, &lengths, &mut pool), lengths))
     }
 
     /// Scaled conditions (n,C) -> summaries (n,S) from the generator.
@@ -293,7 +301,7 @@ impl Model {
         let weights = self.sampling_weights();
         let mut parts: Vec<_> = summaries.chunks_mut(ROWS * c.summary_dim).collect();
         let ranges = row_ranges(count, ROWS);
-        Pool::new(options.threads).for_each(&mut parts, |_, shard, summaries| {
+        Pool::new(workers(options.threads, count)).for_each(&mut parts, |_, shard, summaries| {
             let rows = ranges[shard].clone();
             let mut noise = Vec::with_capacity(rows.len() * c.noise_dim);
             for i in rows.clone() {

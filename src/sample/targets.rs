@@ -15,7 +15,7 @@ use crate::data::steps::{MOST_WAY, condition};
 use crate::error::{Error, Result};
 use crate::model::{Autoencoder, Model};
 use crate::rng::{Rng, Stream};
-use crate::train::shards::{ROWS, row_ranges};
+use crate::train::shards::{ROWS, row_ranges, workers};
 
 impl Model {
     /// Walks of the closed-loop decoder to targets in whole pixels from (0, 0): exact ends, own lengths and times.
@@ -154,7 +154,7 @@ impl Model {
         };
         let (s, weights) = (self.config.summary_dim, self.sampling_weights());
         let mut parts: Vec<_> = row_ranges(targets.len(), ROWS).into_iter().map(|rows| (rows, Vec::new())).collect();
-        Pool::new(options.threads).for_each(&mut parts, |_, _, (rows, out)| {
+        Pool::new(workers(options.threads, targets.len())).for_each(&mut parts, |_, _, (rows, out)| {
             let mut z = summaries[rows.start * s..rows.end * s].to_vec();
             let mut walks = Vec::with_capacity(rows.len());
             for (i, z) in rows.clone().zip(z.chunks_exact_mut(s)) {

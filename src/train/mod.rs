@@ -162,13 +162,18 @@ impl Model {
         self.networks = Networks::new(&config); // as they are, but for other dropout
         self.config = config;
         self.stages[k].seed = options.seed;
+        self.stages[k].device = Some(self.backend.name());
         self.sampler = Default::default();
         let done = match stage {
             Stage::Autoencoder => self.train_autoencoder(&data, options, on_progress),
             Stage::Gan => self.train_gan(&data, options, on_progress),
         };
         let learnt_nothing = done.is_err() || before.1.is_none();
-        if learnt_nothing && self.stages[k].iteration == iteration {
+        let none_done = self.stages[k].iteration == iteration;
+        if none_done {
+            self.stages[k].device.clone_from(&before.2.device);
+        }
+        if learnt_nothing && none_done {
             (self.config, self.data, self.stages[k], self.average, self.ratio) = before;
             self.networks = Networks::new(&self.config);
         }

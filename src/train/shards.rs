@@ -90,9 +90,9 @@ pub fn row_ranges(rows: usize, size: usize) -> Vec<Range<usize>> {
     (0..rows).step_by(size).map(|start| start..rows.min(start + size)).collect()
 }
 
-/// Threads that a batch of so many rows keeps busy, of those that a setting asks for.
+/// Threads that a batch of so many rows keeps busy, of those that a setting asks for: 1 or more.
 pub fn workers(threads: usize, rows: usize) -> usize {
-    thread_count(threads).min(rows.div_ceil(ROWS))
+    thread_count(threads).min(rows.div_ceil(ROWS)).max(1)
 }
 
 /// sum[range] = gradients of the shards, added in their order. Returns its Euclidean norm, and that of params[range].

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use trajgan::files::TensorFile;
 
 use crate::*;
 
@@ -111,6 +112,37 @@ fn resume_takes_what_lies_in_the_run_folder() {
     let said = good(folder, &["resume", "checkpoints/run", "--iterations", "50"]);
     let lines: Vec<&str> = said.lines().filter(|line| line.contains(without)).collect();
     assert!(lines.len() == 1 && lines[0].starts_with("Stage 2 goes on from iteration 40"), "{said}");
+}
+
+#[test]
+fn going_on_elsewhere_is_told() {
+    let folder = workplace();
+    let folder = folder.path();
+    train(folder, &["--name", "run"]);
+    let last = folder.join("checkpoints/run/final.safetensors");
+    assert_eq!(good(folder, &["inspect", "checkpoints/run"]).matches("seed 0, on cpu\n").count(), 2);
+    let resume = |iterations: &str| good(folder, &["resume", "checkpoints/run", "--iterations", iterations]);
+    assert!(!resume("40").contains("not as if"));
+    let mut file = TensorFile::read(&last).unwrap();
+    let known = file.metadata.get_mut("trajgan").unwrap();
+    *known = known.replace("\"device\":\"cpu\"", "\"device\":\"cuda:0 (Abacus)\"");
+    for old in fs::read_dir(last.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path()) {
+        if old.extension().is_some_and(|e| e == "safetensors") {
+            fs::remove_file(old).unwrap();
+        }
+    }
+    file.write(&last, false).unwrap();
+    let devices = || {
+        let info = json(folder, &["inspect", "checkpoints/run"]);
+        ["stage1", "stage2"].map(|stage| info[stage]["device"].as_str().unwrap().to_owned())
+    };
+    resume("40"); // which does nothing more
+    assert_eq!(devices(), ["cuda:0 (Abacus)"; 2]);
+    let warning = "Stage 2 goes on from iteration 40 on cpu, after cuda:0 (Abacus): not as if it had never stopped.";
+    let said = resume("50");
+    assert_eq!(said.lines().filter(|line| line.contains("not as if")).collect::<Vec<_>>(), [warning]);
+    assert!(!resume("60").contains("not as if"));
+    assert_eq!(devices(), ["cuda:0 (Abacus)", "cpu"]);
 }
 
 /// Starts a training, sends it SIGINT after its n-th log line, and gives what it said last.

@@ -116,6 +116,21 @@ fn overshoot_and_end_error() {
     near(&kinematics(&points, None), "end_error_px", 0.0, 0.0);
 }
 
+/// 100 px out and all the way back: the axis points out, wherever that is.
+#[test]
+fn there_and_back() {
+    for (x, y) in [(1.0, 0.0), (0.0, 1.0), (-0.6, 0.8)] {
+        let out = |s: f64| 100.0 - 200.0 * (s - 0.5).abs();
+        let f = kinematics(&made(10, 500.0, |s| (x * out(s), y * out(s))), None);
+        near(&f, "straight_px", 0.0, 0.0);
+        near(&f, "deviation_px", 0.0, 1e-9);
+        near(&f, "deviation_side", 0.0, 0.0);
+        near(&f, "overshoot_px", 100.0, 1e-9);
+        near(&f, "reversals", 1.0, 0.0);
+        near(&f, "side_reversals", 0.0, 0.0);
+    }
+}
+
 /// 10 px forwards each step, 5 px to alternating sides: 10 steps, 9 changes of side, none of direction.
 #[test]
 fn zigzag() {

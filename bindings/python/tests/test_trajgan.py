@@ -1,5 +1,6 @@
 """Against the real library: TRAJGAN_LIBRARY=.../libtrajgan.so python3 -m unittest discover bindings/python/tests"""
 
+import asyncio
 import copy
 import ctypes
 import gc
@@ -141,6 +142,9 @@ class Everything(unittest.TestCase):
         self.assertTrue(model.train(data, 1, kept.append, iterations=6, batch_size=8, augment_turn=0.5))
         self.assertEqual([(p.iteration, p.iterations) for p in kept], [(5, 6), (6, 6)])
         self.check_refused(Status.ARGUMENT, "is -1", model.train, data, 1, learning_rate=-1)
+        for call in (model.evaluate, lambda other: model.train(other, 1)):
+            with self.assertRaisesRegex(TypeError, "data is a Model, expected a Dataset"):
+                call(model)
         with self.assertRaisesRegex(ValueError, "batch_size"):
             model.train(data, 1, batch_size=2**32 + 8)
         self.assertFalse(model.train(data, 1, lambda p: np.False_, iterations=9, batch_size=8))
@@ -192,6 +196,57 @@ class Everything(unittest.TestCase):
 
         self.assertTrue(model.train(data, 1, watch, iterations=done + 2, batch_size=8))
         self.assertEqual((seen, signal.getsignal(signal.SIGINT)), ([1, 1], signal.SIG_IGN))
+
+    @unittest.skipIf(sys.version_info < (3, 11), "Ctrl-C is not asyncio's")
+    def test_ctrl_c_in_a_coroutine(self):
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
+        data, model, caught = arcs(), trajgan.Model(device=trajgan.Device.CPU, **TINY), []
+
+        async def main():
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            try:
+                model.train(data, 1, iterations=200_000, batch_size=8)
+            except asyncio.CancelledError:
+                caught.append(time.monotonic())
+                # Told once: it is not told again.
+                self.assertTrue(model.train(data, 1, iterations=model.info()["stage1"]["iterations"] + 2, batch_size=8))
+                raise
+
+        begun = time.monotonic()
+        with self.assertRaises(KeyboardInterrupt):
+            asyncio.run(main())
+        self.assertLess(caught[0] - begun, 2)
+
+    def test_numbers_that_do_not_fit(self):
+        data, model = arcs(), trained(Decoder.V6)
+        movements, z = [arc(1)], np.zeros((1, SUMMARY), np.float32)
+        cases = {
+            "device": [trajgan.check_device, lambda n: trajgan.Model.load("nowhere", n), lambda n: trajgan.Model(device=n)],
+            "preset": [lambda n: trajgan.Model(preset=n)],
+            "decoder": [lambda n: trajgan.Model(decoder=n)],
+            "stage": [lambda n: model.train(data, n)],
+            "condition_dim": [trajgan.Dataset, lambda n: trajgan.Model(condition_dim=n)],
+            "threads": [lambda n: model.encode(movements, n), lambda n: model.decode(z, [5], n),
+                        lambda n: model.generate(1, threads=n), lambda n: model.evaluate(data, threads=n)],
+            "count": [model.generate, model.generate_features, model.stream((0, 0), (90, 0)).next],
+            "steps": [lambda n: model.interpolate(z[0], z[0], n)],
+            "seed": [lambda n: model.path((0, 0), (90, 0), seed=n), lambda n: trajgan.Model(seed=n)],
+            r"generator_hidden_dims\[1\]": [lambda n: trajgan.Model(generator_hidden_dims=[8, n])],
+        }
+        for name, calls in cases.items():
+            for call in calls:
+                for number in (-(2**40) - 5, 2**64 + 1):
+                    with self.assertRaisesRegex(ValueError, rf"^{name} is {number}, expected -?\d+ to \d+$"):
+                        call(number)
+                with self.assertRaisesRegex(TypeError, rf"^{name} is 1.5, expected a whole number"):
+                    call(1.5)
+        with self.assertRaisesRegex(ValueError, "expected -2147483648 to 2147483647"):
+            trajgan.check_device(2**40)
+        with self.assertRaisesRegex(ValueError, "expected 0 to 4294967295"):
+            model.encode(movements, -5)
+        with self.assertRaisesRegex(ValueError, "critic_hidden_dims has 17 numbers, expected up to 16"):
+            trajgan.Model(critic_hidden_dims=[8] * 17)
+        self.assertEqual(len(model.generate(np.int64(2), seed=np.uint64(2**64 - 1), threads=np.int8(1))), 2)
 
     def test_what_is_raised_keeps_nothing(self):
         data = arcs()
@@ -292,6 +347,10 @@ class Everything(unittest.TestCase):
                 stream.aim((90, 40))
                 point, ended = stream.at(1e7)
                 self.assertEqual((point[:2].tolist(), ended), ([90, 40], True))
+            for call in (model.path, model.stream):
+                self.check_refused(Status.ARGUMENT, "start is 3, expected 2", call, (0, 0, 90), (1,))
+                self.check_refused(Status.ARGUMENT, "end is 1, expected 2", call, (0, 0), (90,))
+            self.check_refused(Status.ARGUMENT, "to is 3, expected 2", model.stream((0, 0), (90, 1)).aim, (1, 2, 3))
             polled = model.path((0, 0), (150, 60), polling_hz=1000, min_duration_ms=900)
             self.assertGreaterEqual(len(polled.points), 900)
 

@@ -12,6 +12,7 @@ model.path(a, b, polling_hz=125, seed=3). A call that fails raises trajgan.Error
 may run on many threads at once, and all release Python's lock.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import json
@@ -32,7 +33,23 @@ __version__ = _api.lib.tg_version().decode()
 
 def check_device(device):
     """Raises Error if a model cannot be there, and says why."""
-    _api.call("tg_device_check", device)
+    _api.call("tg_device_check", _device(device))
+
+
+def _device(number):
+    return _api.whole("device", number, ctypes.c_int32)
+
+
+def _stage(number):
+    return _api.whole("stage", number, ctypes.c_int32)
+
+
+def _threads(number):
+    return _api.whole("threads", number, ctypes.c_uint32)
+
+
+def _size(name, number):
+    return _api.whole(name, number, ctypes.c_size_t)
 
 
 def _doubles(array):
@@ -68,6 +85,11 @@ def _table(name, values, count, width):
     """values as (count,width) doubles; in one dimension they are its rows, one after the other."""
     values = np.asarray(values, np.float64)
     return _shaped(name, values.reshape(-1, width) if values.ndim == 1 else values, np.float64, count, width)
+
+
+def _place(name, values):
+    """(x, y)"""
+    return _shaped(name, values, np.float64, 2)
 
 
 def _rows(points, lengths):
@@ -136,7 +158,7 @@ class Dataset(_Handle):
     _free = "tg_dataset_free"
 
     def __init__(self, condition_dim=1):
-        super().__init__("tg_dataset_new", condition_dim)
+        super().__init__("tg_dataset_new", _api.whole("condition_dim", condition_dim, ctypes.c_uint32))
 
     @classmethod
     def open(cls, path, **options):
@@ -164,6 +186,13 @@ class Dataset(_Handle):
             return json.loads(_api.text(4096, "tg_dataset_info", handle))
 
 
+def _held_data(data):
+    """As _held(), for nothing else: the library would take any handle for a data set's."""
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data is a {type(data).__name__}, expected a Dataset")
+    return data._held()
+
+
 class Path(NamedTuple):
     points: np.ndarray
     scaled: bool
@@ -186,19 +215,27 @@ class Stream(_Handle):
 
     def next(self, count):
         """The next points, up to count; fewer: the path has ended."""
-        points, written = np.empty((count, 3)), ctypes.c_size_t()
+        points, written = np.empty((_size("count", count), 3)), ctypes.c_size_t()
         self._call("tg_stream_next", _doubles(points), count, ctypes.byref(written))
         return points[: written.value]
 
     def aim(self, to):
         """Another end for the rest of the way."""
-        self._call("tg_stream_aim", to[0], to[1])
+        self._call("tg_stream_aim", *_place("to", to))
 
     def at(self, t_ms):
         """(x, y, t_ms) at a time, and whether the path has ended before."""
         point, ended = np.empty(3), ctypes.c_uint32()
         self._call("tg_stream_at", t_ms, _doubles(point), ctypes.byref(ended))
         return point, bool(ended.value)
+
+
+def _cancelled():
+    """How often the running asyncio task was told to stop. That is what asyncio's Ctrl-C does, and it raises nothing."""
+    try:
+        return asyncio.current_task().cancelling()
+    except (AttributeError, RuntimeError):
+        return 0  # no task, no loop, or a Python whose asyncio does no such thing
 
 
 @contextlib.contextmanager
@@ -211,8 +248,12 @@ def _noted(raised):
 
     def noting(handler):
         def note(*arguments):
+            before = _cancelled()
             try:
-                return handler(*arguments)
+                said = handler(*arguments)
+                if _cancelled() > before:
+                    raise asyncio.CancelledError
+                return said
             except BaseException as error:
                 if over:
                     raise
@@ -243,18 +284,15 @@ class Model(_Handle):
     _free = "tg_model_free"
 
     def __init__(self, preset=Preset.DEFAULT, decoder=Decoder.CLOSED_LOOP, device=Device.AUTO, **options):
-        new = _api.made(_api.ModelOptions, "tg_model_options_init", preset, decoder)
-        for lists in ("generator_hidden_dims", "critic_hidden_dims"):
-            if lists in options:
-                dims = tuple(options[lists])
-                options[lists] = dims + (0,) * (_api.MAX_LAYERS - len(dims))
-        super().__init__("tg_model_new", ctypes.byref(new.change(options)), device)
+        kind = [_api.whole(*of, ctypes.c_int32) for of in (("preset", preset), ("decoder", decoder))]
+        new = _api.made(_api.ModelOptions, "tg_model_options_init", *kind, **options)
+        super().__init__("tg_model_new", ctypes.byref(new), _device(device))
         self._learn()
 
     @classmethod
     def load(cls, path, device=Device.AUTO):
         model = cls.__new__(cls)
-        _Handle.__init__(model, "tg_model_load", _api.path(path), device)
+        _Handle.__init__(model, "tg_model_load", _api.path(path), _device(device))
         model._learn()
         return model
 
@@ -273,7 +311,9 @@ class Model(_Handle):
     def train(self, data, stage, on_progress=None, **options):
         """Trains one stage, or goes on with it. on_progress(progress) is called after every iteration; if it returns
         False the training stops, and train() returns False; so it does if the model is closed meanwhile. What
-        on_progress raises, or the handler of a signal, comes out of train(), Ctrl-C as well."""
+        on_progress raises, or the handler of a signal, comes out of train(), Ctrl-C as well. In a coroutine it holds up the
+        loop, whose own signal handlers wait, but for Ctrl-C; in a thread (asyncio.to_thread) stop it by on_progress or
+        close()."""
         raised, stopped = [], False
 
         def watch(progress, _):
@@ -289,7 +329,8 @@ class Model(_Handle):
                 raised.append(error)
                 return 1
 
-        with self._held() as model, data._held() as held:
+        stage = _stage(stage)
+        with self._held() as model, _held_data(data) as held:
             train = _api.made(_api.TrainOptions, "tg_train_options_init", stage, model)
             train.change(options)
             train.on_progress = _api.ProgressFn(watch)
@@ -313,7 +354,7 @@ class Model(_Handle):
         """count movements; conditions: None for those of the training data, or (count,C). options: of
         tg_sample_options."""
         sample = _api.made(_api.SampleOptions, "tg_sample_options_init", **options)
-        conditions = self._conditions(conditions, count)
+        count, conditions = _size("count", count), self._conditions(conditions, count)
         stride = sample.seq_len or self.options.max_seq_len
         points, lengths = np.empty((count, stride, 3)), np.zeros(count, np.uint32)
         self._call("tg_generate", _doubles(conditions), count, ctypes.byref(sample), _doubles(points), stride,
@@ -323,7 +364,7 @@ class Model(_Handle):
     def generate_features(self, count, conditions=None, **options):
         """The same as the model's own numbers (count,T,F) in [-1,1], and their lengths (count)."""
         sample = _api.made(_api.SampleOptions, "tg_sample_options_init", **options)
-        conditions = self._conditions(conditions, count)
+        count, conditions = _size("count", count), self._conditions(conditions, count)
         shape = (count, sample.seq_len or self.options.max_seq_len, self.options.feature_dim)
         features, lengths = np.empty(shape, np.float32), np.zeros(count, np.uint32)
         self._call("tg_generate_features", _doubles(conditions), count, ctypes.byref(sample), _floats(features),
@@ -338,7 +379,7 @@ class Model(_Handle):
         for row, movement in zip(points, movements):
             row[: len(movement)] = movement
         summaries = np.empty((len(movements), self.options.summary_dim), np.float32)
-        self._call("tg_encode", _doubles(points), points.shape[1], _counts(lengths), len(movements), threads,
+        self._call("tg_encode", _doubles(points), points.shape[1], _counts(lengths), len(movements), _threads(threads),
                    _floats(summaries), summaries.size)
         return summaries
 
@@ -347,13 +388,13 @@ class Model(_Handle):
         lengths = _whole("lengths", lengths)
         summaries = _shaped("summaries", summaries, np.float32, len(lengths), self.options.summary_dim)
         points = np.empty((len(lengths), self.options.max_seq_len, 3))
-        self._call("tg_decode", _floats(summaries), _counts(lengths), len(lengths), threads, _doubles(points),
+        self._call("tg_decode", _floats(summaries), _counts(lengths), len(lengths), _threads(threads), _doubles(points),
                    points.shape[1])
         return _rows(points, lengths)
 
     def interpolate(self, start, end, steps):
         """Summaries (steps,S) on the way from one to another, both included."""
-        dim = self.options.summary_dim
+        dim, steps = self.options.summary_dim, _size("steps", steps)
         start, end = _shaped("start", start, np.float32, dim), _shaped("end", end, np.float32, dim)
         out = np.empty((steps, dim), np.float32)
         self._call("tg_interpolate", _floats(start), _floats(end), steps, _floats(out), out.size)
@@ -361,7 +402,7 @@ class Model(_Handle):
 
     def path(self, start, end, **options):
         """From (x, y) to (x, y). options: of tg_path_options."""
-        return self.paths([[*start, *end]], **options)[0]
+        return self.paths([[*_place("start", start), *_place("end", end)]], **options)[0]
 
     def paths(self, ends, **options):
         """ends (n,4): x, y of start and x, y of end of each."""
@@ -387,11 +428,11 @@ class Model(_Handle):
         """The same path point by point."""
         path = _api.made(_api.PathOptions, "tg_path_options_init", **options)
         with self._held() as handle:
-            return Stream("tg_stream_new", handle, *start, *end, ctypes.byref(path))
+            return Stream("tg_stream_new", handle, *_place("start", start), *_place("end", end), ctypes.byref(path))
 
     def evaluate(self, data, html=None, **options):
         """The report, as tg_evaluate() tells; html: also a page, there. options: of tg_evaluate_options."""
         judge = _api.made(_api.EvaluateOptions, "tg_evaluate_options_init", **options)
         page = None if html is None else _api.path(html)
-        with self._held() as model, data._held() as held:
+        with self._held() as model, _held_data(data) as held:
             return json.loads(_api.text(262144, "tg_evaluate", model, held, ctypes.byref(judge), page))

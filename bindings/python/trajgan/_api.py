@@ -3,7 +3,7 @@
 import ctypes
 import ctypes.util
 import enum
-import numbers
+import operator
 import os
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 
@@ -96,6 +96,26 @@ def path(value):
     return name
 
 
+def whole(name, value, kind):
+    """A number that kind can hold: ctypes takes others modulo its size."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}, expected a whole number") from None
+    if kind(number).value != number:
+        bits = 8 * ctypes.sizeof(kind)
+        least = min(0, kind(1 << bits - 1).value)
+        raise ValueError(f"{name} is {number}, expected {least} to {least + (1 << bits) - 1}")
+    return number
+
+
+def _whole_list(name, values, kind):
+    numbers = [whole(f"{name}[{i}]", value, kind._type_) for i, value in enumerate(values)]
+    if len(numbers) > kind._length_:
+        raise ValueError(f"{name} has {len(numbers)} numbers, expected up to {kind._length_}")
+    return kind(*numbers)
+
+
 class Options(ctypes.Structure):
     """Options with their defaults, and those that are given by name changed."""
 
@@ -104,15 +124,14 @@ class Options(ctypes.Structure):
         for name, value in given.items():
             if name not in known or name in ("struct_size", "on_progress", "user_data"):
                 raise TypeError(f"{type(self).__name__} has no {name}")
-            if isinstance(value, (str, os.PathLike)):
-                value = path(value)
-            if hasattr(known[name], "_length_"):
-                value = tuple(value)
+            kind = known[name]
+            if kind is c_char_p:
+                value = None if value is None else path(value)
+            elif hasattr(kind, "_length_"):
+                value = _whole_list(name, value, kind)
+            elif kind is not c_double:
+                value = whole(name, value, kind)
             setattr(self, name, value)
-            # ctypes takes numbers that do not fit modulo what does.
-            whole = isinstance(value, numbers.Integral) and getattr(self, name) != value
-            if whole or isinstance(value, tuple) and tuple(getattr(self, name)) != value:
-                raise ValueError(f"{type(self).__name__}.{name} cannot be {value}")
         return self
 
 

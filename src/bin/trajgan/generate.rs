@@ -71,7 +71,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     output::Format::of(&args.out)?;
     let (path, model) = run_folder::load(&args.model, args.hardware.device)?;
-    let dim = output::condition_dim(&model);
+    let dim = model.config().condition_dim;
     let mut count = args.count.unwrap_or(100);
     let conditions = match (&args.conditions, args.distance) {
         (Some(file), _) => {

@@ -162,7 +162,8 @@ fn stage(name: &str, state: &StageState, iterations: u64, losses: [&str; 4]) -> 
     }
     let averages = state.history.last().map_or_else(|| state.averages(), |record| record.losses);
     let losses: Vec<String> = losses.iter().zip(averages).map(|(name, loss)| format!("{name} {loss:.4}")).collect();
-    format!("{name}: {}/{iterations} iterations, {}, seed {}", state.iteration, losses.join(", "), state.seed)
+    let device = state.device.as_ref().map_or_else(String::new, |device| format!(", on {device}"));
+    format!("{name}: {}/{iterations} iterations, {}, seed {}{device}", state.iteration, losses.join(", "), state.seed)
 }
 
 /// Where the model would compute, and why not elsewhere.

@@ -32,19 +32,11 @@ impl Format {
     }
 }
 
-/// Condition numbers that a caller gives for each movement.
-pub fn condition_dim(model: &Model) -> usize {
-    match model.config().decoder {
-        DecoderKind::V6 => model.config().condition_dim,
-        DecoderKind::ClosedLoop => 1,
-    }
-}
-
 /// What to draw.
 pub struct Order<'a> {
     pub model: &'a Model,
     pub count: usize,
-    /// count x `condition_dim`, or drawn from the training data.
+    /// count x C, or drawn from the training data.
     pub conditions: Option<&'a [f64]>,
     pub options: SampleOptions,
     /// Scaled features instead of points.
@@ -82,7 +74,7 @@ impl Order<'_> {
     }
 
     fn piece(&self, range: Range<usize>) -> Order<'_> {
-        let dim = condition_dim(self.model);
+        let dim = self.model.config().condition_dim;
         let first = self.options.first.wrapping_add(range.start as u64);
         let conditions = self.conditions.map(|c| &c[range.start * dim..range.end * dim]);
         Order { count: range.len(), conditions, options: SampleOptions { first, ..self.options.clone() }, ..*self }

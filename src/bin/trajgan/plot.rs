@@ -11,7 +11,6 @@ use trajgan::{Dataset, Device, Model, SampleOptions};
 
 use crate::console::{Console, say_json, shown};
 use crate::failure::{Failure, Result};
-use crate::output::condition_dim;
 use crate::recordings;
 use crate::run_folder::{self, RunFolder};
 
@@ -117,7 +116,7 @@ pub fn compare(model: &Model, data: &Dataset, rows: usize, seed: u64) -> Result<
 }
 
 fn paths(model: &Model, count: usize, distance: Option<f64>, seed: u64) -> Result<Picture> {
-    let conditions = match (distance, condition_dim(model)) {
+    let conditions = match (distance, model.config().condition_dim) {
         (None, _) => None,
         (Some(distance), 1) => Some(vec![distance; count]),
         (Some(_), n) => return Err(Failure::Usage(format!("--distance: the model's conditions have {n} numbers"))),

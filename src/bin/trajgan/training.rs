@@ -71,7 +71,7 @@ impl Job<'_> {
     }
 
     fn stage(&mut self, stage: Stage, seed: u64) -> Result<Outcome> {
-        self.warn_of_a_new_optimiser(stage);
+        self.warn_if_not_as_before(stage);
         let options = TrainOptions { config: self.config.clone(), threads: self.threads, seed };
         let meter = self.console.meter();
         let mut watcher = Watcher {
@@ -102,19 +102,25 @@ impl Job<'_> {
         }
     }
 
-    /// An exported model has none of the optimisers' state.
-    fn warn_of_a_new_optimiser(&self, stage: Stage) {
+    /// An exported model has none of the optimisers' state, and another device makes other last bits.
+    fn warn_if_not_as_before(&self, stage: Stage) {
         let model = &self.model;
         let of_stage = |name: &&str| {
             (name.starts_with("generator.") || name.starts_with("discriminator.")) == (stage == Stage::Gan)
         };
         let lacks = |name: &str| model.remembered_gradient(name).is_none();
-        let iteration = model.stages()[stage as usize - 1].iteration;
-        if iteration > 0 && model.parameter_names().filter(of_stage).any(lacks) {
-            self.console.line(&format!(
-                "Stage {} goes on from iteration {iteration} without the optimiser's state: not as if it had never stopped.",
-                stage as u32
-            ));
+        let state = &model.stages()[stage as usize - 1];
+        let warn = |how: &str| {
+            let (stage, iteration) = (stage as u32, state.iteration);
+            let start = format!("Stage {stage} goes on from iteration {iteration}");
+            self.console.line(&format!("{start} {how}: not as if it had never stopped."));
+        };
+        if state.iteration > 0 && model.parameter_names().filter(of_stage).any(lacks) {
+            warn("without the optimiser's state");
+        }
+        let here = model.backend().name();
+        if let Some(before) = state.device.as_ref().filter(|before| **before != here) {
+            warn(&format!("on {here}, after {before}"));
         }
     }
 

@@ -56,6 +56,19 @@ static tg_status encode(void) { return tg_encode(model, points, STEPS, lengths, 
 /* The first of a model makes weights of its own, and the first stream a copy of those. */
 static tg_status encode_one(void) { return tg_encode(model, points, STEPS, lengths, 1, 1, summaries, 96); }
 static tg_status decode_one(void) { return tg_decode(model, summaries, lengths, 1, 1, points, STEPS); }
+
+/* Of long movements the layers keep more than their points take. */
+enum { LONG = 1000 };
+static tg_status encode_long(void) {
+    static const uint32_t length = LONG;
+    return tg_encode(model, points, LONG, &length, 1, 1, summaries, 96);
+}
+static tg_status decode_long(void) {
+    static const uint32_t length = LONG;
+    return tg_decode(model, summaries, &length, 1, 1, points, LONG);
+}
+static tg_status generate_long(void) { return tg_generate(model, NULL, 1, NULL, points, LONG, lengths); }
+
 static tg_status stream(void) {
     tg_stream *made = NULL;
     tg_status status = tg_stream_new(model, 0, 0, 90, 20, NULL, &made);
@@ -108,8 +121,9 @@ typedef struct {
     int after; /* what is done before: 0 nothing, 1 model and data, 2 stage 1, 3 stage 2, 4 movements; or what is loaded */
 } one;
 
-enum { SMALL = 5, WALKER, WALKED, DECODER };
-static const char *const FILES[] = {"small.safetensors", "walker.safetensors", "walker.safetensors", "v6.safetensors"};
+enum { SMALL = 5, WALKER, WALKED, DECODER, ENDLESS };
+static const char *const FILES[] = {"small.safetensors", "walker.safetensors", "walker.safetensors", "v6.safetensors",
+                                    "long.safetensors"};
 
 static const one CASES[] = {
     {"new", make, 800 << 10, 0},         {"train 1", train_1, 4 << 20, 1},    {"train 2", train_2, 4 << 20, 2},
@@ -120,6 +134,9 @@ static const one CASES[] = {
     {"first encode", encode_one, 2 << 20, WALKER}, {"first stream", stream, 4 << 20, WALKER},
     {"stream", stream, 2 << 20, WALKED}, {"v6 encode", encode_one, 800 << 10, DECODER},
     {"v6 decode", decode_one, 800 << 10, DECODER},
+    {"long encode", encode_long, 800 << 10, ENDLESS},
+    {"long decode", decode_long, 2 << 20, ENDLESS},
+    {"long generate", generate_long, 2 << 20, ENDLESS},
 };
 
 static void prepare(int after) {
@@ -128,6 +145,11 @@ static void prepare(int after) {
     if (after >= SMALL) {
         OK(tg_model_load(FILES[after - SMALL], TG_DEVICE_CPU, &model));
         lengths[0] = arc(0, points);
+        for (int t = (int)lengths[0]; t < LONG; t++) {
+            points[t] = points[t - 1];
+            points[t].t_ms += 8;
+        }
+        if (after == ENDLESS) OK(encode_one()); /* what all samples share is there */
         if (after == WALKED) OK(tg_path(model, 0, 0, 90, 20, NULL, points, STEPS, lengths, NULL));
         return;
     }
@@ -186,17 +208,19 @@ static void models(void) {
         model = trained_on(TG_DECODER_CLOSED_LOOP, 400);
         OK(tg_model_save(model, FILES[0]));
         data = arcs(60);
-        for (int32_t decoder = TG_DECODER_CLOSED_LOOP; decoder <= TG_DECODER_V6; decoder++) {
+        static const int made[] = {WALKER, DECODER, ENDLESS};
+        for (int i = 0; i < 3; i++) {
             tg_model_options o = wide();
-            o.decoder = decoder;
-            if (decoder == TG_DECODER_CLOSED_LOOP) o.expander_hidden_dim = 400;
+            o.decoder = made[i] == WALKER ? TG_DECODER_CLOSED_LOOP : TG_DECODER_V6;
+            if (made[i] == WALKER) o.expander_hidden_dim = 400;
+            if (made[i] == ENDLESS) o.max_seq_len = LONG;
             OK(tg_model_new(&o, TG_DEVICE_CPU, &model));
             for (int32_t stage = TG_STAGE_AUTOENCODER; stage <= TG_STAGE_GAN; stage++) {
                 tg_train_options t = tiny_training(model, stage, 1);
                 t.generator_average = 0.9;
                 OK(tg_train_stage(model, data, stage, &t));
             }
-            OK(tg_model_save(model, decoder == TG_DECODER_V6 ? FILES[DECODER - SMALL] : FILES[WALKER - SMALL]));
+            OK(tg_model_save(model, FILES[made[i] - SMALL]));
         }
         _exit(0);
     }

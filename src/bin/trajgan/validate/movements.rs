@@ -25,8 +25,7 @@ type Seen = HashSet<Vec<u64>>;
 
 pub fn check(path: &Path, settings: &Settings) -> Result<Vec<FileReport>> {
     let mut files = Vec::new();
-    let folder = fs::metadata(path).map_err(|e| Failure::io(path, e))?.is_dir();
-    if folder {
+    if fs::metadata(path).map_err(|e| Failure::io(path, e))?.is_dir() {
         list(path, 0, &mut files)?;
     } else {
         files.push(path.to_owned());
@@ -36,38 +35,28 @@ pub fn check(path: &Path, settings: &Settings) -> Result<Vec<FileReport>> {
     }
     let mut seen = Seen::new();
     let mut reports: Vec<FileReport> = files.into_iter().map(|file| check_file(file, settings, &mut seen)).collect();
-    if folder && let Some(together) = check_together(path, settings, &reports) {
-        reports.push(together);
-    }
+    reports.extend(check_together(path, &reports));
     Ok(reports)
 }
 
-/// What is wrong with the folder though not with a file of it: it is too deep, or its files do not fit each other.
-fn check_together(folder: &Path, settings: &Settings, files: &[FileReport]) -> Option<FileReport> {
+/// What is wrong with the folder though not with a file of it: training takes movements with conditions like the first's.
+fn check_together(folder: &Path, files: &[FileReport]) -> Option<FileReport> {
+    let facts = files.iter().map(|file| &file.facts);
+    let mut kinds = facts.filter_map(|facts| Some((facts.get("condition_dim"), facts.get("movements")?.as_u64()?)));
+    let (first, _) = kinds.next()?;
+    let more: u64 = kinds.filter(|(condition, _)| *condition != first).map(|(_, movements)| movements).sum();
     let mut report = FileReport { path: shown(folder), summary: "all files together".into(), ..Default::default() };
-    match Dataset::open(folder, &settings.read) {
-        Ok((_, read)) => {
-            for (kind, &count) in read.counts.iter().filter(|(kind, _)| !DAMAGE.contains(&kind.as_str())) {
-                let alone = |file: &FileReport| file.facts.get("rejected")?.get(kind)?.as_u64();
-                let more = count.saturating_sub(files.iter().filter_map(alone).sum::<u64>() as usize);
-                if more > 0 {
-                    report.warnings.push(format!("left out, {kind}: {more}"));
-                }
-            }
-        }
-        // A file that cannot be used says so itself.
-        Err(_) if files.iter().all(|file| !file.unusable.is_empty()) && !files.is_empty() => {}
-        Err(error) => report.unusable.push(error.to_string()),
-    }
-    (!report.unusable.is_empty() || !report.warnings.is_empty()).then_some(report)
+    report.warnings.push(format!("left out, condition unlike the first movement's: {more}"));
+    (more > 0).then_some(report)
 }
 
+/// Folders that are too deep are listed themselves.
 fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     for path in run_folder::entries(folder)? {
-        if !path.is_dir() {
-            files.push(path);
-        } else if depth < MAX_DEPTH {
+        if path.is_dir() && depth < MAX_DEPTH {
             list(&path, depth + 1, files)?;
+        } else {
+            files.push(path);
         }
     }
     Ok(())
@@ -75,9 +64,14 @@ fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
 
 fn check_file(path: PathBuf, settings: &Settings, seen: &mut Seen) -> FileReport {
     let mut report = FileReport { path: shown(&path), ..FileReport::default() };
-    match Dataset::open(&path, &settings.read) {
+    let too_deep = || Error::format(&path, "folder", format!("is nested more than {MAX_DEPTH} deep"));
+    let opened = if path.is_dir() { Err(too_deep()) } else { Dataset::open(&path, &settings.read) };
+    match opened {
         Ok((data, read)) => {
             describe(&mut report, data.movements(), seen);
+            if data.has_conditions() {
+                report.fact("condition_dim", data.condition_dim());
+            }
             clock(&mut report, data.movements(), settings);
             rejected(&mut report, &read);
         }
