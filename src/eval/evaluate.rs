@@ -17,6 +17,7 @@ use super::stats::{Interval, mean, median, quantile, sorted};
 use super::{cross::TwoSample, steps};
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result, afford};
+use crate::order;
 use crate::rng::{Rng, Stream};
 
 /// Fewest movements on a side: below, five folds and five neighbours say nothing.
@@ -250,9 +251,8 @@ fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
 
 fn resampled_importance(judged: &Comparison) -> Vec<(&'static str, f64)> {
     let Some([forest, _]) = &judged.resampled else { return Vec::new() };
-    let mut named: Vec<_> = NAMES.iter().copied().zip(forest.importance.iter().copied()).collect();
-    named.sort_by(|a, b| b.1.total_cmp(&a.1));
-    named
+    let named: Vec<_> = NAMES.iter().copied().zip(forest.importance.iter().copied()).collect();
+    order::sorted(&named, |a, b| b.1.total_cmp(&a.1))
 }
 
 fn feature_rows(
@@ -281,9 +281,8 @@ fn feature_rows(
             importance: judged.recorded[0].importance[k],
         }
     };
-    let mut rows: Vec<FeatureRow> = (0..COMPARED).map(row).collect();
-    rows.sort_by(|a, b| beyond(b).total_cmp(&beyond(a)));
-    rows
+    let rows: Vec<FeatureRow> = (0..COMPARED).map(row).collect();
+    order::sorted(&rows, |a, b| beyond(b).total_cmp(&beyond(a)))
 }
 
 /// How far a feature is beyond its floor. KS decides: it has one scale for all, whatever their tails.

@@ -1,5 +1,7 @@
 //! Small statistics that the other files share. All in f64, all with a fixed order of summation.
 
+use crate::order;
+
 /// Arithmetic mean; 0 of nothing.
 pub fn mean(x: &[f64]) -> f64 {
     if x.is_empty() { 0.0 } else { x.iter().sum::<f64>() / x.len() as f64 }
@@ -17,7 +19,7 @@ pub fn std(x: &[f64]) -> f64 {
 /// The numbers in rising order.
 pub fn sorted(x: &[f64]) -> Vec<f64> {
     let mut y = x.to_vec();
-    y.sort_by(f64::total_cmp);
+    order::rise(&mut y);
     y
 }
 
@@ -70,9 +72,7 @@ pub fn correlation(x: &[f64], y: &[f64]) -> f64 {
 
 /// Where the smallest is, the next larger, and so on; of equal ones the first comes first.
 pub fn rising(x: &[f64]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..x.len()).collect();
-    order.sort_by(|&a, &b| x[a].total_cmp(&x[b]));
-    order
+    order::indices(x.len(), &|a, b| x[a].total_cmp(&x[b]))
 }
 
 /// Ranks from 1, ties sharing the mean of theirs.
