@@ -1,7 +1,5 @@
 //! The whole evaluation: generated against held-out, and the same for real against real.
 
-use std::collections::BTreeSet;
-
 use super::compare::{COMPARED, Comparison, compare, features};
 use super::fitts::fitts;
 use super::floor::{halves, pick};
@@ -144,6 +142,8 @@ fn movement_report(inputs: &Inputs, options: &EvalOptions, rng: &mut Rng) -> Res
     let train: Vec<&Movement> = inputs.train.iter().collect();
     let all_made: Vec<&Movement> = inputs.generated.iter().collect();
     let known = inputs.train.iter().chain(inputs.held_out).filter_map(|m| m.session.as_ref().map(|s| (&m.user, s)));
+    let mut sessions = order::sorted(&known.collect::<Vec<_>>(), Ord::cmp);
+    sessions.dedup();
     let (obedience, median_end_error_px) =
         inputs.asked.map_or((Vec::new(), None), |a| (obedience(a, &all_made), median_end_error(a, &all_made)));
     Ok(Report {
@@ -153,7 +153,7 @@ fn movement_report(inputs: &Inputs, options: &EvalOptions, rng: &mut Rng) -> Res
             generated: inputs.generated.len(),
             compared: count,
             floor_rounds: floors.len(),
-            sessions: known.collect::<BTreeSet<_>>().len(),
+            sessions: sessions.len(),
         },
         scores: movement_scores(&judged, &floors),
         features: feature_rows(x, y, &judged, &floors, options),

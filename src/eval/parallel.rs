@@ -15,7 +15,7 @@ pub fn map<T: Send>(n: usize, threads: usize, f: impl Fn(usize) -> T + Sync) -> 
         let value = f(i);
         *places[i].lock().unwrap_or_else(|e| e.into_inner()) = Some(value);
     });
-    // None is empty.
+    // Every task has left its value.
     places.into_iter().filter_map(|place| place.into_inner().unwrap_or_else(|e| e.into_inner())).collect()
 }
 
