@@ -3,8 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
+use lzma_rust2::{LzmaOptions, LzmaWriter};
 
 fn main() -> std::io::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
@@ -20,15 +19,18 @@ fn main() -> std::io::Result<()> {
     }
 }
 
-/// Each name.ptx becomes name.ptx.z in another folder: the text is five times as large.
+/// Each name.ptx becomes name.ptx.lzma in another folder, without comments: the text is eight times as large.
 fn pack_kernels(from: &Path, to: &Path) -> std::io::Result<()> {
     println!("cargo:rerun-if-changed={}", from.display());
+    let options = LzmaOptions { lc: 4, pb: 0, dict_size: 1 << 20, ..LzmaOptions::with_preset(9) }; // pb: text is not aligned
     for entry in std::fs::read_dir(from)? {
         let path = entry?.path();
         let Some(name) = path.file_stem().filter(|_| path.extension().is_some_and(|e| e == "ptx")) else { continue };
-        let packed = std::fs::File::create(to.join(name).with_extension("ptx.z"))?;
-        let mut encoder = ZlibEncoder::new(packed, Compression::best());
-        encoder.write_all(&std::fs::read(&path)?)?;
+        let text = std::fs::read_to_string(&path)?;
+        let code = text.split_inclusive('\n').filter(|line| !line.trim_start().starts_with("//")).collect::<String>();
+        let packed = std::fs::File::create(to.join(name).with_extension("ptx.lzma"))?;
+        let mut encoder = LzmaWriter::new_use_header(packed, &options, Some(code.len() as u64))?;
+        encoder.write_all(code.as_bytes())?;
         encoder.finish()?;
     }
     Ok(())

@@ -137,11 +137,12 @@ impl Model {
             )
         })?;
         let parse = |e: serde_json::Error| fail("metadata.trajgan", e.to_string());
-        let Format { format } = serde_json::from_str(json).map_err(parse)?;
+        // As bytes, like all other JSON: for text the parser would be there twice.
+        let Format { format } = serde_json::from_slice(json.as_bytes()).map_err(parse)?;
         if format > FORMAT {
             return Err(Error::Version { path: path.to_owned(), got: format, newest: FORMAT });
         }
-        let metadata: Metadata = serde_json::from_str(json).map_err(parse)?;
+        let metadata: Metadata = serde_json::from_slice(json.as_bytes()).map_err(parse)?;
         let mut reader = Reader { path, file };
         let mut model = reader.model(metadata.config, device)?;
         if let Some(data) = metadata.data {

@@ -16,6 +16,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::order;
 pub use whole::write_whole;
 
 /// Limits on what a file may ask for.
@@ -135,8 +136,8 @@ impl TensorFile {
         let stored_hash = metadata.remove(HASH_KEY);
         let mut tensors = BTreeMap::new();
         let mut hash = content_hash_start(&metadata);
-        let infos: BTreeMap<&str, &TensorInfo> = infos.iter().map(|(name, info)| (name.as_str(), info)).collect();
-        for (name, info) in infos {
+        for i in order::indices(infos.len(), &|a, b| infos[a].0.cmp(&infos[b].0)) {
+            let (name, info) = &infos[i];
             let bytes = &data[info.data_offsets.0..info.data_offsets.1];
             hash_tensor(&mut hash, name, info);
             hash.update(bytes);
@@ -189,12 +190,10 @@ impl TensorFile {
             return Err(Error::argument("number of tensors", self.tensors.len(), format!("up to {MAX_TENSORS}")));
         }
         let dtype = |name: &str, tensor: &Tensor| tensor.values.dtype(is_halved(name, half));
-        let mut order: Vec<_> = self.tensors.iter().collect();
-        order.sort_by_key(|(name, tensor)| (std::cmp::Reverse(dtype(name, tensor).bitsize()), *name));
+        let tensors: Vec<_> = self.tensors.iter().map(|(name, tensor)| (name, tensor, dtype(name, tensor))).collect();
         let mut infos = BTreeMap::new();
         let mut end = 0;
-        for (name, tensor) in order {
-            let dtype = dtype(name, tensor);
+        for (name, tensor, dtype) in order::sorted(&tensors, |a, b| b.2.bitsize().cmp(&a.2.bitsize())) {
             let elements = tensor.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
             if elements != Some(tensor.values.len()) || tensor.shape.len() > MAX_NDIM || name == METADATA {
                 let expected = format!("{} values in up to {MAX_NDIM} dimensions", tensor.values.len());
@@ -216,7 +215,7 @@ impl TensorFile {
         let mut metadata = self.metadata.clone();
         metadata.insert(HASH_KEY.into(), hash);
         let mut entries = serde_json::Map::new();
-        entries.insert(METADATA.into(), metadata.into_iter().collect());
+        entries.insert(METADATA.into(), serde_json::json!(metadata));
         for (name, info) in infos {
             let info = serde_json::json!({
                 "dtype": info.dtype.to_string(),
@@ -313,10 +312,9 @@ fn split(bytes: &[u8]) -> std::result::Result<(&[u8], &[u8]), String> {
 
 /// Shapes, types and offsets agree, and the tensors cover the data: no overlap, no gap, nothing after the last.
 fn check_layout(infos: &[(String, TensorInfo)], data_len: usize) -> std::result::Result<(), (String, String)> {
-    let mut order: Vec<_> = infos.iter().collect();
-    order.sort_by_key(|(_, info)| info.data_offsets);
     let mut covered = 0;
-    for (name, info) in order {
+    for i in order::indices(infos.len(), &|a, b| infos[a].1.data_offsets.cmp(&infos[b].1.data_offsets)) {
+        let (name, info) = &infos[i];
         let fail = |problem: String| Err((name.clone(), problem));
         let TensorInfo { dtype, shape, data_offsets: (start, end) } = info;
         if shape.len() > MAX_NDIM {
@@ -364,9 +362,8 @@ fn decode(dtype: Dtype, bytes: &[u8]) -> Option<Result<Values>> {
 }
 
 fn by_offset<'a>(infos: &BTreeMap<&'a str, TensorInfo>) -> Vec<&'a str> {
-    let mut order: Vec<&str> = infos.keys().copied().collect();
-    order.sort_by_key(|name| infos[name].data_offsets);
-    order
+    let names: Vec<&str> = infos.keys().copied().collect();
+    order::sorted(&names, |a, b| infos[a].data_offsets.cmp(&infos[b].data_offsets))
 }
 
 /// Every text goes in with its length, so that no two contents are the same stream.

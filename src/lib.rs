@@ -17,6 +17,7 @@ pub mod eval;
 pub mod files;
 pub mod model;
 pub mod nn;
+mod order;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod rng;

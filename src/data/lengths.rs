@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quantiles::{percentile, quantile_bins};
 use crate::error::{Error, Result};
+use crate::order;
 
 const BINS: usize = 16;
 const QUANTILES: usize = 33;
@@ -33,7 +34,7 @@ impl LengthModel {
         }
         let (mut edges, mut quantiles) = (Vec::new(), Vec::new());
         for (bin, lengths) in grouped.iter_mut().enumerate().filter(|(_, lengths)| !lengths.is_empty()) {
-            lengths.sort_unstable_by(f64::total_cmp);
+            order::rise(lengths);
             let quantile = |k| percentile(lengths, 1, 100.0 * k as f64 / (QUANTILES - 1) as f64) as f32;
             if !quantiles.is_empty() {
                 edges.push(all_edges[bin - 1] as f32);

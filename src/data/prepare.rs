@@ -10,6 +10,7 @@ use super::steps::MOST_WAY;
 use super::{Dataset, LengthModel, Movement, Point, Scaler, Split, features};
 use crate::config::{ConditionKind, Config, DecoderKind};
 use crate::error::{Error, Result, afford};
+use crate::order;
 use crate::rng::{Rng, Stream};
 
 /// Shares of the movements: training, validation, and the rest for the test.
@@ -236,15 +237,12 @@ fn quality(train: &Split, config: &Config, report: &mut PrepareReport) -> Vec<us
 fn split(movements: &[Movement], kept: &[usize], seed: u64) -> ([Vec<usize>; 3], usize) {
     let mut rng = Rng::new(seed, Stream::Split, 0);
     // Movements without a session are each one of their own: after all others, by their number.
-    let mut sessions: BTreeMap<(bool, &Option<String>, &str, usize), Vec<usize>> = BTreeMap::new();
-    for &i in kept {
-        let of = match &movements[i].session {
-            Some(session) => (false, &movements[i].user, session.as_str(), 0),
-            None => (true, &movements[i].user, "", i),
-        };
-        sessions.entry(of).or_default().push(i);
-    }
-    let named = sessions.keys().filter(|(unnamed, ..)| !unnamed).count();
+    let of = |i: usize| match &movements[i].session {
+        Some(session) => (false, &movements[i].user, session.as_str(), 0),
+        None => (true, &movements[i].user, "", i),
+    };
+    let sessions = order::groups(kept, &|a, b| of(a).cmp(&of(b)));
+    let named = sessions.iter().filter(|rows| movements[rows[0]].session.is_some()).count();
     if named < 3 {
         let mut order = kept.to_vec();
         rng.shuffle(&mut order);
@@ -254,7 +252,7 @@ fn split(movements: &[Movement], kept: &[usize], seed: u64) -> ([Vec<usize>; 3],
         return ([order[..first].to_vec(), order[first..second].to_vec(), order[second..].to_vec()], 0);
     }
     let mut sessions: Vec<(&Option<String>, Vec<usize>)> =
-        sessions.into_iter().map(|((_, user, ..), session)| (user, session)).collect();
+        sessions.into_iter().map(|rows| (&movements[rows[0]].user, rows)).collect();
     rng.shuffle(&mut sessions);
     let mut users: BTreeMap<&Option<String>, usize> = BTreeMap::new();
     sessions.iter().for_each(|(user, session)| *users.entry(user).or_default() += session.len());

@@ -1,5 +1,7 @@
 //! Percentiles and quantile bins, as NumPy has them.
 
+use crate::order;
+
 /// NumPy's percentile (linear interpolation) of sorted values, each of which stands `copies` times. Not empty.
 pub(crate) fn percentile(sorted: &[f64], copies: usize, percent: f64) -> f64 {
     let last = sorted.len() * copies - 1;
@@ -17,7 +19,7 @@ pub(crate) fn quantile_bins(values: &[f64], n: usize) -> (Vec<f64>, Vec<usize>) 
         return (Vec::new(), Vec::new());
     }
     let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
+    order::rise(&mut sorted);
     if sorted[0] == sorted[sorted.len() - 1] {
         return (Vec::new(), vec![0; values.len()]);
     }

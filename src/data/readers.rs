@@ -19,6 +19,7 @@ pub use cut::CutOptions;
 
 use super::Movement;
 use crate::error::{Error, Result, afford, try_push};
+use crate::order;
 
 /// How many rejected files, lines and movements a report names; all are counted.
 const EXAMPLES: usize = 100;
@@ -166,9 +167,8 @@ pub(crate) fn read(path: &Path, options: &ReadOptions) -> Result<Found> {
 
 fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
-    let mut paths: Vec<PathBuf> = entries.map_err(|e| Error::io(folder, e))?.iter().map(|e| e.path()).collect();
-    paths.sort();
-    for path in paths {
+    let paths: Vec<PathBuf> = entries.map_err(|e| Error::io(folder, e))?.iter().map(|e| e.path()).collect();
+    for path in order::sorted(&paths, PathBuf::cmp) {
         if !path.is_dir() {
             files.push(path);
         } else if depth < MAX_DEPTH {

@@ -6,6 +6,7 @@ use super::features::{ACCEL, ANG_VEL, COS_H, DT, DX, DY, SIN_H, SPEED, features}
 use super::quantiles::percentile;
 use super::{FEATURES, Movement, Point};
 use crate::error::{Error, Result};
+use crate::order;
 
 /// Columns that are clipped to their 1st and 99th percentile before they are scaled.
 pub const CLIPPED: [usize; 3] = [SPEED, ACCEL, ANG_VEL];
@@ -186,7 +187,7 @@ fn clip_limits(mut values: Vec<f64>, signed: bool, mirror: bool) -> [f64; 4] {
         (true, true) => 2,
         (true, false) => 4,
     };
-    values.sort_unstable_by(f64::total_cmp);
+    order::rise(&mut values);
     let [low, high] = PERCENTILES.map(|percent| percentile(&values, copies, percent));
     // Rounding must not make the two sides of a mirrored feature differ.
     let low = if mirror && signed { -high } else { low };

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Movement, Point, Turn};
 use crate::error::{Error, Result};
+use crate::order;
 
 /// Numbers that the networks see of the state before an event.
 pub const INPUTS: usize = 13;
@@ -242,7 +243,7 @@ fn events(points: &[Point], tick_ms: f64) -> impl Iterator<Item = Event> {
 /// of it on average.
 fn tick(dts: &[f64]) -> f64 {
     let mut sorted = dts.to_vec();
-    sorted.sort_by(f64::total_cmp);
+    order::rise(&mut sorted);
     // The densest stretch of an eighth of its length: the mode, for a clock of any kind.
     let mut best = (0, sorted[0]);
     let mut start = 0;

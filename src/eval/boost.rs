@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forest::Table;
 use crate::error::{Error, Result};
+use crate::order;
 
 /// Rounds of boosting.
 pub const ROUNDS: usize = 200;
@@ -114,9 +115,7 @@ impl Boosted {
 }
 
 fn sorted_rows(ranks: &[u32], rows: &[usize]) -> Vec<usize> {
-    let mut order = rows.to_vec();
-    order.sort_by_key(|&i| (ranks[i], i));
-    order
+    order::sorted(rows, |&a, &b| (ranks[a], a).cmp(&(ranks[b], b)))
 }
 
 fn grow(table: &Table, orders: &[Vec<usize>], rows: &[usize], derivative: &[Sums], importance: &mut [f64]) -> Tree {

@@ -7,6 +7,7 @@ use super::boost::{Boosted, ROUNDS};
 use super::forest::{TREES, Table, Tree};
 use super::stats::{Interval, auc};
 use super::{parallel, steps};
+use crate::order;
 use crate::rng::{Rng, Stream};
 
 /// Parts of a cross-validation.
@@ -43,9 +44,8 @@ pub fn folds(positive: &[bool], groups: &[usize], count: usize, seed: u64) -> Ve
         }
         parts[part].push(i);
     }
-    parts.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
     let (mut fold, mut filled) = (vec![0; positive.len()], [vec![0usize; count], vec![0; count]]);
-    for rows in &parts {
+    for rows in &order::sorted(&parts, |a, b| b.len().cmp(&a.len())) {
         let has = [false, true].map(|class| rows.iter().any(|&i| positive[i] == class));
         let of = |f: usize| (0..2).filter(|&class| has[class]).map(|class| filled[class][f]).sum::<usize>();
         let smallest = (0..count).min_by_key(|&f| of(f)).unwrap_or(0);

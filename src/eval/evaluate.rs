@@ -1,7 +1,5 @@
 //! The whole evaluation: generated against held-out, and the same for real against real.
 
-use std::collections::BTreeSet;
-
 use super::compare::{COMPARED, Comparison, compare, features};
 use super::fitts::fitts;
 use super::floor::{halves, pick};
@@ -17,6 +15,7 @@ use super::stats::{Interval, mean, median, quantile, sorted};
 use super::{cross::TwoSample, steps};
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result, afford};
+use crate::order;
 use crate::rng::{Rng, Stream};
 
 /// Fewest movements on a side: below, five folds and five neighbours say nothing.
@@ -143,6 +142,8 @@ fn movement_report(inputs: &Inputs, options: &EvalOptions, rng: &mut Rng) -> Res
     let train: Vec<&Movement> = inputs.train.iter().collect();
     let all_made: Vec<&Movement> = inputs.generated.iter().collect();
     let known = inputs.train.iter().chain(inputs.held_out).filter_map(|m| m.session.as_ref().map(|s| (&m.user, s)));
+    let mut sessions = order::sorted(&known.collect::<Vec<_>>(), Ord::cmp);
+    sessions.dedup();
     let (obedience, median_end_error_px) =
         inputs.asked.map_or((Vec::new(), None), |a| (obedience(a, &all_made), median_end_error(a, &all_made)));
     Ok(Report {
@@ -152,7 +153,7 @@ fn movement_report(inputs: &Inputs, options: &EvalOptions, rng: &mut Rng) -> Res
             generated: inputs.generated.len(),
             compared: count,
             floor_rounds: floors.len(),
-            sessions: known.collect::<BTreeSet<_>>().len(),
+            sessions: sessions.len(),
         },
         scores: movement_scores(&judged, &floors),
         features: feature_rows(x, y, &judged, &floors, options),
@@ -250,9 +251,8 @@ fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
 
 fn resampled_importance(judged: &Comparison) -> Vec<(&'static str, f64)> {
     let Some([forest, _]) = &judged.resampled else { return Vec::new() };
-    let mut named: Vec<_> = NAMES.iter().copied().zip(forest.importance.iter().copied()).collect();
-    named.sort_by(|a, b| b.1.total_cmp(&a.1));
-    named
+    let named: Vec<_> = NAMES.iter().copied().zip(forest.importance.iter().copied()).collect();
+    order::sorted(&named, |a, b| b.1.total_cmp(&a.1))
 }
 
 fn feature_rows(
@@ -281,9 +281,8 @@ fn feature_rows(
             importance: judged.recorded[0].importance[k],
         }
     };
-    let mut rows: Vec<FeatureRow> = (0..COMPARED).map(row).collect();
-    rows.sort_by(|a, b| beyond(b).total_cmp(&beyond(a)));
-    rows
+    let rows: Vec<FeatureRow> = (0..COMPARED).map(row).collect();
+    order::sorted(&rows, |a, b| beyond(b).total_cmp(&beyond(a)))
 }
 
 /// How far a feature is beyond its floor. KS decides: it has one scale for all, whatever their tails.

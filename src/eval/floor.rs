@@ -1,9 +1,8 @@
 //! The floor: what real against real scores. Halves of the recordings, by session where sessions are known.
 
-use std::collections::BTreeMap;
-
 use super::steps;
 use crate::data::Movement;
+use crate::order;
 use crate::rng::{Rng, Stream};
 
 /// Indices into `movements`, two halves of one size. Both have the same users with equal shares. Within a user whole
@@ -11,18 +10,16 @@ use crate::rng::{Rng, Stream};
 /// outweighs all others is split by movement. Users of one movement are dealt, as if they were one user.
 pub fn halves(movements: &[&Movement], seed: u64, round: u64) -> (Vec<usize>, Vec<usize>) {
     let mut rng = Rng::new(seed, Stream::Evaluation, steps::SPLIT + round);
-    let mut users: BTreeMap<&Option<String>, BTreeMap<&Option<String>, Vec<usize>>> = BTreeMap::new();
-    for (i, m) in movements.iter().enumerate() {
-        users.entry(&m.user).or_default().entry(&m.session).or_default().push(i);
-    }
+    let (user, session) = (|i: usize| &movements[i].user, |i: usize| &movements[i].session);
+    let everyone: Vec<usize> = (0..movements.len()).collect();
+    let users = order::groups(&everyone, &|a, b| user(a).cmp(user(b)));
     let (mut left, mut right) = (Vec::new(), Vec::new());
-    let (alone, users): (Vec<_>, Vec<_>) =
-        users.into_values().partition(|sessions| sessions.values().map(Vec::len).sum::<usize>() == 1);
-    let alone: Vec<usize> = alone.into_iter().flat_map(BTreeMap::into_values).flatten().collect();
-    let alone = BTreeMap::from([(&None, alone)]);
-    for sessions in users.into_iter().chain([alone]) {
-        let known = sessions.keys().all(|s| s.is_some());
-        let parts: Vec<Vec<usize>> = sessions.into_values().collect();
+    let (alone, users): (Vec<_>, Vec<_>) = users.into_iter().partition(|rows| rows.len() == 1);
+    let sessions = |rows: Vec<usize>| {
+        let known = rows.iter().all(|&i| session(i).is_some());
+        (known, order::groups(&rows, &|a, b| session(a).cmp(session(b))))
+    };
+    for (known, parts) in users.into_iter().map(sessions).chain([(false, vec![alone.concat()])]) {
         let all = parts.concat();
         let (mut a, mut b) = deal(parts, &mut rng);
         if !known || a.len().min(b.len()) * 4 < all.len() {

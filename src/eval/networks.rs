@@ -7,6 +7,7 @@ use crate::nn::dropout::{Dropout, dropout_backward};
 use crate::nn::lstm::LstmTrace;
 use crate::nn::optim::{Moments, Optimizer};
 use crate::nn::{Layout, Linear, Lstm, Steps, Weights};
+use crate::order;
 use crate::rng::{Rng, Stream};
 
 const HIDDEN: usize = 64;
@@ -120,8 +121,8 @@ impl Judge {
     /// None if no row is long enough.
     fn batch(&self, x: Sequences, labels: &[bool], rows: &[usize]) -> Option<Batch> {
         let ahead = usize::from(self.task == Task::Predict);
-        let mut rows: Vec<usize> = rows.iter().copied().filter(|&i| x.lengths[i] > ahead).collect();
-        rows.sort_by_key(|&i| std::cmp::Reverse(x.lengths[i])); // stable
+        let rows: Vec<usize> = rows.iter().copied().filter(|&i| x.lengths[i] > ahead).collect();
+        let rows = order::sorted(&rows, |&a, &b| x.lengths[b].cmp(&x.lengths[a]));
         let lengths: Vec<usize> = rows.iter().map(|&i| x.lengths[i] - ahead).collect();
         let steps = (!rows.is_empty()).then(|| Steps::new(&lengths))?;
         let pack = |shift: usize| {

@@ -2,6 +2,7 @@
 
 use super::stats::{correlation, mean, median, quantile, sorted, std};
 use crate::data::{Movement, Point};
+use crate::order;
 
 /// What a generated movement was asked to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -65,7 +66,7 @@ pub fn median_end_error(asked: &[Asked], generated: &[&Movement]) -> Option<f64>
 /// Requests of 0 or less have no relative error and are left out.
 fn errors(quantity: &'static str, mut pairs: Vec<(f64, f64)>) -> Option<Obedience> {
     pairs.retain(|(asked, got)| *asked > 0.0 && got.is_finite());
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let pairs = order::sorted(&pairs, |a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let (asked, got): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
     let all = bin(&pairs)?;
     let relative: Vec<f64> = pairs.iter().map(|(a, g)| (g / a - 1.0).abs()).collect();

@@ -10,19 +10,27 @@ use crate::backend::cpu::thread_count;
 /// f(0), f(1), .. f(n-1), in this order. `threads` 0 means as many as the machine has; a thread that cannot be
 /// started is done without. A panic of f is the caller's.
 pub fn map<T: Send>(n: usize, threads: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let places: Vec<Mutex<Option<T>>> = (0..n).map(|_| Mutex::new(None)).collect();
+    run(n, threads, &|i| {
+        let value = f(i);
+        *places[i].lock().unwrap_or_else(|e| e.into_inner()) = Some(value);
+    });
+    // Every task has left its value.
+    places.into_iter().filter_map(|place| place.into_inner().unwrap_or_else(|e| e.into_inner())).collect()
+}
+
+fn run(n: usize, threads: usize, task: &(dyn Fn(usize) + Sync)) {
     let threads = thread_count(threads).min(n);
     if threads < 2 {
-        return (0..n).map(f).collect();
+        return (0..n).for_each(task);
     }
     let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(n));
     let work = || loop {
         let i = next.fetch_add(1, Ordering::Relaxed);
         if i >= n {
             return;
         }
-        let value = f(i);
-        done.lock().unwrap_or_else(|e| e.into_inner()).push((i, value));
+        task(i);
     };
     thread::scope(|scope| {
         // The C layer keeps threads of this name quiet.
@@ -33,9 +41,6 @@ pub fn map<T: Send>(n: usize, threads: usize, f: impl Fn(usize) -> T + Sync) -> 
             thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(|e| e.into_inner());
-    done.sort_by_key(|(i, _)| *i);
-    done.into_iter().map(|(_, value)| value).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::kernel::{Rows, mmd};
 use super::stats::{mean, std};
 use crate::data::{FEATURES, Movement, Scaler, features};
 use crate::error::{Error, Result, try_zeroed};
+use crate::order;
 
 /// Scaled features of n movements, padded. What lies beyond a row's length does not count.
 #[derive(Clone, Copy, Debug)]
@@ -165,8 +166,7 @@ impl OwnedSequences {
 pub fn equal_lengths(x: Sequences, y: Sequences, limit: usize) -> (OwnedSequences, OwnedSequences) {
     let count = x.lengths.len().min(y.lengths.len()).min(limit);
     let evenly = |lengths: &[usize]| {
-        let mut order: Vec<usize> = (0..lengths.len()).collect();
-        order.sort_by_key(|&i| (lengths[i], i));
+        let order = order::indices(lengths.len(), &|a, b| lengths[a].cmp(&lengths[b]));
         (0..count).map(|k| order[(2 * k + 1) * order.len() / (2 * count)]).collect::<Vec<_>>()
     };
     let (a, b) = (evenly(x.lengths), evenly(y.lengths));

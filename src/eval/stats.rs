@@ -1,11 +1,16 @@
 //! Small statistics that the other files share. All in f64, all with a fixed order of summation.
+//! Not inlined: there are many uses, and none is hot.
+
+use crate::order;
 
 /// Arithmetic mean; 0 of nothing.
+#[inline(never)]
 pub fn mean(x: &[f64]) -> f64 {
     if x.is_empty() { 0.0 } else { x.iter().sum::<f64>() / x.len() as f64 }
 }
 
 /// Standard deviation with n - 1; 0 of fewer than two.
+#[inline(never)]
 pub fn std(x: &[f64]) -> f64 {
     if x.len() < 2 {
         return 0.0;
@@ -15,13 +20,15 @@ pub fn std(x: &[f64]) -> f64 {
 }
 
 /// The numbers in rising order.
+#[inline(never)]
 pub fn sorted(x: &[f64]) -> Vec<f64> {
     let mut y = x.to_vec();
-    y.sort_by(f64::total_cmp);
+    order::rise(&mut y);
     y
 }
 
 /// q in [0,1] of sorted numbers, linear between neighbours (numpy's default); 0 of nothing.
+#[inline(never)]
 pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     let at = q.clamp(0.0, 1.0) * last as f64;
@@ -42,6 +49,7 @@ pub fn interquartile_range(x: &[f64]) -> f64 {
 }
 
 /// Half the width of the 95 % confidence interval of the mean (Student's t).
+#[inline(never)]
 pub fn mean_interval(x: &[f64]) -> f64 {
     // 97.5 % points of t for 1..=20 degrees of freedom; beyond, the normal's with the first correction.
     const T: [f64; 20] = [
@@ -57,6 +65,7 @@ pub fn mean_interval(x: &[f64]) -> f64 {
 }
 
 /// Pearson's correlation; 0 where either side does not vary.
+#[inline(never)]
 pub fn correlation(x: &[f64], y: &[f64]) -> f64 {
     let (mx, my) = (mean(x), mean(y));
     let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
@@ -70,9 +79,7 @@ pub fn correlation(x: &[f64], y: &[f64]) -> f64 {
 
 /// Where the smallest is, the next larger, and so on; of equal ones the first comes first.
 pub fn rising(x: &[f64]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..x.len()).collect();
-    order.sort_by(|&a, &b| x[a].total_cmp(&x[b]));
-    order
+    order::indices(x.len(), &|a, b| x[a].total_cmp(&x[b]))
 }
 
 /// Ranks from 1, ties sharing the mean of theirs.

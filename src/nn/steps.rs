@@ -3,6 +3,8 @@
 //! Rows are ordered by length, longest first, so that those still running at a step are the first ones.
 //! A packed tensor (N,·) holds step 0 of all rows, then step 1 of those that have one, and so on.
 
+use crate::order;
+
 /// Which rows run at which step. B rows, T steps, N = sum of the lengths.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Steps {
@@ -101,9 +103,7 @@ impl Steps {
 
 /// The rows in the order that [`Steps::new`] asks for; of equal ones the first stays first.
 pub fn longest_first(lengths: &[usize]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
-    order
+    order::indices(lengths.len(), &|a, b| lengths[b].cmp(&lengths[a]))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use flate2::read::ZlibDecoder;
+use lzma_rust2::LzmaReader;
 
 /// Names, files and arguments of kernels. An argument is p (pointer), i (32 bits), l (64 bits), f (float) or d (double):
 /// a test compares them with the PTX, a launch with what it passes.
@@ -43,13 +43,13 @@ macro_rules! kernels {
                 match self { $(File::$file => stringify!($file),)* }
             }
 
-            /// Its PTX text, which build.rs has packed.
+            /// Its PTX text without comments, as build.rs has packed it.
             pub fn ptx(self) -> std::io::Result<String> {
                 let packed: &[u8] = match self {
-                    $(File::$file => include_bytes!(concat!(env!("OUT_DIR"), "/", stringify!($file), ".ptx.z")),)*
+                    $(File::$file => include_bytes!(concat!(env!("OUT_DIR"), "/", stringify!($file), ".ptx.lzma")),)*
                 };
                 let mut text = String::new();
-                ZlibDecoder::new(packed).read_to_string(&mut text)?;
+                LzmaReader::new_mem_limit(packed, u32::MAX, None)?.read_to_string(&mut text)?;
                 Ok(text)
             }
         }

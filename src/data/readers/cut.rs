@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result};
+use crate::order;
 
 /// What ends a movement and which movements are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,7 +127,7 @@ pub(super) fn is_position(event: &Event, options: &CutOptions) -> bool {
 fn median_dt(runs: &[Vec<Event>]) -> f64 {
     let steps = runs.iter().flat_map(|run| run.windows(2).map(|e| e[1].point.t_ms - e[0].point.t_ms));
     let mut steps: Vec<f64> = steps.filter(|&dt| dt > 0.0).collect();
-    steps.sort_unstable_by(f64::total_cmp);
+    order::rise(&mut steps);
     match steps.len() {
         0 => 0.0,
         n => (steps[(n - 1) / 2] + steps[n / 2]) / 2.0,

@@ -141,7 +141,7 @@ fn floats(array: npy::Array, path: &Path) -> Result<Vec<f32>> {
 fn scaler(folder: &Path, condition_dim: usize) -> Result<Option<Scaler>> {
     let (ours, theirs) = (folder.join(SCALER), folder.join(PARAMS));
     let (path, scaler) = if ours.exists() {
-        let scaler: Scaler = serde_json::from_value(json(&ours)?).map_err(|e| Error::format(&ours, "json", e))?;
+        let scaler: Scaler = json(&ours)?;
         (ours, scaler)
     } else if theirs.exists() {
         let scaler = from_params(&pickle::read_numbers(&theirs)?, &theirs)?;
@@ -179,7 +179,7 @@ fn from_params(params: &BTreeMap<String, f64>, path: &Path) -> Result<Scaler> {
     Ok(scaler)
 }
 
-fn json(path: &Path) -> Result<serde_json::Value> {
+fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let (file, _) = open_regular(path)?;
     let mut bytes = Vec::new();
     file.take(MAX_JSON + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
