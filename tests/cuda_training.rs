@@ -209,3 +209,35 @@ fn a_device_that_fails_takes_nothing_along() {
         cuda_support::run_child("losing_child", "LOSE_IN", stage);
     }
 }
+
+/// Not a test of its own: what the next one runs, on a device without clusters.
+#[test]
+fn waiting_child() {
+    if std::env::var_os("EMU_MAJOR").is_none() || !cuda_support::load() {
+        return;
+    }
+    let data = dataset(60, 3);
+    let config = Config { expander_hidden_dim: 64, batch_size: 4, stage1_iterations: 2, ..tiny() };
+    let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+    let options = options(&config, 1);
+    train_until(&mut model, &data, Stage::Autoencoder, &options, 1);
+    let good = contents(&model);
+    // SAFETY: the only test of this process, on its only thread but the harness's, which waits.
+    unsafe { std::env::set_var("EMU_APART", "1") };
+    let error = model.train(&data, Stage::Autoencoder, &options, &mut |_, _| panic!("it trained")).unwrap_err();
+    assert!(
+        matches!(&error, Error::Device { device: 0, reason } if reason.contains("waiting for each other")),
+        "{error}"
+    );
+    assert_eq!(good, contents(&model));
+    // SAFETY: as above.
+    unsafe { std::env::remove_var("EMU_APART") };
+    train_until(&mut model, &data, Stage::Autoencoder, &options, 2);
+    println!("usable");
+}
+
+/// Blocks that wait for each other and are not run at the same time: the training did not diverge, the device failed.
+#[test]
+fn blocks_that_wait_in_vain_are_the_devices_failure() {
+    cuda_support::run_child("waiting_child", "EMU_MAJOR", "8");
+}

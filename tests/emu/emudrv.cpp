@@ -12,6 +12,7 @@
 //     EMU_ORDER     0, 1, 2: threads run forward, in reverse, at random
 //     EMU_FAIL      the device fails at so many more kernels, for good: CUDA_ERROR_LAUNCH_FAILED
 //     EMU_TRACE     a file that gets the name of every kernel as it runs
+//     EMU_APART     blocks of a cooperative launch run one after the other, as on no device that accepts it
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -124,7 +125,9 @@ int start(Kernel* kernel, dim3 grid, dim3 block, unsigned shared, Stream* stream
         if (failed()) return;
         trace(kernel->name);
         emu::order = setting("EMU_ORDER", emu::FORWARD);
-        if (together > 1)
+        if (together == grid.x && getenv("EMU_APART"))
+            emu::launch_apart(grid, block, shared, body);
+        else if (together > 1)
             emu::launch_together(grid, block, shared, together, body);
         else
             emu::launch(grid, block, shared, body);

@@ -95,8 +95,7 @@ impl Context {
         let module = match file.get() {
             Some(module) => module,
             None => {
-                let damaged =
-                    |e| Error::Device { device: self.ordinal as i32, reason: format!("unpacking kernels: {e}") };
+                let damaged = |e| self.error(format!("unpacking kernels: {e}"));
                 let ptx = Ptx::from_src(kernel.file().ptx().map_err(damaged)?);
                 let module = self.cuda.load_module(ptx).map_err(|e| self.failed("compiling the kernels", e))?;
                 file.get_or_init(|| module)
@@ -109,6 +108,10 @@ impl Context {
         let most = self.shared() as i32 - own;
         function.set_attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, most).map_err(failed)?;
         Ok(place.get_or_init(|| function))
+    }
+
+    pub(super) fn error(&self, reason: impl Into<String>) -> Error {
+        Error::Device { device: self.ordinal as i32, reason: reason.into() }
     }
 
     /// What a call that failed means for the caller.

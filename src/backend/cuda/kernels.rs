@@ -65,12 +65,12 @@ kernels! {
         expander_backward_4: "pppppppppppppiiii",
     }
     expander_cluster {
-        expander_forward_cluster: "pppppppppppppppiiiipi",
-        expander_backward_cluster: "pppppppppppppiiiipi",
+        expander_forward_cluster: "pppppppppppppppiiiipip",
+        expander_backward_cluster: "pppppppppppppiiiipip",
     }
     expander_group {
-        expander_forward_group: "pppppppppppppppiiiipi",
-        expander_backward_group: "pppppppppppppiiiipi",
+        expander_forward_group: "pppppppppppppppiiiipip",
+        expander_backward_group: "pppppppppppppiiiipip",
     }
     gan {
         interpolate: "pppppi",

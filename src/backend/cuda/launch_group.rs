@@ -59,7 +59,8 @@ impl ExpanderSizes {
 }
 
 impl Session {
-    /// The arguments of expander_forward_1 or expander_backward_1, and unsigned long long* words (groups,2,most + 32), int size
+    /// The arguments of expander_forward_1 or expander_backward_1, and unsigned long long* words (groups,2,most + 32), int size,
+    /// int* late (1)
     pub(super) fn expander_group(
         &self,
         group: Group,
@@ -80,7 +81,7 @@ impl Session {
             self.clear(words.part(0, groups * 2 * 2 * sizes.most_words()))?;
         }
         let shared = sizes.group_bytes(size)[usize::from(!forward)];
-        let args = [args, &[words.into(), size.into()]].concat();
+        let args = [args, &[words.into(), size.into(), self.late().into()]].concat();
         self.launch_together(kernel, (groups * size, together), shared, &args)
     }
 }

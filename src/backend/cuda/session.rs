@@ -1,5 +1,6 @@
 //! One piece of work on a device: its memory, and the queue that its kernels run in, one after the other.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -183,6 +184,9 @@ pub struct Session {
     _memory: CudaSlice<f32>,
     start: u64,
     len: usize,
+    /// Set by blocks that waited too long for each other (kernels/expander_group.h), and whether any have been launched that may.
+    late: Span,
+    waiting: Cell<bool>,
     pub(super) multiprocessors: usize,
     /// Whether products forward round their factors to TF32.
     pub(super) tf32: bool,
@@ -191,9 +195,9 @@ pub struct Session {
 impl Session {
     /// # Errors
     /// `Memory` where the device has too little, with what it is for; `Device` where it fails.
-    pub fn new(context: &Arc<Context>, plan: Plan, purpose: &'static str) -> Result<Session> {
-        let len = plan.used.max(1);
-        let bytes = plan.bytes().max(4);
+    pub fn new(context: &Arc<Context>, mut plan: Plan, purpose: &'static str) -> Result<Session> {
+        let late = plan.floats(1);
+        let (len, bytes) = (plan.used, plan.bytes());
         let too_much = || Error::Memory { bytes, purpose };
         if bytes > isize::MAX as usize {
             return Err(too_much());
@@ -205,13 +209,20 @@ impl Session {
         })?;
         let start = memory.device_ptr(&stream).0;
         let (context, multiprocessors) = (context.clone(), context.multiprocessors());
-        let session = Session { context, stream, _memory: memory, start, len, multiprocessors, tf32: false };
+        let waiting = Cell::new(false);
+        let session =
+            Session { context, stream, _memory: memory, start, len, late, waiting, multiprocessors, tf32: false };
         session.wait()?;
         Ok(session)
     }
 
     pub(super) fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// For kernels whose blocks wait for each other: int (1).
+    pub(super) fn late(&self) -> Span {
+        self.late
     }
 
     fn address(&self, span: Span) -> u64 {
@@ -263,7 +274,20 @@ impl Session {
     }
 
     /// The beginning of a span, once all that was asked for is done.
+    ///
+    /// # Errors
+    /// `Device` where it fails, or where blocks that wait for each other have given up: the span then says nothing.
     pub fn download<T: Plain>(&self, from: Span, to: &mut [T]) -> Result<()> {
+        self.receive(from, to)?;
+        let mut late = [0i32];
+        if self.waiting.get() {
+            self.receive(self.late, &mut late)?;
+        }
+        let reason = "blocks of an expander gave up waiting for each other: they do not run at the same time";
+        if late == [0] { Ok(()) } else { Err(self.context.error(reason)) }
+    }
+
+    fn receive<T: Plain>(&self, from: Span, to: &mut [T]) -> Result<()> {
         assert!(size_of_val(to) <= 4 * from.len, "{} bytes from {from:?}", size_of_val(to));
         if to.is_empty() {
             return self.wait();
@@ -299,6 +323,7 @@ impl Session {
     ) -> Result<()> {
         let (function, mut places) = self.prepare(kernel, args)?;
         let failed = |e| self.context.failed(kernel.name(), e);
+        self.waiting.set(self.waiting.get() || matches!(together, Together::All));
         let mut attribute = together.attribute();
         let config = sys::CUlaunchConfig {
             gridDimX: blocks as u32,
@@ -358,8 +383,7 @@ impl Session {
         let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0)); // ended whatever the work says
         worked?;
         let graph = graph.map_err(failed)?;
-        let nothing = || Error::Device { device: self.context.ordinal() as i32, reason: "an empty graph".into() };
-        graph.ok_or_else(nothing).map(Graph)
+        graph.ok_or_else(|| self.context.error("an empty graph")).map(Graph)
     }
 
     /// Does again what was recorded.
