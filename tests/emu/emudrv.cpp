@@ -9,10 +9,11 @@
 //     EMU_VERSION   version of the driver (12010)
 //     EMU_MAJOR     first number of the compute capability (9)
 //     EMU_MULTIPROCESSORS   how many there are (132)
+//     EMU_BLOCKS    blocks of a kernel that each of them runs at the same time, as the occupancy is asked for (1)
 //     EMU_ORDER     0, 1, 2: threads run forward, in reverse, at random
 //     EMU_FAIL      the device fails at so many more kernels, for good: CUDA_ERROR_LAUNCH_FAILED
-//     EMU_TRACE     a file that gets the name of every kernel as it runs
 //     EMU_APART     blocks of a cooperative launch run one after the other, as on no device that accepts it
+//     EMU_TRACE     a file that gets the name of every kernel as it runs
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -38,7 +39,7 @@ enum Code {
 enum { COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MULTIPROCESSORS = 16, SHARED_OPTIN = 97 };
 enum { SHARED_DEFAULT = 48 << 10, SHARED_MOST = 232448 };  // an H100's
 enum { FUNCTION_MAX_DYNAMIC_SHARED = 8 };
-enum { ATTRIBUTE_COOPERATIVE = 2, ATTRIBUTE_CLUSTER = 4, MOST_TOGETHER = 132 };
+enum { ATTRIBUTE_COOPERATIVE = 2, ATTRIBUTE_CLUSTER = 4 };
 
 typedef std::function<void()> Operation;
 
@@ -84,6 +85,9 @@ size_t setting(const char* name, size_t otherwise) {
     return text ? strtoull(text, nullptr, 10) : otherwise;
 }
 
+size_t multiprocessors() { return setting("EMU_MULTIPROCESSORS", 132); }
+size_t at_once() { return setting("EMU_BLOCKS", 1) * multiprocessors(); }
+
 #define K(name) {#name, {#name, [](void** arguments) { return emu::unpack(name, arguments); }}},
 std::map<std::string, Kernel>& kernels() {
     static std::map<std::string, Kernel> table = {
@@ -117,7 +121,7 @@ void trace(const char* name) {
 int start(Kernel* kernel, dim3 grid, dim3 block, unsigned shared, Stream* stream, void** arguments, unsigned together = 1) {
     const unsigned threads = block.x * block.y * block.z;
     const bool fits = threads >= 1 && threads <= 1024 && grid.x >= 1 && grid.y >= 1 && grid.z >= 1 && grid.y <= 65535 && grid.z <= 65535;
-    if (together > 1 && (grid.x % together || together > MOST_TOGETHER)) return TOO_LARGE;
+    if (together > 1 && (grid.x % together || together > at_once())) return TOO_LARGE;
     if (!kernel || !fits || static_cast<int>(shared) > kernel->max_shared) return INVALID_VALUE;
     const Operation body = kernel->bind(arguments);
     return run(stream, [=] {
@@ -149,7 +153,7 @@ int cuDeviceGetName(char* name, int size, int) { return snprintf(name, size, "CP
 int cuDeviceGetUuid_v2(char* uuid, int) { return memset(uuid, 0, 16), SUCCESS; }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = setting("EMU_MEMORY", size_t(1) << 33), SUCCESS; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
-    *value = attribute == MULTIPROCESSORS ? setting("EMU_MULTIPROCESSORS", 132) : attribute == COMPUTE_MAJOR ? setting("EMU_MAJOR", 9) : attribute == SHARED_OPTIN ? SHARED_MOST : 0;
+    *value = attribute == MULTIPROCESSORS ? multiprocessors() : attribute == COMPUTE_MAJOR ? setting("EMU_MAJOR", 9) : attribute == SHARED_OPTIN ? SHARED_MOST : 0;
     return SUCCESS;
 }
 
@@ -212,6 +216,11 @@ int cuFuncSetAttribute(Kernel* kernel, int attribute, int value) {
     return kernel->max_shared = value, SUCCESS;
 }
 int cuFuncGetAttribute(int* value, int, Kernel*) { return *value = 0, SUCCESS; }
+
+int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int, size_t) { return *blocks = setting("EMU_BLOCKS", 1), SUCCESS; }
+int cuOccupancyMaxActiveClusters(int* clusters, Kernel*, const Launch* launch) {
+    return *clusters = at_once() / launch->attributes->value[0], SUCCESS;
+}
 
 int cuMemAlloc_v2(void** pointer, size_t bytes) {
     if (bytes == 0) return INVALID_VALUE;

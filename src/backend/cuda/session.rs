@@ -325,18 +325,7 @@ impl Session {
         let failed = |e| self.context.failed(kernel.name(), e);
         self.waiting.set(self.waiting.get() || matches!(together, Together::All));
         let mut attribute = together.attribute();
-        let config = sys::CUlaunchConfig {
-            gridDimX: blocks as u32,
-            gridDimY: 1,
-            gridDimZ: 1,
-            blockDimX: 256,
-            blockDimY: 1,
-            blockDimZ: 1,
-            sharedMemBytes: shared as u32,
-            hStream: self.stream.cu_stream(),
-            attrs: &mut attribute,
-            numAttrs: 1,
-        };
+        let config = together_config(blocks, shared, &mut attribute, self.stream.cu_stream());
         let mut places: Vec<*mut c_void> = places.iter_mut().map(|place| std::ptr::from_mut(place).cast()).collect();
         self.context.cuda.bind_to_thread().map_err(failed)?;
         // SAFETY: as for `launch`; attribute and places live until the call is over, which reads them.
@@ -344,6 +333,29 @@ impl Session {
             sys::cuLaunchKernelEx(&config, function.cu_function(), places.as_mut_ptr(), std::ptr::null_mut())
         };
         code.result().map_err(failed)
+    }
+
+    /// How many blocks of 256 threads run at the same time, in whole clusters where those are asked for.
+    pub(super) fn at_once(&self, kernel: Kernel, together: Together, shared: usize) -> Result<usize> {
+        let function = self.context.kernel(kernel)?;
+        let failed = |e| self.context.failed("asking for the room of a kernel", e);
+        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let size = match together {
+            Together::Cluster(size) => size,
+            Together::All => {
+                // SAFETY: the function is there.
+                let each = unsafe {
+                    result::occupancy::max_active_block_per_multiprocessor(function.cu_function(), 256, shared)
+                };
+                return Ok(each.map_err(failed)?.max(0) as usize * self.multiprocessors);
+            }
+        };
+        let (mut attribute, mut clusters) = (together.attribute(), 0);
+        let config = together_config(size, shared, &mut attribute, std::ptr::null_mut());
+        // SAFETY: a number is written; the configuration and its attribute live until the call is over.
+        let code = unsafe { sys::cuOccupancyMaxActiveClusters(&mut clusters, function.cu_function(), &config) };
+        code.result().map_err(failed)?;
+        Ok(clusters.max(0) as usize * size)
     }
 
     /// A kernel, and what is in the places of its arguments.
@@ -421,6 +433,27 @@ pub(super) enum Routine {
 
 /// Work of a session that was recorded once: one launch does all of it.
 pub(super) struct Graph(CudaGraph);
+
+/// So many blocks of 256 threads, with an attribute that the call reads.
+fn together_config(
+    blocks: usize,
+    shared: usize,
+    attribute: &mut sys::CUlaunchAttribute,
+    stream: sys::CUstream,
+) -> sys::CUlaunchConfig {
+    sys::CUlaunchConfig {
+        gridDimX: blocks as u32,
+        gridDimY: 1,
+        gridDimZ: 1,
+        blockDimX: 256,
+        blockDimY: 1,
+        blockDimZ: 1,
+        sharedMemBytes: shared as u32,
+        hStream: stream,
+        attrs: attribute,
+        numAttrs: 1,
+    }
+}
 
 fn config(shape: Shape, shared: usize) -> LaunchConfig {
     let (grid, block) = match shape {
