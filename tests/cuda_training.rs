@@ -10,7 +10,7 @@ mod skip;
 use common::{Contents, assert_same, contents, dataset, movements, options, tiny, tiny_closed_loop, train_until};
 use golden_support::{OUTPUT, WEIGHT};
 use trajgan::config::{Expand, OptimizerKind, Pool, ScheduleKind};
-use trajgan::{Config, Control, Dataset, Device, Error, Model, Stage};
+use trajgan::{Config, Control, Dataset, Device, Error, Model, SampleOptions, Stage};
 
 /// Both decoders, and what else the first stage can be made of.
 fn configs() -> [Config; 3] {
@@ -240,4 +240,34 @@ fn waiting_child() {
 #[test]
 fn blocks_that_wait_in_vain_are_the_devices_failure() {
     cuda_support::run_child("waiting_child", "EMU_MAJOR", "8");
+}
+
+/// A host program may use CUDA too: the context that its thread has current is its own.
+#[test]
+fn the_hosts_context_stays_current() {
+    if std::env::var_os("TRAJGAN_DRIVER").is_some() || !cuda_support::load() {
+        return; // only the emulated driver takes a context that is none
+    }
+    let data = dataset(60, 3);
+    for (host, config) in [(0, tiny()), (0x7700, tiny()), (0x7700, tiny_closed_loop())] {
+        cuda_support::set_context(host);
+        let kept = |what: &str| assert_eq!(cuda_support::context(), host, "{what}");
+        Device::Cuda(0).check().unwrap();
+        kept("a device asked for");
+        let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+        kept("a new model");
+        for stage in [Stage::Autoencoder, Stage::Gan] {
+            let mut callback = |_: &Model, _: &trajgan::Progress| {
+                kept("a callback");
+                Control::Continue
+            };
+            model.train(&data, stage, &options(&config, 1), &mut callback).unwrap();
+            kept("training");
+        }
+        model.encode(&movements(3, 8), 1).unwrap();
+        model.generate(3, None, &SampleOptions::default()).unwrap();
+        kept("samples");
+        drop(model);
+        kept("a model's end");
+    }
 }

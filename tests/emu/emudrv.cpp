@@ -3,7 +3,7 @@
 //     g++ -std=c++17 -O1 -march=native -ffp-contract=off -shared -fPIC -Wl,-soname,libcuda.so.1 emudrv.cpp -o libcuda.so.1 -pthread
 //
 // With its folder in LD_LIBRARY_PATH the real host code runs: argument packing, shared-memory sizes, capture and replay of
-// graphs. Streams are synchronous. What a test may set in the environment, read at the call that it is about:
+// graphs. Streams are synchronous. Work is refused of a thread whose current context is another than the device's. What a test may set in the environment, read at the call that it is about:
 //     EMU_MEMORY    bytes of device memory; what is beyond gives CUDA_ERROR_OUT_OF_MEMORY
 //     EMU_DEVICES   devices that are counted (1)
 //     EMU_VERSION   version of the driver (12010)
@@ -30,6 +30,7 @@ enum Code {
     NO_DEVICE = 100,
     INVALID_DEVICE = 101,
     INVALID_IMAGE = 200,
+    INVALID_CONTEXT = 201,
     NOT_FOUND = 500,
     LAUNCH_FAILED = 719,
     TOO_LARGE = 720,
@@ -76,6 +77,9 @@ struct Module {
     std::string text;
 };
 
+void* const PRIMARY = reinterpret_cast<void*>(8);  // the device's context
+thread_local void* current = nullptr;
+
 std::mutex lock;
 std::map<void*, size_t> allocations;
 size_t allocated = 0;
@@ -102,6 +106,7 @@ size_t runs = 0;
 bool failed() { return runs > setting("EMU_FAIL", SIZE_MAX); }
 
 int run(Stream* stream, Operation operation) {
+    if (current != PRIMARY) return INVALID_CONTEXT;
     if (stream && stream->capturing)
         stream->graph.operations.push_back(std::move(operation));
     else if (!failed())
@@ -157,10 +162,10 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     return SUCCESS;
 }
 
-int cuDevicePrimaryCtxRetain(void** context, int) { return *context = reinterpret_cast<void*>(8), SUCCESS; }
+int cuDevicePrimaryCtxRetain(void** context, int) { return *context = PRIMARY, SUCCESS; }
 int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
-int cuCtxSetCurrent(void*) { return SUCCESS; }
-int cuCtxGetCurrent(void** context) { return *context = reinterpret_cast<void*>(8), SUCCESS; }
+int cuCtxSetCurrent(void* context) { return current = context, SUCCESS; }
+int cuCtxGetCurrent(void** context) { return *context = current, SUCCESS; }
 int cuCtxSynchronize() { return SUCCESS; }
 
 int cuStreamCreate(Stream** stream, unsigned) { return *stream = new Stream, SUCCESS; }
@@ -198,6 +203,7 @@ int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
 
 int cuModuleLoadData(Module** module, const void* image) {
     const char* const text = static_cast<const char*>(image);
+    if (current != PRIMARY) return INVALID_CONTEXT;
     if (!strstr(text, ".entry")) return INVALID_IMAGE;
     return *module = new Module{text}, SUCCESS;
 }
@@ -223,6 +229,7 @@ int cuOccupancyMaxActiveClusters(int* clusters, Kernel*, const Launch* launch) {
 }
 
 int cuMemAlloc_v2(void** pointer, size_t bytes) {
+    if (current != PRIMARY) return INVALID_CONTEXT;
     if (bytes == 0) return INVALID_VALUE;
     const std::lock_guard<std::mutex> guard(lock);
     if (bytes > setting("EMU_MEMORY", size_t(1) << 33) - std::min(allocated, setting("EMU_MEMORY", size_t(1) << 33))) return OUT_OF_MEMORY;

@@ -12,7 +12,7 @@ use super::gan_space::{D_FAKE, D_REAL, FAILED, LOSSES, MATCHING, PENALTY, Report
 use super::launch::gradient_room;
 use super::launch_steps::{Adam, KEEP, Numbers, SETTINGS, settings};
 use super::layers::{Arenas, Pass};
-use super::session::{Plan, Routine, Rows, Session, Span};
+use super::session::{Plan, Rows, Session, Span};
 use crate::config::{Config, OptimizerKind};
 use crate::error::{Error, Result};
 use crate::model::Networks;
@@ -70,7 +70,6 @@ pub struct Gan<'a> {
     orders: Span,
     clock: Span,
     report: Report,
-    routine: Routine,
 }
 
 /// Where training is: iterations, and steps taken by generator and critic.
@@ -131,7 +130,6 @@ impl<'a> Gan<'a> {
             orders: plan.floats(RING * draws * SETTINGS),
             clock: plan.floats(4),
             report: Report::new(&mut plan),
-            routine: Routine::default(),
             session: Session::new(context, plan, "training the GAN on the device")?,
         };
         let s = &gan.session;
@@ -178,7 +176,7 @@ impl<'a> Gan<'a> {
         self.copy(self.learnt(), self.kept)?;
         self.order(count)?;
         for _ in 0..count {
-            self.ask()?;
+            self.session.ask(|| self.work())?;
         }
         let mut losses = Vec::with_capacity(count);
         for (iteration, slot) in (self.began.iteration..).zip(self.slots(count)?) {
@@ -202,17 +200,9 @@ impl<'a> Gan<'a> {
         self.set_clock()?;
         self.order(count)?;
         for _ in 0..count {
-            self.ask()?;
+            self.session.ask(|| self.work())?;
         }
         Ok(())
-    }
-
-    /// Asks for an iteration.
-    fn ask(&mut self) -> Result<()> {
-        let mut routine = std::mem::take(&mut self.routine);
-        let asked = self.session.ask(&mut routine, || self.work());
-        self.routine = routine;
-        asked
     }
 
     /// What iterations change: parameters and moments of both networks, the average, spectral norm's u and v.

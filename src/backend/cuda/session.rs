@@ -8,7 +8,7 @@ use cudarc::driver::{
     CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys,
 };
 
-use super::context::Context;
+use super::context::{Context, Host};
 use super::kernels::Kernel;
 use crate::error::{Error, Result};
 
@@ -177,7 +177,6 @@ pub(super) enum Numbers<'a> {
 }
 
 /// Memory and a queue of a device.
-#[derive(Debug)]
 pub struct Session {
     context: Arc<Context>,
     stream: Arc<CudaStream>,
@@ -190,6 +189,14 @@ pub struct Session {
     pub(super) multiprocessors: usize,
     /// Whether products forward round their factors to TF32.
     pub(super) tf32: bool,
+    routine: Cell<Routine>,
+    host: Host,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.host = Host::now();
+    }
 }
 
 impl Session {
@@ -202,16 +209,28 @@ impl Session {
         if bytes > isize::MAX as usize {
             return Err(too_much());
         }
-        let stream = context.cuda.new_stream().map_err(|e| context.failed("making a stream", e))?;
+        let failed = |e| context.failed("making a stream", e);
+        let _host = context.enter().map_err(failed)?;
+        let stream = context.cuda.new_stream().map_err(failed)?;
         let memory = stream.alloc_zeros::<f32>(len).map_err(|error| match error.0 {
             sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => too_much(),
             _ => context.failed("asking for memory", error),
         })?;
         let start = memory.device_ptr(&stream).0;
         let (context, multiprocessors) = (context.clone(), context.multiprocessors());
-        let waiting = Cell::new(false);
-        let session =
-            Session { context, stream, _memory: memory, start, len, late, waiting, multiprocessors, tf32: false };
+        let session = Session {
+            context,
+            stream,
+            _memory: memory,
+            start,
+            len,
+            late,
+            waiting: Cell::default(),
+            multiprocessors,
+            tf32: false,
+            routine: Cell::default(),
+            host: Host::default(),
+        };
         session.wait()?;
         Ok(session)
     }
@@ -232,7 +251,9 @@ impl Session {
 
     /// Waits until all that was asked for is done.
     pub fn wait(&self) -> Result<()> {
-        self.stream.synchronize().map_err(|e| self.context.failed("waiting for the device", e))
+        let failed = |e| self.context.failed("waiting for the device", e);
+        let _host = self.context.enter().map_err(failed)?;
+        self.stream.synchronize().map_err(failed)
     }
 
     /// Fills the beginning of a span.
@@ -258,7 +279,7 @@ impl Session {
             return Ok(()); // nothing has no address
         }
         let failed = |e| self.context.failed("copying to the device", e);
-        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let _host = self.context.enter().map_err(failed)?;
         // SAFETY: the span has room for it, and both callers wait before they give `from` back.
         unsafe { result::memcpy_htod_async(self.address(to), from, self.stream.cu_stream()) }.map_err(failed)
     }
@@ -267,7 +288,7 @@ impl Session {
     pub(super) fn copy(&self, to: Span, from: Span) -> Result<()> {
         assert_eq!(to.len, from.len, "{from:?} to {to:?}");
         let failed = |e| self.context.failed("copying on the device", e);
-        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let _host = self.context.enter().map_err(failed)?;
         let (to, from, bytes) = (self.address(to), self.address(from), 4 * from.len);
         // SAFETY: both are whole spans of this session.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(failed)
@@ -293,7 +314,7 @@ impl Session {
             return self.wait();
         }
         let failed = |e| self.context.failed("copying from the device", e);
-        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let _host = self.context.enter().map_err(failed)?;
         // SAFETY: the span has as much, any bits are a number, and `to` lives until the wait is over.
         unsafe { result::memcpy_dtoh_async(to, self.address(from), self.stream.cu_stream()) }.map_err(failed)?;
         self.wait()
@@ -301,8 +322,9 @@ impl Session {
 
     /// Asks for a kernel, and does not wait. shared: bytes of dynamic shared memory.
     pub(super) fn launch(&self, kernel: Kernel, shape: Shape, shared: usize, args: &[Arg]) -> Result<()> {
-        let (function, places) = self.prepare(kernel, args)?;
         let failed = |e| self.context.failed(kernel.name(), e);
+        let _host = self.context.enter().map_err(failed)?;
+        let (function, places) = self.prepare(kernel, args)?;
         let mut builder = self.stream.launch_builder(function);
         places.iter().for_each(|place| {
             builder.arg(place);
@@ -321,13 +343,13 @@ impl Session {
         shared: usize,
         args: &[Arg],
     ) -> Result<()> {
-        let (function, mut places) = self.prepare(kernel, args)?;
         let failed = |e| self.context.failed(kernel.name(), e);
+        let _host = self.context.enter().map_err(failed)?;
+        let (function, mut places) = self.prepare(kernel, args)?;
         self.waiting.set(self.waiting.get() || matches!(together, Together::All));
         let mut attribute = together.attribute();
         let config = together_config(blocks, shared, &mut attribute, self.stream.cu_stream());
         let mut places: Vec<*mut c_void> = places.iter_mut().map(|place| std::ptr::from_mut(place).cast()).collect();
-        self.context.cuda.bind_to_thread().map_err(failed)?;
         // SAFETY: as for `launch`; attribute and places live until the call is over, which reads them.
         let code = unsafe {
             sys::cuLaunchKernelEx(&config, function.cu_function(), places.as_mut_ptr(), std::ptr::null_mut())
@@ -337,9 +359,9 @@ impl Session {
 
     /// How many blocks of 256 threads run at the same time, in whole clusters where those are asked for.
     pub(super) fn at_once(&self, kernel: Kernel, together: Together, shared: usize) -> Result<usize> {
-        let function = self.context.kernel(kernel)?;
         let failed = |e| self.context.failed("asking for the room of a kernel", e);
-        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let _host = self.context.enter().map_err(failed)?;
+        let function = self.context.kernel(kernel)?;
         let size = match together {
             Together::Cluster(size) => size,
             Together::All => {
@@ -369,7 +391,7 @@ impl Session {
     /// Asks for zeros in a span, and does not wait.
     pub(super) fn clear(&self, span: Span) -> Result<()> {
         let failed = |e| self.context.failed("clearing memory", e);
-        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let _host = self.context.enter().map_err(failed)?;
         let (at, bytes) = (self.address(span), 4 * span.len);
         // SAFETY: a whole span of this session.
         unsafe { result::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }.map_err(failed)
@@ -389,6 +411,7 @@ impl Session {
     /// Records what `work` asks for instead of doing it. Nothing in it may wait, nor use a kernel for the first time.
     fn record(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
         let failed = |e| self.context.failed("recording a graph", e);
+        let _host = self.context.enter().map_err(failed)?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(failed)?;
         let worked = work();
@@ -400,31 +423,30 @@ impl Session {
 
     /// Does again what was recorded.
     fn replay(&self, graph: &Graph) -> Result<()> {
-        graph.0.launch().map_err(|e| self.context.failed("launching a graph", e))
+        let failed = |e| self.context.failed("launching a graph", e);
+        let _host = self.context.enter().map_err(failed)?;
+        graph.0.launch().map_err(failed)
     }
 
-    /// Asks for work that is the same every time. Nothing in it may wait.
-    pub(super) fn ask(&self, routine: &mut Routine, work: impl FnOnce() -> Result<()>) -> Result<()> {
-        match routine {
+    /// Asks for the session's routine, which is the same work every time. Nothing in it may wait.
+    pub(super) fn ask(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let routine = match self.routine.take() {
             // The first time finds and compiles the kernels, which must not happen while a graph is recorded.
-            Routine::New => {
-                work()?;
-                *routine = Routine::Tried;
-            }
-            Routine::Tried => {
-                let graph = self.record(work)?;
-                self.replay(&graph)?;
-                *routine = Routine::Recorded(graph);
-            }
-            Routine::Recorded(graph) => self.replay(graph)?,
+            Routine::New => work().map(|()| Routine::Tried)?,
+            Routine::Tried => Routine::Recorded(self.record(work)?),
+            recorded => recorded,
+        };
+        if let Routine::Recorded(graph) = &routine {
+            self.replay(graph)?;
         }
+        self.routine.set(routine);
         Ok(())
     }
 }
 
 /// Work that is asked for again and again: done, then recorded, from then on one launch.
 #[derive(Default)]
-pub(super) enum Routine {
+enum Routine {
     #[default]
     New,
     Tried,
@@ -432,7 +454,7 @@ pub(super) enum Routine {
 }
 
 /// Work of a session that was recorded once: one launch does all of it.
-pub(super) struct Graph(CudaGraph);
+struct Graph(CudaGraph);
 
 /// So many blocks of 256 threads, with an attribute that the call reads.
 fn together_config(
