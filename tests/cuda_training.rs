@@ -271,3 +271,32 @@ fn the_hosts_context_stays_current() {
         kept("a model's end");
     }
 }
+
+/// Not a test of its own: what the next one runs, on a device with little shared memory.
+#[test]
+fn narrow_child() {
+    if std::env::var_os("EMU_SHARED").is_none() || !cuda_support::load() {
+        return;
+    }
+    let data = dataset(60, 3);
+    // An encoder and a critic whose norms need more of it than there is.
+    let config = Config {
+        latent_dim: 1300,
+        discriminator_hidden_dims: vec![1300],
+        stage1_iterations: 1,
+        stage2_iterations: 1,
+        ..tiny()
+    };
+    let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+    for stage in [Stage::Autoencoder, Stage::Gan] {
+        model.train(&data, stage, &options(&config, 1), &mut |_, _| Control::Continue).unwrap();
+    }
+    model.encode(&movements(3, 8), 1).unwrap();
+    println!("usable");
+}
+
+/// What does not fit a block is done on the CPU.
+#[test]
+fn norms_that_do_not_fit() {
+    cuda_support::run_child("narrow_child", "EMU_SHARED", "20000");
+}

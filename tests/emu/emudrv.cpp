@@ -10,6 +10,7 @@
 //     EMU_MAJOR     first number of the compute capability (9)
 //     EMU_MULTIPROCESSORS   how many there are (132)
 //     EMU_BLOCKS    blocks of a kernel that each of them runs at the same time, as the occupancy is asked for (1)
+//     EMU_SHARED    bytes of shared memory that a block can have (232448)
 //     EMU_ORDER     0, 1, 2: threads run forward, in reverse, at random
 //     EMU_FAIL      the device fails at so many more kernels, for good: CUDA_ERROR_LAUNCH_FAILED
 //     EMU_APART     blocks of a cooperative launch run one after the other, as on no device that accepts it
@@ -38,7 +39,7 @@ enum Code {
 };
 
 enum { COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MULTIPROCESSORS = 16, SHARED_OPTIN = 97 };
-enum { SHARED_DEFAULT = 48 << 10, SHARED_MOST = 232448 };  // an H100's
+enum { SHARED_DEFAULT = 48 << 10 };
 enum { FUNCTION_MAX_DYNAMIC_SHARED = 8 };
 enum { ATTRIBUTE_COOPERATIVE = 2, ATTRIBUTE_CLUSTER = 4 };
 
@@ -90,6 +91,7 @@ size_t setting(const char* name, size_t otherwise) {
 }
 
 size_t multiprocessors() { return setting("EMU_MULTIPROCESSORS", 132); }
+int most_shared() { return setting("EMU_SHARED", 232448); }  // an H100's
 size_t at_once() { return setting("EMU_BLOCKS", 1) * multiprocessors(); }
 
 #define K(name) {#name, {#name, [](void** arguments) { return emu::unpack(name, arguments); }}},
@@ -158,7 +160,7 @@ int cuDeviceGetName(char* name, int size, int) { return snprintf(name, size, "CP
 int cuDeviceGetUuid_v2(char* uuid, int) { return memset(uuid, 0, 16), SUCCESS; }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = setting("EMU_MEMORY", size_t(1) << 33), SUCCESS; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
-    *value = attribute == MULTIPROCESSORS ? multiprocessors() : attribute == COMPUTE_MAJOR ? setting("EMU_MAJOR", 9) : attribute == SHARED_OPTIN ? SHARED_MOST : 0;
+    *value = attribute == MULTIPROCESSORS ? multiprocessors() : attribute == COMPUTE_MAJOR ? setting("EMU_MAJOR", 9) : attribute == SHARED_OPTIN ? most_shared() : 0;
     return SUCCESS;
 }
 
@@ -218,7 +220,7 @@ int cuModuleGetFunction(Kernel** kernel, Module* module, const char* name) {
 }
 int cuFuncSetAttribute(Kernel* kernel, int attribute, int value) {
     if (attribute != FUNCTION_MAX_DYNAMIC_SHARED) return SUCCESS;
-    if (value > SHARED_MOST) return INVALID_VALUE;
+    if (value > most_shared()) return INVALID_VALUE;
     return kernel->max_shared = value, SUCCESS;
 }
 int cuFuncGetAttribute(int* value, int, Kernel*) { return *value = 0, SUCCESS; }

@@ -1,10 +1,12 @@
 //! The critic on the device: the four sweeps of src/model/critic.rs.
 
-use super::launch::ADD;
+use super::context::Context;
+use super::launch::{ADD, spectral_fits};
 use super::layers::{EmbedSpace, NormSpace, Pass};
 use super::session::{Plan, Span};
 use crate::error::Result;
 use crate::model::critic::{Critic, Scale};
+use crate::nn::Matrix;
 
 /// Its activations for a batch, and room for gradients and tangents.
 #[derive(Clone, Debug)]
@@ -85,11 +87,20 @@ fn first_width(scale: &Scale) -> usize {
     scale.summary + if scale.projection { 0 } else { scale.embed.outputs() }
 }
 
+/// Weights that have a norm.
+fn divided(net: &Critic) -> impl Iterator<Item = &Matrix> {
+    let dense = net.scales.iter().flat_map(|s| s.layers.iter().map(|(dense, _)| dense).chain([&s.output]));
+    dense.filter(|dense| dense.spectral().is_some()).map(|dense| dense.weight())
+}
+
+/// Whether a device has the memory for the norms.
+pub(super) fn fits(device: &Context, net: &Critic) -> bool {
+    divided(net).all(|m| spectral_fits(device, m))
+}
+
 /// Room for the norms of one call.
 pub(super) fn norms(plan: &mut Plan, net: &Critic) -> Vec<Span> {
-    let dense = net.scales.iter().flat_map(|s| s.layers.iter().map(|(dense, _)| dense).chain([&s.output]));
-    let weights = dense.filter(|dense| dense.spectral().is_some()).map(|dense| dense.weight());
-    weights.map(|m| plan.floats(1 + m.outputs + m.inputs)).collect()
+    divided(net).map(|m| plan.floats(1 + m.outputs + m.inputs)).collect()
 }
 
 impl Pass<'_> {

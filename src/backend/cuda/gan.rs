@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::context::Context;
+use super::critic;
 pub use super::gan_space::RING;
 use super::gan_space::{D_FAKE, D_REAL, FAILED, LOSSES, MATCHING, PENALTY, Report, SCORE, Space};
 use super::launch::gradient_room;
@@ -28,6 +29,11 @@ pub struct Real<'a> {
     pub summaries: &'a [f32],
     pub conditions: &'a [f32],
     pub bins: &'a [Vec<usize>],
+}
+
+/// Whether a device has the memory for the critic's norms.
+pub fn fits(device: &Context, networks: &Networks) -> bool {
+    critic::fits(device, &networks.critic)
 }
 
 /// Losses of the last two steps of an iteration.

@@ -1,6 +1,7 @@
 //! One function for each kernel, with the kernel's arguments above it. What they compute stands in kernels/*.cu; the shapes of
 //! launches are those named there.
 
+use super::context::Context;
 use super::kernels::Kernel;
 use super::session::{Arg, Rows, Session, Shape, Span};
 use crate::error::Result;
@@ -16,6 +17,18 @@ const CHUNK: usize = 256;
 /// Numbers that [`Session::matrix_gradient`] needs beside the result.
 pub(super) fn gradient_room(matrix: &Matrix, rows: usize) -> usize {
     if rows > CHUNK { rows.div_ceil(CHUNK) * matrix.outputs * matrix.inputs } else { 0 }
+}
+
+/// Bytes of shared memory that spectral_normalise needs.
+fn spectral_bytes(matrix: &Matrix) -> usize {
+    8 * (2 * matrix.outputs + matrix.inputs)
+}
+
+/// Whether a device has the memory for the norm of a matrix.
+pub(super) fn spectral_fits(context: &Context, matrix: &Matrix) -> bool {
+    /// What the kernel has beside what it is given, and more.
+    const OWN: usize = 1024;
+    spectral_bytes(matrix) + OWN <= context.shared()
 }
 
 /// Sides of a product's tiles of results.
@@ -292,7 +305,7 @@ impl Session {
         let (inputs, outputs) = (matrix.inputs, matrix.outputs);
         let sizes = [inputs.into(), outputs.into(), matrix.stride.into(), usize::from(training).into()];
         let args = [&[normed.into(), u.into(), v.into(), w.into()][..], &sizes].concat();
-        self.launch(Kernel::spectral_normalise, Shape::Blocks(1), 8 * (2 * outputs + inputs), &args)
+        self.launch(Kernel::spectral_normalise, Shape::Blocks(1), spectral_bytes(matrix), &args)
     }
 
     /// float* grads (O,I), const float* dw (O,I), const float* w (O,I), const float* normed (1 + O + I), int inputs,

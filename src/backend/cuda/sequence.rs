@@ -1,8 +1,9 @@
 //! Packed sequences on the device: LSTM stacks, and the encoder and decoder made of them (src/nn/lstm.rs,
 //! src/model/sequence.rs), sweep by sweep.
 
-use super::launch::TANH;
-use super::launch_sequence::{Cells, Packed, Room};
+use super::context::Context;
+use super::launch::{TANH, spectral_fits};
+use super::launch_sequence::{Cells, Packed, Room, lstm_fits};
 use super::layers::{Arenas, Pass, row, tensor};
 use super::session::{Plan, Rows, Session, Span};
 use crate::error::Result;
@@ -230,6 +231,11 @@ impl Sweep<'_> {
     pub fn biases(&self, layer: &Layer) -> [Option<Span>; 2] {
         [&layer.bias_ih, &layer.bias_hh].map(|bias| Some(row(self.params(), bias)))
     }
+}
+
+/// Whether a device has the memory for an encoder or decoder.
+pub(super) fn fits(context: &Context, map: &SequenceMap) -> bool {
+    lstm_fits(context, map.lstm.hidden()) && spectral_fits(context, &map.head.weight)
 }
 
 /// Activations of an encoder or decoder.

@@ -3,9 +3,9 @@
 use super::context::Context;
 use super::expander::{ExpanderSpace, sizes};
 use super::launch::ADD;
-use super::launch_sequence::{Room, error_parts, lstm_fits};
+use super::launch_sequence::{Room, error_parts};
 use super::pooler::PoolerSpace;
-use super::sequence::{SequenceSpace, Sweep, transposed};
+use super::sequence::{self, SequenceSpace, Sweep, transposed};
 use super::session::{Plan, Span};
 use crate::error::Result;
 use crate::model::expander::Kind;
@@ -55,13 +55,13 @@ impl V6Space {
     }
 }
 
-/// Whether a device has the memory for the recurrences.
+/// Whether a device has the memory for the recurrences and the heads' norms.
 pub fn fits(device: &Context, net: &V6) -> bool {
     let expander = match &net.expander.kind {
         Kind::Lstm { lstm, .. } => sizes(&net.expander, lstm, Room::default()).fit(device),
         Kind::Mlp { .. } | Kind::Repeat { .. } => true,
     };
-    expander && [&net.encoder, &net.decoder].iter().all(|map| lstm_fits(device, map.lstm.hidden()))
+    expander && [&net.encoder, &net.decoder].iter().all(|map| sequence::fits(device, map))
 }
 
 impl Sweep<'_> {

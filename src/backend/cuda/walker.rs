@@ -5,7 +5,7 @@ use super::launch::ADD;
 use super::launch_sequence::{Room, lstm_fits};
 use super::layers::tensor;
 use super::pooler::PoolerSpace;
-use super::sequence::{LstmSpace, SequenceSpace, Sweep, transposed};
+use super::sequence::{self, LstmSpace, SequenceSpace, Sweep, transposed};
 use super::session::{Plan, Span};
 use crate::error::Result;
 use crate::model::closed_loop::{ClosedLoop, ENCODER, POOLER, WALKER};
@@ -83,9 +83,9 @@ impl ClosedLoopSpace {
     }
 }
 
-/// Whether a device has the memory for the recurrences.
+/// Whether a device has the memory for the recurrences and the encoder's norm.
 pub(super) fn fits(device: &Context, net: &ClosedLoop) -> bool {
-    [&net.encoder.lstm, &net.walker.lstm].iter().all(|lstm| lstm_fits(device, lstm.hidden()))
+    sequence::fits(device, &net.encoder) && lstm_fits(device, net.walker.lstm.hidden())
 }
 
 impl Sweep<'_> {
