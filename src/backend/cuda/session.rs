@@ -329,9 +329,11 @@ impl Session {
         places.iter().for_each(|place| {
             builder.arg(place);
         });
+        let more = || self.context.error(format!("{} in {shape:?}: more blocks than a grid can have", kernel.name()));
+        let config = config(shape, shared).ok_or_else(more)?;
         // SAFETY: number and types of the arguments are those of the kernel's table, which tests compare with the PTX;
         // a launch function gives spans of the sizes that its kernel, quoted above it, asks for.
-        unsafe { builder.launch(config(shape, shared)) }.map_err(failed)?;
+        unsafe { builder.launch(config) }.map_err(failed)?;
         Ok(())
     }
 
@@ -477,7 +479,9 @@ fn together_config(
     }
 }
 
-fn config(shape: Shape, shared: usize) -> LaunchConfig {
+/// None for more blocks than a grid can have.
+fn config(shape: Shape, shared: usize) -> Option<LaunchConfig> {
+    const MOST: [usize; 3] = [i32::MAX as usize, 65_535, 65_535];
     let (grid, block) = match shape {
         Shape::Each(n) => ((n.div_ceil(256), 1, 1), (256, 1)),
         Shape::Warps(n) => ((n.div_ceil(4), 1, 1), (128, 1)),
@@ -487,9 +491,27 @@ fn config(shape: Shape, shared: usize) -> LaunchConfig {
         Shape::Columns(n, times) => ((n.div_ceil(32), times, 1), (32, 8)),
         Shape::One => ((1, 1, 1), (1, 1)),
     };
-    LaunchConfig {
+    let fits = [grid.0, grid.1, grid.2].into_iter().zip(MOST).all(|(blocks, most)| blocks <= most);
+    fits.then_some(LaunchConfig {
         grid_dim: (grid.0 as u32, grid.1 as u32, grid.2 as u32),
         block_dim: (block.0, block.1, 1),
         shared_mem_bytes: shared as u32,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_have_an_end() {
+        let blocks = |shape| config(shape, 0).map(|config| config.grid_dim);
+        assert_eq!(blocks(Shape::Columns(33, 65_535)), Some((2, 65_535, 1)));
+        assert_eq!(blocks(Shape::Grid(1 << 20, 3, 65_535)), Some((1 << 20, 3, 65_535)));
+        for more in
+            [Shape::Columns(33, 65_536), Shape::Grid(1, 65_536, 1), Shape::Grid(1, 1, 65_536), Shape::Each(1 << 40)]
+        {
+            assert_eq!(blocks(more), None, "{more:?}");
+        }
     }
 }
