@@ -146,8 +146,9 @@ inline void choice(int M, const Ints& sizes) {
         }
     }
     same("choose_rows M " + std::to_string(M), Doubles(expected.begin(), expected.end()), 1e-9, [&] {
-        Ints chosen(M, -1);
-        each(bins, [&] { choose_rows(chosen.data(), items.data(), ends.data(), clock.data(), &M, bins, 9, draw); });
+        Ints chosen(M, -1), taken(1001);
+        each(bins, [&] { choose_rows(chosen.data(), items.data(), ends.data(), clock.data(), taken.data(), &M, bins, 9, draw); });
+        report(taken == Ints(1001), "choose_rows", "rows stay taken");
         return Floats(chosen.begin(), chosen.end());
     });
 }

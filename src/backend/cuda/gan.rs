@@ -70,6 +70,8 @@ pub struct Gan<'a> {
     /// Rows by bins, and where each bin ends.
     bins: [Span; 2],
     chosen: Span,
+    /// For choose_rows: a zero for each row.
+    taken: Span,
     space: Space,
     /// Coefficients of an iteration's Adam steps (n_critic + 1, 12), and those of some iterations (RING, n_critic + 1, 12).
     settings: Span,
@@ -131,6 +133,7 @@ impl<'a> Gan<'a> {
             real: [plan.floats(real.summaries.len()), plan.floats(real.conditions.len())],
             bins: [plan.floats(rows.len()), plan.floats(real.bins.len())],
             chosen: plan.floats(batch),
+            taken: plan.floats(real.summaries.len() / c.summary_dim),
             space,
             settings: plan.floats(draws * SETTINGS),
             orders: plan.floats(RING * draws * SETTINGS),
@@ -348,7 +351,7 @@ impl<'a> Gan<'a> {
     fn choose(&self, draw: usize) -> Result<()> {
         let (s, space, c) = (&self.session, &self.space, &self.c);
         let chosen = self.chosen;
-        s.choose_rows(chosen, self.bins, self.clock, self.rows, draw)?;
+        s.choose_rows((chosen, self.taken), self.bins, self.clock, self.rows, draw)?;
         s.gather_rows(space.z_real, self.real[0], chosen, self.rows, c.summary_dim)?;
         s.gather_rows(space.condition, self.real[1], chosen, self.rows, c.condition_inputs())?;
         let stream = if draw == c.n_critic as usize { Stream::GeneratorNoise } else { Stream::CriticNoise };

@@ -76,7 +76,7 @@ kernels! {
         interpolate: "pppppi",
         penalty_direction: "pppdpi",
         feature_matching: "ppppdpi",
-        choose_rows: "pppppiii",
+        choose_rows: "ppppppiii",
         take_slot: "pppii",
         end_iteration: "pppi",
     }

@@ -171,18 +171,19 @@ impl Session {
         self.launch(Kernel::store_losses, Shape::One, 0, &args)
     }
 
-    /// int* chosen (M), const int* items, const int* ends, const unsigned* clock (4), const int* rows, int bins,
+    /// int* chosen (M), const int* items, const int* ends, const unsigned* clock (4), int* taken, const int* rows, int bins,
     /// unsigned stream, unsigned draw
     pub(super) fn choose_rows(
         &self,
-        chosen: Span,
+        (chosen, taken): (Span, Span),
         [items, ends]: [Span; 2],
         clock: Span,
         rows: Rows,
         draw: usize,
     ) -> Result<()> {
         let place = [Arg::Int(Stream::Stage2Batch as i32), draw.into()];
-        let args = [chosen.into(), items.into(), ends.into(), clock.into(), rows.into(), ends.len().into()];
+        let args =
+            [chosen.into(), items.into(), ends.into(), clock.into(), taken.into(), rows.into(), ends.len().into()];
         self.launch(Kernel::choose_rows, Shape::Each(ends.len()), 0, &[&args[..], &place].concat())
     }
 
