@@ -84,6 +84,16 @@ pub fn run_child(test: &str, variable: &str, value: &str) {
     assert!(output.status.success() && text.contains("usable"), "{text}");
 }
 
+/// The test `name` of this program on an emulated device with these variables, and the kernels that ran, a line each.
+pub fn kernels_of<const N: usize>(name: &str, variables: [(&str, &str); N]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", name]).envs(variables).env("EMU_TRACE", &trace);
+    assert!(child.status().unwrap().success());
+    std::fs::read_to_string(&trace).unwrap()
+}
+
 fn build() -> Option<PathBuf> {
     if Command::new("g++").arg("--version").output().is_err() {
         crate::skip::skipped("g++ is not installed, and the emulated CUDA driver needs it");

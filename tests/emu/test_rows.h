@@ -175,6 +175,33 @@ inline void layer_norm(int M, int D) {
     });
 }
 
+inline void layer_norm_gradients(int M, int D) {
+    const int rows = M, chunks = (M + 255) / 256;
+    const size_t n = (size_t)M * D;
+    const Floats dy = numbers(n, 1), normal = numbers(n, 2), dty = numbers(n, 3), change = numbers(n, 4), old = numbers(D, 5);
+    for (bool tangent : {false, true}) {
+        Doubles gain(old.begin(), old.end()), bias = gain;
+        for (size_t i = 0; i < n; ++i) {
+            gain[i % D] += (double)dy[i] * normal[i] + (tangent ? (double)dty[i] * change[i] : 0.0);
+            bias[i % D] += dy[i];
+        }
+        append(gain, bias);
+        same("layer_norm_gradient", gain, 3e-6 * std::sqrt(M), [&] {
+            Floats dgain = old, dbias = old, partials = unknown(chunks * 2 * D);
+            float* const apart = chunks > 1 ? partials.data() : nullptr;
+            // The grid is made for a larger batch.
+            emu::launch(dim3((D + 31) / 32, chunks > 1 ? chunks + 1 : 1), dim3(32, 8), 0, [&] {
+                layer_norm_gradient(apart, dgain.data(), dbias.data(), dy.data(), normal.data(), tangent ? dty.data() : nullptr,
+                                    change.data(), &rows, D);
+            });
+            if (apart)
+                each(2 * D, [&] { matrix_gradient_add(dgain.data(), dbias.data(), nullptr, apart, &rows, 1, D, 1, TG_ADD); });
+            append(dgain, dbias);
+            return dgain;
+        });
+    }
+}
+
 inline void packed(int B, int T, int W) {
     const Steps s = Steps::falling(B, T);
     const int N = s.total(), *head = s.head.data(), *offsets = s.offsets.data(), *lengths = s.lengths.data(), *times = s.times.data();
@@ -226,6 +253,7 @@ inline void all() {
     activations();
     for (auto [M, W] : {std::pair(1, 1), {3, 12}, {65, 17}, {64, 64}}) elements(M, W);
     for (auto [M, D] : {std::pair(1, 3), {3, 12}, {5, 65}}) layer_norm(M, D);
+    for (auto [M, D] : {std::pair(1, 1), {64, 17}, {65, 128}, {300, 40}}) layer_norm_gradients(M, D);
     for (int B : {1, 3, 65})
         for (int T : {1, 2, 13}) packed(B, T, 17);
 }

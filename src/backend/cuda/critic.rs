@@ -178,7 +178,7 @@ impl Pass<'_> {
             s.leaky_relu_backward(below.z, below.dz, self.rows, down.weight.outputs)?;
             s.leaky_relu_backward(below.z, below.dtz, self.rows, down.weight.outputs)?;
             self.gradient(down, below.dz, here.z)?;
-            self.weight_gradient(&down.weight, below.dtz, here.tz)?;
+            self.weight_gradient(&down.weight, [None; 2], below.dtz, here.tz)?;
             self.backward(&down.weight, below.dz, here.dz, ADD)?;
             self.backward(&down.weight, below.dtz, here.dtz, ADD)?;
         }

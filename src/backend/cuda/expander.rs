@@ -250,7 +250,7 @@ impl Sweep<'_> {
                 }
                 _ => space.layer(h, k - 1, hidden),
             };
-            self.steps.weight_gradient(&layer.input, gates, input)?;
+            self.steps.weight_gradient(&layer.input, [None; 2], gates, input)?;
         }
         if let Some(matrix) = &lstm.layers[0].constant {
             self.constant_backward(matrix, space.layer(gates, 0, 4 * hidden), (z, Some(dz)), space.sums)?;
@@ -297,10 +297,9 @@ impl Sweep<'_> {
         self.drop_backward(*dropout, dfirst, space.drop, width)?;
         s.leaky_relu_backward(first, dfirst, rows, width)?;
         self.steps.norm_backward(&norms[0], dfirst, space.norms[0], true)?;
-        self.steps.weight_gradient(position, dfirst, space.positions)?;
+        self.steps.weight_gradient(position, [None; 2], dfirst, space.positions)?;
         s.sum_steps(space.shared, dfirst, self.by_row(), width)?;
-        self.rows.weight_gradient(summary, space.shared, z)?;
-        self.rows.bias_gradient(bias, space.shared)?;
+        self.rows.weight_gradient(summary, [Some(bias), None], space.shared, z)?;
         self.rows.backward(summary, space.shared, dz, 0)
     }
 

@@ -108,12 +108,10 @@ kernels! {
         matrix_forward_wide: "pppppppiiii",
         matrix_backward: "pppppiiii",
         matrix_backward_wide: "pppppiiii",
-        matrix_gradient: "pppppiii",
-        matrix_gradient_wide: "pppppiii",
-        matrix_gradient_add: "pppiii",
+        matrix_gradient: "pppppppiiii",
+        matrix_gradient_wide: "pppppppiiii",
+        matrix_gradient_add: "pppppiiii",
         matrix_transpose: "ppiii",
-        add_columns: "ppppi",
-        add_product_columns: "pppppi",
     }
     matrix_tf32 {
         matrix_forward_tf32: "pppppppiiii",
@@ -123,6 +121,7 @@ kernels! {
         layer_norm_backward: "pppppi",
         layer_norm_tangent: "ppppppi",
         layer_norm_tangent_backward: "ppppppppi",
+        layer_norm_gradient: "ppppppppi",
     }
     optim {
         sum_squares: "ppi",

@@ -16,7 +16,7 @@ pub(super) const TANH: usize = 4;
 const CHUNK: usize = 256;
 /// Numbers that [`Session::matrix_gradient`] needs beside the result.
 pub(super) fn gradient_room(matrix: &Matrix, rows: usize) -> usize {
-    if rows > CHUNK { rows.div_ceil(CHUNK) * matrix.outputs * matrix.inputs } else { 0 }
+    if rows > CHUNK { rows.div_ceil(CHUNK) * matrix.outputs * (matrix.inputs + 1) } else { 0 }
 }
 
 /// Bytes of shared memory that spectral_normalise needs.
@@ -47,10 +47,10 @@ fn tiles(side: usize, [rows, columns, times]: [usize; 3]) -> [usize; 3] {
 impl Session {
     /// A product with so many results, so many times, in wide tiles where they leave no multiprocessor idle: those read
     /// less for each result. Both give the same bits.
-    fn tiled(&self, [narrow, wide]: [Kernel; 2], results: [usize; 3]) -> (Kernel, Shape) {
+    fn tiled(&self, [narrow, wide]: [Kernel; 2], results: [usize; 3]) -> (Kernel, [usize; 3]) {
         let wide_enough = tiles(WIDE, results).into_iter().product::<usize>() >= self.multiprocessors;
         let (kernel, side) = if wide_enough { (wide, WIDE) } else { (narrow, NARROW) };
-        (kernel, grid(tiles(side, results)))
+        (kernel, tiles(side, results))
     }
 
     /// float* y (M,O), const float* x (M,I), const float* w (O,I), const float* bias (O), const float* bias2 (O),
@@ -65,14 +65,14 @@ impl Session {
         flags: usize,
     ) -> Result<()> {
         let results = [rows.most, matrix.outputs, 1];
-        let (kernel, shape) = if self.tf32 {
-            (Kernel::matrix_forward_tf32, grid(tiles(WIDE, results)))
+        let (kernel, blocks) = if self.tf32 {
+            (Kernel::matrix_forward_tf32, tiles(WIDE, results))
         } else {
             self.tiled([Kernel::matrix_forward, Kernel::matrix_forward_wide], results)
         };
         let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
         let pointers = [y.into(), x.into(), w.into(), bias.into(), bias2.into(), alpha.into(), rows.into()];
-        self.launch(kernel, shape, 0, &[&pointers[..], &sizes].concat())
+        self.launch(kernel, grid(blocks), 0, &[&pointers[..], &sizes].concat())
     }
 
     /// float* dx (M,I), const float* dy (M,O), const float* w (O,I), const float* alpha (1), const int* rows, int inputs,
@@ -86,73 +86,76 @@ impl Session {
         flags: usize,
     ) -> Result<()> {
         let kernels = [Kernel::matrix_backward, Kernel::matrix_backward_wide];
-        let (kernel, shape) = self.tiled(kernels, [rows.most, matrix.inputs, 1]);
+        let (kernel, blocks) = self.tiled(kernels, [rows.most, matrix.inputs, 1]);
         let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
         let pointers = [dx.into(), dy.into(), w.into(), alpha.into(), rows.into()];
-        self.launch(kernel, shape, 0, &[&pointers[..], &sizes].concat())
+        self.launch(kernel, grid(blocks), 0, &[&pointers[..], &sizes].concat())
     }
 
-    /// float* partials (ceil(M/256),O,I), float* dw (O,I), const float* dy (M,O), const float* x (M,I), const int* rows,
-    /// int inputs, int outputs, int stride; then, for more than 256 rows, matrix_gradient_add
+    /// float* partials (ceil(M/256),O,I+1), float* dw (O,I), float* db, float* db2 (O), const float* dy (M,O),
+    /// const float* x (M,I), const int* rows, int inputs, int outputs, int stride, int flags; then, for more than 256 rows,
+    /// matrix_gradient_add
     pub(super) fn matrix_gradient(
         &self,
         matrix: &Matrix,
-        (dw, dw_stride): (Span, usize),
+        (dw, stride, flags): (Span, usize, usize),
+        biases: [Option<Span>; 2],
         (dy, x): (Span, Span),
         room: Span,
         rows: Rows,
     ) -> Result<()> {
         let (inputs, outputs) = (matrix.inputs, matrix.outputs);
+        let extra = usize::from(biases[0].is_some());
         let chunks = rows.most.div_ceil(CHUNK);
         let partials = (chunks > 1).then_some(room);
         let kernels = [Kernel::matrix_gradient, Kernel::matrix_gradient_wide];
-        let (kernel, shape) = self.tiled(kernels, [outputs, inputs, chunks]);
-        let sizes = [inputs, outputs, dw_stride];
-        let pointers = [partials.into(), dw.into(), dy.into(), x.into(), rows.into()];
-        self.launch(kernel, shape, 0, &[&pointers[..], &sizes.map(Arg::from)].concat())?;
+        let (kernel, mut blocks) = self.tiled(kernels, [outputs, inputs, chunks]);
+        blocks[1] += extra;
+        let sizes = [inputs, outputs, stride, flags];
+        let to = [dw.into(), biases[0].into(), biases[1].into()];
+        let from = [dy.into(), x.into(), rows.into()];
+        let args = [&[partials.into()], &to[..], &from, &sizes.map(Arg::from)].concat();
+        self.launch(kernel, grid(blocks), 0, &args)?;
         let Some(partials) = partials else { return Ok(()) };
-        self.add_partials((dw, partials), rows, sizes)
+        self.matrix_gradient_add(to, partials, rows, sizes, outputs * (inputs + extra))
     }
 
-    /// float* partials (ceil(M/256),W), float* sums (W), const float* x (M,W), const int* rows, int width; then, for more
-    /// than 256 rows, matrix_gradient_add
-    pub(super) fn add_columns(&self, sums: Span, x: Span, room: Span, rows: Rows, width: usize) -> Result<()> {
-        self.by_chunks(Kernel::add_columns, (sums, room), &[x.into()], rows, width)
-    }
-
-    /// float* partials (ceil(M/256),W), float* sums (W), const float* x (M,W), const float* y (M,W), const int* rows,
-    /// int width; then, for more than 256 rows, matrix_gradient_add
-    pub(super) fn add_product_columns(
+    /// float* dw (O,I), float* db, float* db2 (O), const float* partials (ceil(M/256),O,I+1), const int* rows, int inputs,
+    /// int outputs, int stride, int flags
+    fn matrix_gradient_add(
         &self,
-        sums: Span,
-        (x, y): (Span, Span),
+        to: [Arg; 3],
+        partials: Span,
+        rows: Rows,
+        sizes: [usize; 4],
+        results: usize,
+    ) -> Result<()> {
+        let args = [&to[..], &[partials.into(), rows.into()], &sizes.map(Arg::from)].concat();
+        self.launch(Kernel::matrix_gradient_add, Shape::Each(results), 0, &args)
+    }
+
+    /// float* partials (ceil(M/256),D,2), float* dgain, float* dbias (D), const float* dy, const float* normal (M,D),
+    /// const float* dty, const float* change (M,D), const int* rows, int width; then, for more than 256 rows,
+    /// matrix_gradient_add
+    pub(super) fn layer_norm_gradient(
+        &self,
+        (dgain, dbias): (Span, Span),
+        (dy, normal): (Span, Span),
+        tangent: Option<(Span, Span)>,
         room: Span,
         rows: Rows,
         width: usize,
     ) -> Result<()> {
-        self.by_chunks(Kernel::add_product_columns, (sums, room), &[x.into(), y.into()], rows, width)
-    }
-
-    fn by_chunks(
-        &self,
-        kernel: Kernel,
-        (sums, room): (Span, Span),
-        operands: &[Arg],
-        rows: Rows,
-        width: usize,
-    ) -> Result<()> {
         let chunks = rows.most.div_ceil(CHUNK);
         let partials = (chunks > 1).then_some(room);
-        let args = [&[partials.into(), sums.into()], operands, &[rows.into(), width.into()]].concat();
-        self.launch(kernel, Shape::Columns(width, chunks), 0, &args)?;
+        let (dty, change) = tangent.unzip();
+        let to = [partials.into(), dgain.into(), dbias.into()];
+        let from = [dy.into(), normal.into(), dty.into(), change.into(), rows.into(), width.into()];
+        self.launch(Kernel::layer_norm_gradient, Shape::Columns(width, chunks), 0, &[&to[..], &from].concat())?;
         let Some(partials) = partials else { return Ok(()) };
-        self.add_partials((sums, partials), rows, [width, 1, width])
-    }
-
-    /// float* dw (O,I), const float* partials (ceil(M/256),O,I), const int* rows, int inputs, int outputs, int stride
-    fn add_partials(&self, (dw, partials): (Span, Span), rows: Rows, sizes: [usize; 3]) -> Result<()> {
-        let args = [&[dw.into(), partials.into(), rows.into()][..], &sizes.map(Arg::from)].concat();
-        self.launch(Kernel::matrix_gradient_add, Shape::Each(sizes[0] * sizes[1]), 0, &args)
+        // As of a weight of one input, which is the gain, and a bias.
+        let to = [dgain.into(), dbias.into(), Arg::Null];
+        self.matrix_gradient_add(to, partials, rows, [1, width, 1, ADD], 2 * width)
     }
 
     /// float* x (M,D), float* normal (M,D), float* inverse (M), const float* gain, const float* bias (D),
