@@ -116,8 +116,8 @@ static __device__ __forceinline__ void forward(float* y, const float* x, const f
 }
 
 template <int Q>
-static __device__ __forceinline__ void backward(float* dx, const float* dy, const float* w, const float* alpha, const int* rows,
-                                                int inputs, int outputs, int stride, int flags) {
+static __device__ __forceinline__ void backward(float* dx, const float* dy, const float* w, const float* alpha, const float* x,
+                                                const int* rows, int inputs, int outputs, int stride, int flags) {
     constexpr int SIDE = 16 * Q;
     const int i0 = blockIdx.x * SIDE, j0 = blockIdx.y * SIDE;
     if (i0 >= *rows) return;
@@ -126,7 +126,9 @@ static __device__ __forceinline__ void backward(float* dx, const float* dy, cons
     multiply(sums, dy + (size_t)i0 * outputs, outputs, 1, w + j0, stride, 1, m, n, outputs);
     const float factor = alpha ? *alpha : 1.0f;
     each_result(sums, m, n, [&](int i, int j, float sum) {
-        tg_store(dx + (size_t)(i0 + i) * inputs + j0 + j, factor * sum, flags);
+        const size_t at = (size_t)(i0 + i) * inputs + j0 + j;
+        const float slope = x && !(x[at] > 0.0f) ? TG_LEAK : 1.0f;
+        tg_store(dx + at, factor * sum * slope, flags);
     });
 }
 
@@ -201,23 +203,26 @@ extern "C" __global__ void __launch_bounds__(256) matrix_forward_wide(
     forward<4>(y, x, w, bias, bias2, alpha, rows, inputs, outputs, stride, flags);
 }
 
-// dx (M,I) = alpha dy w. alpha (1): NULL for 1. flags: TG_ADD.
+// dx (M,I) = alpha dy w, and back through the LeakyReLU that has left x (M,I), unless that is NULL. alpha (1): NULL for 1.
+// flags: TG_ADD.
 // Launch: 256 threads, (ceil(M/32), ceil(I/32)) blocks
 extern "C" __global__ void __launch_bounds__(256) matrix_backward(
     float* dx,           // (M,I)
     const float* dy,     // (M,O)
     const float* w,      // (O,I)
     const float* alpha,  // (1)
+    const float* x,      // (M,I)
     const int* rows, int inputs, int outputs, int stride, int flags) {
-    backward<2>(dx, dy, w, alpha, rows, inputs, outputs, stride, flags);
+    backward<2>(dx, dy, w, alpha, x, rows, inputs, outputs, stride, flags);
 }
 extern "C" __global__ void __launch_bounds__(256) matrix_backward_wide(
     float* dx,           // (M,I)
     const float* dy,     // (M,O)
     const float* w,      // (O,I)
     const float* alpha,  // (1)
+    const float* x,      // (M,I)
     const int* rows, int inputs, int outputs, int stride, int flags) {
-    backward<4>(dx, dy, w, alpha, rows, inputs, outputs, stride, flags);
+    backward<4>(dx, dy, w, alpha, x, rows, inputs, outputs, stride, flags);
 }
 
 // dw (O,I) = dy^T x, and the biases db, db2 (O) += the sum of dy's rows: both NULL, or db2. With partials NULL, for M <= 256;

@@ -59,22 +59,24 @@ extern "C" __global__ void layer_norm_backward(float* dy,                       
     centre(dy, normal + (size_t)row * width, inverse[row], lane, width);
 }
 
-// dx (M,D), a change of x, becomes that of y; change (M,D): that of n.
+// dx (M,D), a change of x -> dy (M,D), that of y, and through the LeakyReLU that has left y unless that is NULL; change (M,D):
+// that of n.
 // Launch: warps(M)
-extern "C" __global__ void layer_norm_tangent(float* dx,                                      // (M,D)
-                                              float* change,                                  // (M,D)
+extern "C" __global__ void layer_norm_tangent(float* dy, float* change,                       // (M,D)
+                                              const float* dx,                                // (M,D)
                                               const float* normal,                            // (M,D)
                                               const float* inverse,                           // (M)
                                               const float* gain,                              // (D)
+                                              const float* y,                                 // (M,D)
                                               const int* rows, int width) {
     const int row = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= *rows) return;
-    dx += (size_t)row * width;
-    change += (size_t)row * width;
-    centre(dx, normal + (size_t)row * width, inverse[row], lane, width);
+    const size_t start = (size_t)row * width;
+    for (int j = lane; j < width; j += 32) change[start + j] = dx[start + j];
+    centre(change + start, normal + start, inverse[row], lane, width);
     for (int j = lane; j < width; j += 32) {
-        change[j] = dx[j];
-        dx[j] *= gain[j];
+        const float d = change[start + j] * gain[j];
+        dy[start + j] = y && !(y[start + j] > 0.0f) ? d * TG_LEAK : d;
     }
 }
 

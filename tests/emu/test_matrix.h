@@ -26,7 +26,8 @@ inline void forward_and_backward(Shape s) {
     const int stride = s.I + 3, rows = s.M, wider = s.M + 40;  // the grid is made for a larger batch
     const Floats x = numbers(s.M * s.I, 1), w = numbers(s.O * stride, 2), bias = numbers(s.O, 3), bias2 = numbers(s.O, 4);
     const Floats old = numbers(s.M * s.O, 5), dy = numbers(s.M * s.O, 6), alpha = {0.75f};
-    Doubles plain, scaled, active, dx;
+    const Floats left = numbers(s.M * s.I, 7);
+    Doubles plain, scaled, active, dx, through;
     for (int i = 0; i < s.M; ++i)
         for (int o = 0; o < s.O; ++o) {
             double sum = 0.0;
@@ -40,6 +41,7 @@ inline void forward_and_backward(Shape s) {
             double sum = 0.0;
             for (int o = 0; o < s.O; ++o) sum += (double)dy[i * s.O + o] * w[o * stride + k];
             dx.push_back(0.75 * sum);
+            through.push_back(sum * (left[i * s.I + k] > 0.0f ? 1.0f : 0.2f));
         }
     const auto forward = [&](const Floats& old, const float* b, const float* b2, const float* a, int flags) {
         return both([&](int side) {
@@ -62,15 +64,17 @@ inline void forward_and_backward(Shape s) {
         });
         return y;
     });
-    same("matrix_backward", dx, TOLERANCE * std::sqrt(s.O), [&] {
+    const auto backward = [&](const float* a, const float* x) {
         return both([&](int side) {
             Floats out = unknown(s.M * s.I);
             const auto kernel = side == 64 ? matrix_backward_wide : matrix_backward;
             emu::launch(tiles(side, wider, s.I), dim3(256), 0,
-                        [&] { kernel(out.data(), dy.data(), w.data(), alpha.data(), &rows, s.I, s.O, stride, 0); });
+                        [&] { kernel(out.data(), dy.data(), w.data(), a, x, &rows, s.I, s.O, stride, 0); });
             return out;
         });
-    });
+    };
+    same("matrix_backward", dx, TOLERANCE * std::sqrt(s.O), [&] { return backward(alpha.data(), nullptr); });
+    same("matrix_backward leaky", through, TOLERANCE * std::sqrt(s.O), [&] { return backward(nullptr, left.data()); });
 }
 
 inline void gradient(Shape s) {

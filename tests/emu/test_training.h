@@ -370,8 +370,7 @@ inline void optimiser(int P, bool adaptive) {
         int failed = 0;
         const float some = 0.75f, none = 0.0f;
         const auto step = [&](const Floats& gradient) {
-            blocks(parts, 0, [&] { sum_squares(g_squares.data(), gradient.data(), P); });
-            blocks(parts, 0, [&] { sum_squares(w_squares.data(), a.data(), P); });
+            blocks(parts, 0, [&] { sum_squares(g_squares.data(), w_squares.data(), gradient.data(), a.data(), P); });
             each(P, [&] {
                 adam_step(a.data(), b.data(), c.data(), &length, &failed, gradient.data(), g_squares.data(), w_squares.data(), settings, P);
             });

@@ -144,6 +144,11 @@ impl<'a> Gan<'a> {
         let s = &gan.session;
         s.upload(count, &[batch as i32])?;
         s.upload(one, &[1])?;
+        let share = 1.0 / networks.critic.scales.len() as f32;
+        let mean = 1.0 / batch as f32;
+        for (to, slope) in gan.space.slopes.into_iter().zip([-mean, mean, 1.0]) {
+            s.upload(to, &vec![slope * share; batch])?;
+        }
         s.upload(arenas.params, learner.params)?;
         s.upload(arenas.buffers, learner.buffers)?;
         s.upload(gan.average, learner.average)?;
@@ -366,27 +371,29 @@ impl<'a> Gan<'a> {
     fn critic(&self, draw: usize) -> Result<()> {
         let (s, p, space, c) = (&self.session, self.pass(), &self.space, &self.c);
         let (net, critic, width) = (&self.networks.critic, &space.critic, c.summary_dim);
-        let slope = 1.0 / self.batch as f32;
+        let [of_real, of_fake, whole] = space.slopes;
         for normed in &space.norms {
             p.critic_norms(net, normed, true)?;
         }
         self.clear(self.networks.critic_range.clone())?;
         p.generator(&self.networks.generator, space.noise, space.condition, &space.generator)?;
-        let calls = [(space.z_real, -slope, D_REAL), (space.generator.z, slope, D_FAKE)];
+        p.critic_condition(net, space.condition, critic)?;
+        let calls = [(space.z_real, of_real, D_REAL), (space.generator.z, of_fake, D_FAKE)];
         for ((z, slope, loss), normed) in calls.into_iter().zip(&space.norms) {
-            s.copy_columns((critic.z(), width), (z, width), self.rows, width, 0)?;
-            p.critic(net, normed, space.condition, critic)?;
-            s.mean_floats(space.loss(loss), critic.score, 1.0, self.rows)?;
-            p.critic_backward(net, normed, space.condition, slope, critic, true)?;
+            s.copy_rows(critic.z(), z, self.rows, width)?;
+            p.critic(net, normed, critic)?;
+            p.critic_score(critic, space.loss(loss))?;
+            p.critic_backward(net, normed, slope, critic, true)?;
         }
         let normed = &space.norms[2];
         s.interpolate(critic.z(), (space.z_real, space.generator.z), space.alpha, self.rows, width)?;
-        p.critic(net, normed, space.condition, critic)?;
-        p.critic_backward(net, normed, space.condition, 1.0, critic, false)?;
+        p.critic(net, normed, critic)?;
+        p.critic_backward(net, normed, whole, critic, false)?;
         s.penalty_direction(critic.tz(), space.penalty, critic.dz(), c.lambda_gp, self.rows, width)?;
         s.sum_doubles(space.loss(PENALTY), space.penalty, 1.0, self.rows, 1)?;
         p.critic_tangent(net, normed, critic)?;
-        p.critic_tangent_backward(net, normed, space.condition, critic)?;
+        p.critic_tangent_backward(net, normed, whole, critic)?;
+        p.critic_condition_backward(net, space.condition, critic)?;
         self.update(self.networks.critic_range.clone(), draw)
     }
 
@@ -398,11 +405,12 @@ impl<'a> Gan<'a> {
         p.critic_norms(net, normed, true)?;
         self.clear(self.networks.generator_range.clone())?;
         p.generator(&self.networks.generator, space.noise, space.condition, fake)?;
-        s.copy_columns((critic.z(), width), (fake.z, width), self.rows, width, 0)?;
-        p.critic(net, normed, space.condition, critic)?;
-        s.mean_floats(space.loss(SCORE), critic.score, 1.0, self.rows)?;
-        p.critic_backward(net, normed, space.condition, -1.0 / self.batch as f32, critic, false)?;
-        s.copy_columns((fake.dz, width), (critic.dz(), width), self.rows, width, 0)?;
+        s.copy_rows(critic.z(), fake.z, self.rows, width)?;
+        p.critic_condition(net, space.condition, critic)?;
+        p.critic(net, normed, critic)?;
+        p.critic_score(critic, space.loss(SCORE))?;
+        p.critic_backward(net, normed, space.slopes[0], critic, false)?;
+        s.copy_rows(fake.dz, critic.dz(), self.rows, width)?;
         if c.use_feature_matching {
             let (dz, pair) = ((fake.dz, space.matching), (fake.z, space.z_real));
             s.feature_matching(dz, pair, c.lambda_fm, self.rows, width)?;

@@ -106,8 +106,8 @@ kernels! {
     matrix {
         matrix_forward: "pppppppiiii",
         matrix_forward_wide: "pppppppiiii",
-        matrix_backward: "pppppiiii",
-        matrix_backward_wide: "pppppiiii",
+        matrix_backward: "ppppppiiii",
+        matrix_backward_wide: "ppppppiiii",
         matrix_gradient: "pppppppiiii",
         matrix_gradient_wide: "pppppppiiii",
         matrix_gradient_add: "pppppiiii",
@@ -119,12 +119,12 @@ kernels! {
     norm {
         layer_norm_forward: "ppppppii",
         layer_norm_backward: "pppppi",
-        layer_norm_tangent: "ppppppi",
+        layer_norm_tangent: "ppppppppi",
         layer_norm_tangent_backward: "ppppppppi",
         layer_norm_gradient: "ppppppppi",
     }
     optim {
-        sum_squares: "ppi",
+        sum_squares: "ppppi",
         adam_step: "pppppppppi",
         move_average: "ppppi",
     }
@@ -142,9 +142,11 @@ kernels! {
     }
     rows {
         fill: "pfpi",
-        axpy: "ppfpi",
+        plus: "ppppi",
         product: "ppppii",
-        copy_columns: "pppiiii",
+        copy_rows: "pppi",
+        join_columns: "ppppii",
+        split_columns: "ppppii",
         tanh_forward: "ppi",
         tanh_backward: "pppi",
         leaky_relu: "ppi",

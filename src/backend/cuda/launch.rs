@@ -75,20 +75,21 @@ impl Session {
         self.launch(kernel, grid(blocks), 0, &[&pointers[..], &sizes].concat())
     }
 
-    /// float* dx (M,I), const float* dy (M,O), const float* w (O,I), const float* alpha (1), const int* rows, int inputs,
-    /// int outputs, int stride, int flags
+    /// float* dx (M,I), const float* dy (M,O), const float* w (O,I), const float* alpha (1), const float* x (M,I),
+    /// const int* rows, int inputs, int outputs, int stride, int flags. leaky: the x that LeakyReLU has left.
     pub(super) fn matrix_backward(
         &self,
         matrix: &Matrix,
         (dx, dy, w): (Span, Span, Span),
         alpha: Option<Span>,
+        leaky: Option<Span>,
         rows: Rows,
         flags: usize,
     ) -> Result<()> {
         let kernels = [Kernel::matrix_backward, Kernel::matrix_backward_wide];
         let (kernel, blocks) = self.tiled(kernels, [rows.most, matrix.inputs, 1]);
         let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
-        let pointers = [dx.into(), dy.into(), w.into(), alpha.into(), rows.into()];
+        let pointers = [dx.into(), dy.into(), w.into(), alpha.into(), leaky.into(), rows.into()];
         self.launch(kernel, grid(blocks), 0, &[&pointers[..], &sizes].concat())
     }
 
@@ -196,17 +197,18 @@ impl Session {
         self.launch(Kernel::layer_norm_backward, Shape::Warps(rows.most), 0, &args)
     }
 
-    /// float* dx (M,D), float* change (M,D), const float* normal (M,D), const float* inverse (M), const float* gain (D),
-    /// const int* rows, int width
+    /// float* dy, float* change, const float* dx (M,D), const float* normal (M,D), const float* inverse (M),
+    /// const float* gain (D), const float* y (M,D), const int* rows, int width. y: what LeakyReLU has left.
     pub(super) fn layer_norm_tangent(
         &self,
-        (dx, change): (Span, Span),
+        (dx, dy, change): (Span, Span, Span),
         (normal, inverse): (Span, Span),
-        gain: Span,
+        (gain, y): (Span, Span),
         rows: Rows,
         width: usize,
     ) -> Result<()> {
-        let args = [dx.into(), change.into(), normal.into(), inverse.into(), gain.into(), rows.into(), width.into()];
+        let pointers = [dy, change, dx, normal, inverse, gain, y].map(Arg::Span);
+        let args = [&pointers[..], &[rows.into(), width.into()]].concat();
         self.launch(Kernel::layer_norm_tangent, Shape::Warps(rows.most), 0, &args)
     }
 
@@ -232,10 +234,10 @@ impl Session {
         self.launch(Kernel::fill, Shape::Each(rows.most * width), 0, &args)
     }
 
-    /// float* y (M,W), const float* x (M,W), float alpha, const int* rows, int width
-    pub(super) fn axpy(&self, alpha: f32, x: Span, y: Span, rows: Rows, width: usize) -> Result<()> {
-        let args = [y.into(), x.into(), Arg::Float(alpha), rows.into(), width.into()];
-        self.launch(Kernel::axpy, Shape::Each(rows.most * width), 0, &args)
+    /// float* out, const float* x, const float* y (M,W), const int* rows, int width
+    pub(super) fn plus(&self, out: Span, x: Span, y: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [out.into(), x.into(), y.into(), rows.into(), width.into()];
+        self.launch(Kernel::plus, Shape::Each(rows.most * width), 0, &args)
     }
 
     /// float* out, const float* x, const float* y (M,W), const int* rows, int width, int flags
@@ -244,19 +246,34 @@ impl Session {
         self.launch(Kernel::product, Shape::Each(rows.most * width), 0, &args)
     }
 
-    /// float* to (M,to_stride), const float* from (M,from_stride), const int* rows, int width, int to_stride,
-    /// int from_stride, int flags
-    pub(super) fn copy_columns(
+    /// float* to, const float* from (M,W), const int* rows, int width
+    pub(super) fn copy_rows(&self, to: Span, from: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [to.into(), from.into(), rows.into(), width.into()];
+        self.launch(Kernel::copy_rows, Shape::Each(rows.most * width), 0, &args)
+    }
+
+    /// float* to (M,A+B), const float* a (M,A), const float* b (M,B), const int* rows, int a_width, int b_width
+    pub(super) fn join_columns(
         &self,
-        (to, to_stride): (Span, usize),
-        (from, from_stride): (Span, usize),
+        to: Span,
+        (a, b): (Span, Option<Span>),
         rows: Rows,
-        width: usize,
-        flags: usize,
+        widths: [usize; 2],
     ) -> Result<()> {
-        let sizes = [width.into(), to_stride.into(), from_stride.into(), flags.into()];
-        let args = [&[to.into(), from.into(), rows.into()][..], &sizes].concat();
-        self.launch(Kernel::copy_columns, Shape::Each(rows.most * width), 0, &args)
+        let args = [to.into(), a.into(), b.into(), rows.into(), widths[0].into(), widths[1].into()];
+        self.launch(Kernel::join_columns, Shape::Each(rows.most * (widths[0] + widths[1])), 0, &args)
+    }
+
+    /// float* a (M,A), float* b (M,B), const float* from (M,A+B), const int* rows, int a_width, int b_width. b is added to.
+    pub(super) fn split_columns(
+        &self,
+        (a, b): (Option<Span>, Option<Span>),
+        from: Span,
+        rows: Rows,
+        widths: [usize; 2],
+    ) -> Result<()> {
+        let args = [a.into(), b.into(), from.into(), rows.into(), widths[0].into(), widths[1].into()];
+        self.launch(Kernel::split_columns, Shape::Each(rows.most * (widths[0] + widths[1])), 0, &args)
     }
 
     /// float* dy (M,W), const float* y (M,W), const int* rows, int width

@@ -153,8 +153,8 @@ impl Session {
     }
 
     /// double* out (1), const float* x (M), double scale, const int* rows, int flags
-    pub(super) fn mean_floats(&self, out: Span, x: Span, scale: f64, rows: Rows) -> Result<()> {
-        let args = [out.into(), x.into(), Arg::Double(scale), rows.into(), Arg::Int(0)];
+    pub(super) fn mean_floats(&self, out: Span, x: Span, scale: f64, rows: Rows, flags: usize) -> Result<()> {
+        let args = [out.into(), x.into(), Arg::Double(scale), rows.into(), flags.into()];
         self.launch(Kernel::mean_floats, Shape::Blocks(1), 0, &args)
     }
 
@@ -199,16 +199,16 @@ impl Session {
         self.launch(Kernel::end_iteration, Shape::One, 0, &args)
     }
 
-    /// double* partials (ceil(P/4096)), const float* x (P), int size
-    fn sum_squares(&self, partials: Span, x: Span, size: usize) -> Result<()> {
-        let args = [partials.into(), x.into(), size.into()];
+    /// double* g_squares, double* w_squares (ceil(P/4096)), const float* g, const float* w (P), int size
+    fn sum_squares(&self, adam: Adam, size: usize) -> Result<()> {
+        let pointers = [adam.g_squares, adam.w_squares, adam.g, adam.w].map(Arg::Span);
+        let args = [&pointers[..], &[size.into()]].concat();
         self.launch(Kernel::sum_squares, Shape::Blocks(parts(size)), 0, &args)
     }
 
-    /// An optimiser's step: sum_squares of gradients and weights, then adam_step.
+    /// An optimiser's step: sum_squares, then adam_step.
     pub(super) fn update(&self, adam: Adam, size: usize) -> Result<()> {
-        self.sum_squares(adam.g_squares, adam.g, size)?;
-        self.sum_squares(adam.w_squares, adam.w, size)?;
+        self.sum_squares(adam, size)?;
         self.adam_step(adam, size)
     }
 

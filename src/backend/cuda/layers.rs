@@ -56,7 +56,12 @@ impl Pass<'_> {
 
     /// dy (M,O) -> dx (M,I)
     pub fn backward(&self, m: &Matrix, dy: Span, dx: Span, flags: usize) -> Result<()> {
-        self.session.matrix_backward(m, (dx, dy, tensor(self.arenas.params, m)), None, self.rows, flags)
+        self.session.matrix_backward(m, (dx, dy, tensor(self.arenas.params, m)), None, None, self.rows, flags)
+    }
+
+    /// The same, and back through the LeakyReLU that has left x (M,I).
+    pub fn backward_leaky(&self, m: &Matrix, dy: Span, dx: Span, x: Span) -> Result<()> {
+        self.session.matrix_backward(m, (dx, dy, tensor(self.arenas.params, m)), None, Some(x), self.rows, 0)
     }
 
     /// dy (M,O), x (M,I) -> gradients of a weight and of the biases that are added to its product: none, or the same for all
@@ -94,11 +99,12 @@ impl Pass<'_> {
         self.session.layer_norm_backward(dy, (trace.normal, trace.inverse), gain, self.rows, width)
     }
 
-    /// dx (M,D) becomes the change of y
-    pub fn norm_tangent(&self, norm: &LayerNorm, dx: Span, trace: NormSpace) -> Result<()> {
+    /// dx (M,D) -> the change of y, dy (M,D), which LeakyReLU has left
+    pub fn norm_tangent(&self, norm: &LayerNorm, (dx, dy): (Span, Span), trace: NormSpace, y: Span) -> Result<()> {
+        let NormSpace { normal, inverse, change } = trace;
         let gain = row(self.arenas.params, &norm.gain);
-        let normal = (trace.normal, trace.inverse);
-        self.session.layer_norm_tangent((dx, trace.change), normal, gain, self.rows, norm.gain.len)
+        let changes = (dx, dy, change);
+        self.session.layer_norm_tangent(changes, (normal, inverse), (gain, y), self.rows, norm.gain.len)
     }
 
     /// The reverse of both, as LayerNorm::tangent_backward.
@@ -158,9 +164,16 @@ impl Pass<'_> {
         self.session.matrix_forward(m, (ty, tx, w), [None; 2], inverse(dense, normed), self.rows, 0)
     }
 
-    pub fn dense_backward(&self, dense: &Dense, normed: &[Span], dy: Span, dx: Span) -> Result<()> {
+    /// leaky: x, where LeakyReLU has left it, through which dx then goes.
+    pub fn dense_backward(
+        &self,
+        dense: &Dense,
+        normed: &[Span],
+        (dy, dx): (Span, Span),
+        leaky: Option<Span>,
+    ) -> Result<()> {
         let (m, w) = (dense.weight(), tensor(self.arenas.params, dense.weight()));
-        self.session.matrix_backward(m, (dx, dy, w), inverse(dense, normed), self.rows, 0)
+        self.session.matrix_backward(m, (dx, dy, w), inverse(dense, normed), leaky, self.rows, 0)
     }
 
     /// Gradients from y = f(x) and, after a tangent sweep, from ty = f'(tx) as well.
@@ -195,8 +208,7 @@ impl Pass<'_> {
             self.session.leaky_relu_backward(e, de, self.rows, embed.outputs())?;
         }
         self.gradient(&embed.second, de, hidden)?;
-        self.backward(&embed.second.weight, de, dhidden, 0)?;
-        self.session.leaky_relu_backward(hidden, dhidden, self.rows, embed.first.weight.outputs)?;
+        self.backward_leaky(&embed.second.weight, de, dhidden, hidden)?;
         self.gradient(&embed.first, dhidden, condition)
     }
 }

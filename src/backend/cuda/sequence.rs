@@ -291,7 +291,7 @@ impl Sweep<'_> {
         s.tanh_backward(dy, space.y, self.steps.rows, m.outputs)?;
         self.steps.spectral_gradient((m, &map.head.bias), space.normed, (dy, h), None)?;
         let operands = (space.dh, dy, tensor(self.params(), m));
-        s.matrix_backward(m, operands, Some(space.normed.part(0, 1)), self.steps.rows, 0)?;
+        s.matrix_backward(m, operands, Some(space.normed.part(0, 1)), None, self.steps.rows, 0)?;
         self.lstm_backward(&map.lstm, (x, None), space.dh, &space.lstm, (dx, None))
     }
 }

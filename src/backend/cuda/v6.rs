@@ -108,10 +108,10 @@ impl Sweep<'_> {
         }
         // The latent loss pulls the expander towards the encoder, not the encoder towards the expander.
         let (s, rows, width) = (self.session(), self.steps.rows, net.latents());
-        s.axpy(1.0, space.dh, space.dh_recon, rows, width)?;
+        s.plus(space.dh_recon, space.dh_recon, space.dh, rows, width)?;
         self.expand_backward(&net.expander, space.pooler.z, space.dh_recon, &space.expander, space.dz)?;
         self.pool_backward(&net.pooler, h, space.dz, &space.pooler, space.dh)?;
-        s.axpy(1.0, space.dh_direct, space.dh, rows, width)?;
+        s.plus(space.dh, space.dh, space.dh_direct, rows, width)?;
         self.sequence_backward(&net.encoder, x, space.dh, &space.encoder, None)
     }
 
