@@ -9,9 +9,9 @@
 // or latents backward. The lanes of half a warp share a quad's inputs forward, those of a warp backward. Sums are not those of
 // expander.cu: another order.
 //
-// Arguments are those of expander.cu, and words (groups,2,most + 32), zeros, for ByMemory with most = max(16 H, 4 L); and the
-// group's size, at most 32. A block that waits too long for others, which a device that runs them all at the same time never does, goes on
-// with NaN: an error in place of a device that hangs.
+// Arguments are those of expander.cu, and words (groups,2,most + 32), zeros, for ByMemory with most = max(16 H, 4 L); the
+// group's size, at most 32; and late (1). A block that waits too long for others, which a device that runs them all at the same
+// time never does, sets it and goes on with NaN, and no block waits from then on: an error in place of a device that hangs.
 //
 // Launch: 256 threads, size * groups blocks that run at the same time (in clusters of `size`, or cooperative).
 #include "tg_cuda.h"
@@ -59,7 +59,7 @@ static __device__ __forceinline__ void pause() {}
 struct ByCluster {
     int size;
 
-    __device__ __forceinline__ ByCluster(tg_u64*, int, int size) : size(size) {}
+    __device__ __forceinline__ ByCluster(tg_u64*, int, int size, int*) : size(size) {}
 
     // share of 4: of lanes that all have the value, each writes it to some of the blocks. 0 of 1 writes it to all.
     __device__ __forceinline__ void put(float* to, int i, float value, int share, int of) {
@@ -75,11 +75,12 @@ struct ByCluster {
 struct ByMemory {
     tg_u64* words;
     int most, size;
+    int* late;
     tg_u32 count;
-    bool late;
+    bool waits;
 
-    __device__ __forceinline__ ByMemory(tg_u64* words, int most, int size)
-        : words(words + (size_t)(blockIdx.x / size) * 2 * (most + WHOLE)), most(most), size(size), count(1), late(false) {}
+    __device__ __forceinline__ ByMemory(tg_u64* words, int most, int size, int* late)
+        : words(words + (size_t)(blockIdx.x / size) * 2 * (most + WHOLE)), most(most), size(size), late(late), count(1), waits(true) {}
 
     __device__ __forceinline__ tg_u64* place(int i) const { return words + (count & 1) * (most + WHOLE) + i; }
 
@@ -104,13 +105,14 @@ struct ByMemory {
     __device__ __forceinline__ float await(const tg_u64* at) {
         tg_u64 word = read_word(at), until = 0;
 #pragma unroll 1
-        for (tg_u32 polls = 0; (tg_u32)(word >> 32) != count && !late; word = read_word(at)) {
+        for (tg_u32 polls = 0; (tg_u32)(word >> 32) != count && waits; word = read_word(at)) {
             pause();
             if (++polls % 1024) continue;
             if (!until) until = nanoseconds() + PATIENCE;
-            late = nanoseconds() > until;
+            if (nanoseconds() > until) *(volatile int*)late = 1;
+            waits = !*(volatile int*)late;
         }
-        return late ? __uint_as_float(0x7fc00000u) : __uint_as_float((tg_u32)word);
+        return waits ? __uint_as_float((tg_u32)word) : __uint_as_float(0x7fc00000u);
     }
 };
 
@@ -174,7 +176,7 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
                                                const float* init_h, const float* init_c, const float* stack_t,
                                                const float* biases, const float* out_t, const float* out_bias,
                                                const float* mask, const int* head, const int* offsets, const int* lengths,
-                                               int L, int H, int layers, int capacity, tg_u64* words, int size) {
+                                               int L, int H, int layers, int capacity, tg_u64* words, int size, int* late) {
     TG_SHARED(float4, room);
     __shared__ int length[R];
     const int U = (H + size - 1) / size, quads = (L + 3) / 4, rank = blockIdx.x % size, unit0 = rank * U;
@@ -184,7 +186,7 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
     float4 *const weights = room, *const out = weights + U * (L + H + (layers - 1) * 2 * H);
     float4 *const sh = out + quads * H, *const sx = sh + 2 * layers * H, *const sy = sx + H;  // (2,layers,H) (H) (4 quads)
     float* const sc = reinterpret_cast<float*>(sy + 4 * quads);                               // (layers,U,R)
-    Exchange exchange(words, max(16 * H, 4 * L), size);
+    Exchange exchange(words, max(16 * H, 4 * L), size, late);
     const float* from = stack_t;
     float4* to = weights;
 #pragma unroll 1
@@ -284,7 +286,7 @@ template <class Exchange>
 static __device__ __forceinline__ void backward(float* dy, float* gates, float* dinit_h, float* dinit_c, const float* y,
                                                 const float* c, const float* init_c, const float* stack, const float* out,
                                                 const float* mask, const int* head, const int* offsets, const int* lengths,
-                                                int L, int H, int layers, int capacity, tg_u64* words, int size) {
+                                                int L, int H, int layers, int capacity, tg_u64* words, int size, int* late) {
     TG_SHARED(float4, room);
     __shared__ int length[R];
     const int U = (H + size - 1) / size, V = (L + size - 1) / size, rank = blockIdx.x % size, unit0 = rank * U, latent0 = rank * V;
@@ -296,7 +298,7 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
     float4 *const latents = below + (layers - 1) * quads * wide, *const outs = latents + latent_quads * wide;
     float4 *const sz = outs + quads * L, *const feed = sz + 2 * layers * wide, *const sd = feed + L;  // (2,layers,4H) (L) (L)
     float* const sdc = reinterpret_cast<float*>(sd + L);                                              // (layers,U,R)
-    Exchange exchange(words, max(16 * H, 4 * L), size);
+    Exchange exchange(words, max(16 * H, 4 * L), size, late);
     const float* from = stack;
 #pragma unroll 1
     for (int part = 0; part < 2 * layers; ++part) {
@@ -421,9 +423,9 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
         float* y, float* gates, float* c, float* h, const float* constant, const float* init_h, const float* init_c,         \
         const float* stack_t, const float* biases, const float* out_t, const float* out_bias, const float* mask,             \
         const int* head, const int* offsets, const int* lengths, int latent, int hidden, int layers, int capacity,           \
-        tg_u64* words, int size) {                                                                                           \
+        tg_u64* words, int size, int* late) {                                                                                \
         forward<exchange>(y, gates, c, h, constant, init_h, init_c, stack_t, biases, out_t, out_bias, mask, head, offsets,   \
-                          lengths, latent, hidden, layers, capacity, words, size);                                   \
+                          lengths, latent, hidden, layers, capacity, words, size, late);                                     \
     }
 
 // shared 16 (ceil(U/4) ((2 layers - 1) 4 H + L) + ceil(V/4) 4 H + 8 layers H + 2 L + layers U), V = ceil(L / size)
@@ -431,7 +433,7 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
     extern "C" __global__ void __launch_bounds__(256, 1) name(                                                               \
         float* dy, float* gates, float* dinit_h, float* dinit_c, const float* y, const float* c, const float* init_c,        \
         const float* stack, const float* out, const float* mask, const int* head, const int* offsets, const int* lengths,    \
-        int latent, int hidden, int layers, int capacity, tg_u64* words, int size) {                                         \
+        int latent, int hidden, int layers, int capacity, tg_u64* words, int size, int* late) {                              \
         backward<exchange>(dy, gates, dinit_h, dinit_c, y, c, init_c, stack, out, mask, head, offsets, lengths, latent,      \
-                           hidden, layers, capacity, words, size);                                                   \
+                           hidden, layers, capacity, words, size, late);                                                     \
     }

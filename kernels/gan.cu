@@ -58,12 +58,12 @@ extern "C" __global__ void feature_matching(float* dz, double* loss, const float
 
 // chosen (M): rows of a batch, as Stratified::batch of src/data/batches.rs takes them. items: rows of the first bin, then of the
 // second; ends (bins): where each ends. Number i of a batch is made of word i of its stream, so that bins need not wait for
-// each other.
+// each other. taken: a zero for every row there is, which it is again afterwards.
 // Launch: each(bins)
 extern "C" __global__ void choose_rows(int* chosen,                                           // (M)
                                        const int* items, const int* ends,
                                        const tg_u32* clock,                                   // (4)
-                                       const int* rows, int bins, tg_u32 stream, tg_u32 draw) {
+                                       int* taken, const int* rows, int bins, tg_u32 stream, tg_u32 draw) {
     const int k = tg_index();
     if (k >= bins) return;
     const tg_u64 iteration = tg_step(clock), step = iteration << 16 | draw;
@@ -81,10 +81,11 @@ extern "C" __global__ void choose_rows(int* chosen,                             
         // With fewer rows than the bin's share any of them again, otherwise each at most once (Floyd's method).
         const int last = size < count ? size - 1 : size - count + i - start;
         int row = bin[(tg_u64)tg_word(words, i % 4) * (last + 1) >> 32];
-        for (int j = start; size >= count && j < i; ++j)
-            if (chosen[j] == row) row = bin[last];
+        if (size >= count && taken[row]) row = bin[last];
+        taken[row] = 1;
         chosen[i] = row;
     }
+    for (int i = start; i < start + count; ++i) taken[chosen[i]] = 0;
 }
 
 // to (W) = what the clock's step has in ring (length,W).

@@ -5,7 +5,8 @@
 // thread 2 x 2 or 4 x 4 of them. Both sides pass through shared memory, 16 of the inner dimension at a time, while the next 16
 // are on their way. A result is one chain of fused multiply-adds in the order of the inner dimension, as on the CPU: neither
 // tile nor grid nor a row's neighbours change its bits. A gradient's inner dimension is the batch, which is cut into chunks of
-// 256 rows so that many blocks share the work; the chunks are added in order.
+// 256 rows so that many blocks share the work; the chunks are added in order. The gradient of biases, the columns of dy summed,
+// is one column more, which has blocks of its own.
 #include "tg_cuda.h"
 
 constexpr int DEPTH = 16;
@@ -115,8 +116,8 @@ static __device__ __forceinline__ void forward(float* y, const float* x, const f
 }
 
 template <int Q>
-static __device__ __forceinline__ void backward(float* dx, const float* dy, const float* w, const float* alpha, const int* rows,
-                                                int inputs, int outputs, int stride, int flags) {
+static __device__ __forceinline__ void backward(float* dx, const float* dy, const float* w, const float* alpha, const float* x,
+                                                const int* rows, int inputs, int outputs, int stride, int flags) {
     constexpr int SIDE = 16 * Q;
     const int i0 = blockIdx.x * SIDE, j0 = blockIdx.y * SIDE;
     if (i0 >= *rows) return;
@@ -125,25 +126,58 @@ static __device__ __forceinline__ void backward(float* dx, const float* dy, cons
     multiply(sums, dy + (size_t)i0 * outputs, outputs, 1, w + j0, stride, 1, m, n, outputs);
     const float factor = alpha ? *alpha : 1.0f;
     each_result(sums, m, n, [&](int i, int j, float sum) {
-        tg_store(dx + (size_t)(i0 + i) * inputs + j0 + j, factor * sum, flags);
+        const size_t at = (size_t)(i0 + i) * inputs + j0 + j;
+        const float slope = x && !(x[at] > 0.0f) ? TG_LEAK : 1.0f;
+        tg_store(dx + at, factor * sum * slope, flags);
     });
 }
 
+// Number i of output o of a gradient: of a weight, or after these of the biases.
+static __device__ __forceinline__ void store_gradient(float* dw, float* db, float* db2, float sum, int o, int i, int inputs,
+                                                      int stride, int flags) {
+    if (i < inputs) return tg_store(dw + (size_t)o * stride + i, sum, flags);
+    db[o] += sum;
+    if (db2) db2[o] += sum;
+}
+
+// f(i, sum) for the first m columns of dy (k,stride), summed in eight parts whatever SIDE is: one thread a column. Summed apart
+// first: gradients of opposite calls then cancel exactly.
+template <int SIDE, typename F>
+static __device__ __forceinline__ void each_column(const float* dy, int stride, int m, int k, F f) {
+    __shared__ float parts[8][SIDE + 1];
+    const int i = threadIdx.x % SIDE;
+    for (int p = threadIdx.x / SIDE; p < 8; p += 256 / SIDE) {
+        float sum = 0.0f;
+        for (int l = p; i < m && l < k; l += 8) sum += dy[(size_t)l * stride + i];
+        parts[p][i] = sum;
+    }
+    __syncthreads();
+    if ((int)threadIdx.x >= m) return;
+    float sum = parts[0][i];
+    for (int p = 1; p < 8; ++p) sum += parts[p][i];
+    f(i, sum);
+}
+
 template <int Q>
-static __device__ __forceinline__ void gradient(float* partials, float* dw, const float* dy, const float* x, const int* rows,
-                                                int inputs, int outputs, int stride) {
+static __device__ __forceinline__ void gradient(float* partials, float* dw, float* db, float* db2, const float* dy,
+                                                const float* x, const int* rows, int inputs, int outputs, int stride,
+                                                int flags) {
     constexpr int SIDE = 16 * Q;
     const int i0 = blockIdx.x * SIDE, j0 = blockIdx.y * SIDE, first = blockIdx.z * CHUNK;
     if (first >= *rows) return;
     const int m = min(SIDE, outputs - i0), n = min(SIDE, inputs - j0), k = min(CHUNK, *rows - first);
-    float sums[Q][Q];
-    multiply(sums, dy + (size_t)first * outputs + i0, 1, outputs, x + (size_t)first * inputs + j0, inputs, 1, m, n, k);
-    each_result(sums, m, n, [&](int i, int j, float sum) {
+    const int columns = inputs + (db ? 1 : 0);
+    const auto store = [&](int o, int i, float sum) {
         if (partials)
-            partials[((size_t)blockIdx.z * outputs + i0 + i) * inputs + j0 + j] = sum;
+            partials[((size_t)blockIdx.z * outputs + o) * columns + i] = sum;
         else
-            dw[(size_t)(i0 + i) * stride + j0 + j] += sum;
-    });
+            store_gradient(dw, db, db2, sum, o, i, inputs, stride, flags);
+    };
+    dy += (size_t)first * outputs + i0;
+    if (j0 >= inputs) return each_column<SIDE>(dy, outputs, m, k, [&](int i, float sum) { store(i0 + i, inputs, sum); });
+    float sums[Q][Q];
+    multiply(sums, dy, 1, outputs, x + (size_t)first * inputs + j0, inputs, 1, m, n, k);
+    each_result(sums, m, n, [&](int i, int j, float sum) { store(i0 + i, j0 + j, sum); });
 }
 
 // y (M,O) = alpha x w^T + bias + bias2. alpha (1), bias (O), bias2 (O): NULL for 1, 0, 0. flags: TG_ADD, TG_LEAKY, TG_TANH.
@@ -169,54 +203,62 @@ extern "C" __global__ void __launch_bounds__(256) matrix_forward_wide(
     forward<4>(y, x, w, bias, bias2, alpha, rows, inputs, outputs, stride, flags);
 }
 
-// dx (M,I) = alpha dy w. alpha (1): NULL for 1. flags: TG_ADD.
+// dx (M,I) = alpha dy w, and back through the LeakyReLU that has left x (M,I), unless that is NULL. alpha (1): NULL for 1.
+// flags: TG_ADD.
 // Launch: 256 threads, (ceil(M/32), ceil(I/32)) blocks
 extern "C" __global__ void __launch_bounds__(256) matrix_backward(
     float* dx,           // (M,I)
     const float* dy,     // (M,O)
     const float* w,      // (O,I)
     const float* alpha,  // (1)
+    const float* x,      // (M,I)
     const int* rows, int inputs, int outputs, int stride, int flags) {
-    backward<2>(dx, dy, w, alpha, rows, inputs, outputs, stride, flags);
+    backward<2>(dx, dy, w, alpha, x, rows, inputs, outputs, stride, flags);
 }
 extern "C" __global__ void __launch_bounds__(256) matrix_backward_wide(
     float* dx,           // (M,I)
     const float* dy,     // (M,O)
     const float* w,      // (O,I)
     const float* alpha,  // (1)
+    const float* x,      // (M,I)
     const int* rows, int inputs, int outputs, int stride, int flags) {
-    backward<4>(dx, dy, w, alpha, rows, inputs, outputs, stride, flags);
+    backward<4>(dx, dy, w, alpha, x, rows, inputs, outputs, stride, flags);
 }
 
-// partials (ceil(M/256),O,I): dy^T x of 256 rows each, for matrix_gradient_add. With partials NULL and M <= 256: dw += dy^T x.
-// Launch: 256 threads, (ceil(O/32), ceil(I/32), ceil(M/256)) blocks
+// dw (O,I) = dy^T x, and the biases db, db2 (O) += the sum of dy's rows: both NULL, or db2. With partials NULL, for M <= 256;
+// else partials (ceil(M/256),O,I+1), without the 1 where db is NULL, get the sums of 256 rows each, for matrix_gradient_add.
+// flags, here and there: TG_ADD for dw += too.
+// Launch: 256 threads, (ceil(O/32), ceil(I/32) + 1, ceil(M/256)) blocks, without the 1 where db is NULL
 extern "C" __global__ void __launch_bounds__(256) matrix_gradient(
-    float* partials,  // (ceil(M/256),O,I)
-    float* dw,        // (O,I)
-    const float* dy,  // (M,O)
-    const float* x,   // (M,I)
-    const int* rows, int inputs, int outputs, int stride) {
-    gradient<2>(partials, dw, dy, x, rows, inputs, outputs, stride);
+    float* partials,         // (ceil(M/256),O,I+1)
+    float* dw,               // (O,I)
+    float* db, float* db2,   // (O)
+    const float* dy,         // (M,O)
+    const float* x,          // (M,I)
+    const int* rows, int inputs, int outputs, int stride, int flags) {
+    gradient<2>(partials, dw, db, db2, dy, x, rows, inputs, outputs, stride, flags);
 }
 extern "C" __global__ void __launch_bounds__(256) matrix_gradient_wide(
-    float* partials,  // (ceil(M/256),O,I)
-    float* dw,        // (O,I)
-    const float* dy,  // (M,O)
-    const float* x,   // (M,I)
-    const int* rows, int inputs, int outputs, int stride) {
-    gradient<4>(partials, dw, dy, x, rows, inputs, outputs, stride);
+    float* partials,         // (ceil(M/256),O,I+1)
+    float* dw,               // (O,I)
+    float* db, float* db2,   // (O)
+    const float* dy,         // (M,O)
+    const float* x,          // (M,I)
+    const int* rows, int inputs, int outputs, int stride, int flags) {
+    gradient<4>(partials, dw, db, db2, dy, x, rows, inputs, outputs, stride, flags);
 }
 
-// dw (O,I) += the sum of the partials, in order.
-// Launch: each(O*I)
-extern "C" __global__ void matrix_gradient_add(float* dw,                                     // (O,I)
-                                               const float* partials,                         // (ceil(M/256),O,I)
-                                               const int* rows, int inputs, int outputs, int stride) {
-    const size_t i = tg_index(), size = (size_t)outputs * inputs;
+// The sum of the partials, in order, to where they belong.
+// Launch: each(O*(I+1))
+extern "C" __global__ void matrix_gradient_add(float* dw, float* db, float* db2,              // (O,I) (O) (O)
+                                               const float* partials,                         // (ceil(M/256),O,I+1)
+                                               const int* rows, int inputs, int outputs, int stride, int flags) {
+    const int columns = inputs + (db ? 1 : 0);
+    const size_t i = tg_index(), size = (size_t)outputs * columns;
     if (i >= size) return;
     float sum = 0.0f;
     for (int c = 0; c * CHUNK < *rows; ++c) sum += partials[c * size + i];
-    dw[i / inputs * stride + i % inputs] += sum;
+    store_gradient(dw, db, db2, sum, i / columns, i % columns, inputs, stride, flags);
 }
 
 // to (I,O) = the transpose of w (O,I): what the recurrent kernels read forward.
@@ -227,48 +269,4 @@ extern "C" __global__ void matrix_transpose(float* to,                          
     const size_t i = tg_index();
     if (i >= (size_t)outputs * inputs) return;
     to[i] = w[i % outputs * stride + i / outputs];
-}
-
-// What a block's eight threads of a column have, in order, to the partials of its chunk or to the sums.
-static __device__ __forceinline__ void store_column(float* partials, float* sums, float sum, int j, int width) {
-    __shared__ float parts[8][33];
-    parts[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.y > 0 || j >= width) return;
-    for (int p = 1; p < 8; ++p) sum += parts[p][threadIdx.x];
-    if (partials)
-        partials[(size_t)blockIdx.y * width + j] = sum;
-    else
-        sums[j] += sum;
-}
-
-// partials (ceil(M/256),W): the columns of x (M,W), 256 rows each, for matrix_gradient_add. With partials NULL and M <= 256:
-// sums (W) += them. Summed apart first: gradients of opposite calls then cancel exactly.
-// Launch: columns(W), ceil(M/256) times in y
-extern "C" __global__ void __launch_bounds__(256) add_columns(float* partials,                // (ceil(M/256),W)
-                                                              float* sums,                    // (W)
-                                                              const float* x,                 // (M,W)
-                                                              const int* rows, int width) {
-    const int j = blockIdx.x * 32 + threadIdx.x, first = blockIdx.y * CHUNK, end = min(*rows, first + CHUNK);
-    if (first >= *rows) return;
-    float sum = 0.0f;
-    if (j < width)
-        for (int i = first + threadIdx.y; i < end; i += 8) sum += x[(size_t)i * width + j];
-    store_column(partials, sums, sum, j, width);
-}
-
-// The same for the columns of x * y, both (M,W): the gradient of a gain.
-// Launch: columns(W), ceil(M/256) times in y
-extern "C" __global__ void __launch_bounds__(256) add_product_columns(float* partials,        // (ceil(M/256),W)
-                                                                      float* sums,            // (W)
-                                                                      const float* x,         // (M,W)
-                                                                      const float* y,         // (M,W)
-                                                                      const int* rows, int width) {
-    const int j = blockIdx.x * 32 + threadIdx.x, first = blockIdx.y * CHUNK, end = min(*rows, first + CHUNK);
-    if (first >= *rows) return;
-    float sum = 0.0f;
-    if (j < width)
-        for (int i = first + threadIdx.y; i < end; i += 8)
-            sum = fmaf(x[(size_t)i * width + j], y[(size_t)i * width + j], sum);
-    store_column(partials, sums, sum, j, width);
 }

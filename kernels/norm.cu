@@ -1,9 +1,10 @@
 // Layer normalisation, its reverse, its tangent and the reverse of both: LayerNorm of src/nn/norm.rs. One warp a row.
 //
-// The gradients of gain and bias are add_product_columns and add_columns of dy before it becomes dx.
+// The gradients of gain and bias are made of dy before it becomes dx.
 #include "tg_cuda.h"
 
 constexpr float EPSILON = 1e-5f;
+constexpr int CHUNK = 256;  // as in matrix.cu
 
 static __device__ __forceinline__ float mean_of(float lane_sum, int width) { return tg_warp_sum(lane_sum) / (float)width; }
 
@@ -58,28 +59,29 @@ extern "C" __global__ void layer_norm_backward(float* dy,                       
     centre(dy, normal + (size_t)row * width, inverse[row], lane, width);
 }
 
-// dx (M,D), a change of x, becomes that of y; change (M,D): that of n.
+// dx (M,D), a change of x -> dy (M,D), that of y, and through the LeakyReLU that has left y unless that is NULL; change (M,D):
+// that of n.
 // Launch: warps(M)
-extern "C" __global__ void layer_norm_tangent(float* dx,                                      // (M,D)
-                                              float* change,                                  // (M,D)
+extern "C" __global__ void layer_norm_tangent(float* dy, float* change,                       // (M,D)
+                                              const float* dx,                                // (M,D)
                                               const float* normal,                            // (M,D)
                                               const float* inverse,                           // (M)
                                               const float* gain,                              // (D)
+                                              const float* y,                                 // (M,D)
                                               const int* rows, int width) {
     const int row = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= *rows) return;
-    dx += (size_t)row * width;
-    change += (size_t)row * width;
-    centre(dx, normal + (size_t)row * width, inverse[row], lane, width);
+    const size_t start = (size_t)row * width;
+    for (int j = lane; j < width; j += 32) change[start + j] = dx[start + j];
+    centre(change + start, normal + start, inverse[row], lane, width);
     for (int j = lane; j < width; j += 32) {
-        change[j] = dx[j];
-        dx[j] *= gain[j];
+        const float d = change[start + j] * gain[j];
+        dy[start + j] = y && !(y[start + j] > 0.0f) ? d * TG_LEAK : d;
     }
 }
 
 // The reverse of forward and tangent together. dy (M,D): gradient of y, becomes that of x. dty (M,D): gradient of y's tangent,
-// becomes that of x's. tx (M,D): tangent of x as it went in. The gain's gradient is add_product_columns of (dy, normal) and of
-// (dty, change), the bias's add_columns of dy, all before this.
+// becomes that of x's. tx (M,D): tangent of x as it went in.
 //
 // With q = gain dty / s, m2 = mean(n tx), k = mean(n q): gradient of tx: q - mean(q) - n k; of n: -q m2 - tx k;
 // of s: -sum(gain dty change) / s.
@@ -111,4 +113,36 @@ extern "C" __global__ void layer_norm_tangent_backward(float* dy, float* dty,   
     centre(dy, normal, s, lane, width);
     const float share = d_deviation / (float)width;  // ds/dx = n / D
     for (int j = lane; j < width; j += 32) dy[j] = fmaf(share, normal[j], dy[j]);
+}
+
+// dgain (D) += the columns of dy normal, and of dty change where there was a tangent (NULL, both, where there was none); dbias
+// (D) += those of dy. With partials NULL, for M <= 256; else partials (ceil(M/256),D,2) are for matrix_gradient_add, of one
+// input. Summed apart first: gradients of opposite calls then cancel exactly.
+// Launch: columns(D), ceil(M/256) times in y
+extern "C" __global__ void __launch_bounds__(256) layer_norm_gradient(float* partials,        // (ceil(M/256),D,2)
+                                                                      float* dgain, float* dbias,                 // (D)
+                                                                      const float* dy, const float* normal,       // (M,D)
+                                                                      const float* dty, const float* change,      // (M,D)
+                                                                      const int* rows, int width) {
+    __shared__ float parts[2][8][33];
+    const int j = blockIdx.x * 32 + threadIdx.x, first = blockIdx.y * CHUNK, end = min(*rows, first + CHUNK);
+    if (first >= *rows) return;
+    float gain = 0.0f, bias = 0.0f;
+    for (int i = first + threadIdx.y; j < width && i < end; i += 8) {
+        const size_t at = (size_t)i * width + j;
+        gain = fmaf(dy[at], normal[at], gain);
+        if (dty) gain = fmaf(dty[at], change[at], gain);
+        bias += dy[at];
+    }
+    parts[0][threadIdx.y][threadIdx.x] = gain;
+    parts[1][threadIdx.y][threadIdx.x] = bias;
+    __syncthreads();
+    if (threadIdx.y > 0 || j >= width) return;
+    for (int p = 1; p < 8; ++p) gain += parts[0][p][threadIdx.x], bias += parts[1][p][threadIdx.x];
+    if (partials) {
+        float* const to = partials + ((size_t)blockIdx.y * width + j) * 2;
+        to[0] = gain, to[1] = bias;
+    } else {
+        dgain[j] += gain, dbias[j] += bias;
+    }
 }

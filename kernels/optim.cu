@@ -8,14 +8,19 @@
 constexpr int PART = 4096;
 constexpr double LARGEST = 1e18;
 
-// partials (ceil(P/4096)): sums of squares.
+// g_squares, w_squares (ceil(P/4096)): sums of squares of g and w (P).
 // Launch: blocks(ceil(P/4096))
-extern "C" __global__ void __launch_bounds__(256) sum_squares(double* partials, const float* x, int size) {  // (P)
-    double sum = 0.0;
+extern "C" __global__ void __launch_bounds__(256) sum_squares(double* g_squares, double* w_squares, const float* g,
+                                                              const float* w, int size) {
+    double g_sum = 0.0, w_sum = 0.0;
     const int start = blockIdx.x * PART, end = min(size, start + PART);
-    for (int i = start + threadIdx.x; i < end; i += blockDim.x) sum += (double)x[i] * (double)x[i];
-    sum = tg_block_sum(sum);
-    if (threadIdx.x == 0) partials[blockIdx.x] = sum;
+    for (int i = start + threadIdx.x; i < end; i += blockDim.x) {
+        g_sum += (double)g[i] * (double)g[i];
+        w_sum += (double)w[i] * (double)w[i];
+    }
+    g_sum = tg_block_sum(g_sum);
+    w_sum = tg_block_sum(w_sum);
+    if (threadIdx.x == 0) g_squares[blockIdx.x] = g_sum, w_squares[blockIdx.x] = w_sum;
 }
 
 // One step of the Adam family on w (P). settings (12): decay, shrink, beta1, 1 - beta1, beta2, 1 - beta2, rate, v_scale,

@@ -9,12 +9,12 @@ extern "C" __global__ void fill(float* x, float value, const int* rows, int widt
     x[i] = value;
 }
 
-// y += alpha x
+// out = x + y. out may be either of them.
 // Launch: each(M*W)
-extern "C" __global__ void axpy(float* y, const float* x, float alpha, const int* rows, int width) {  // (M,W) (M,W)
+extern "C" __global__ void plus(float* out, const float* x, const float* y, const int* rows, int width) {
     const size_t i = tg_index();
     if (i >= (size_t)*rows * width) return;
-    y[i] = fmaf(x[i], alpha, y[i]);
+    out[i] = x[i] + y[i];
 }
 
 // out = x * y. out may be either of them. flags: TG_ADD.
@@ -25,17 +25,32 @@ extern "C" __global__ void product(float* out, const float* x, const float* y, c
     out[i] = flags & TG_ADD ? fmaf(x[i], y[i], out[i]) : x[i] * y[i];
 }
 
-// A block of columns from one matrix to another: to(i,j) = from(i,j), j < width. The strides are the widths of both matrices.
-// flags: TG_ADD.
-// Launch: each(M*width)
-extern "C" __global__ void copy_columns(float* to, const float* from, const int* rows, int width, int to_stride,
-                                        int from_stride, int flags) {
+// to = from
+// Launch: each(M*W)
+extern "C" __global__ void copy_rows(float* to, const float* from, const int* rows, int width) {  // (M,W) (M,W)
     const size_t i = tg_index();
     if (i >= (size_t)*rows * width) return;
-    const size_t row = i / width, j = i % width;
-    const float x = from[row * from_stride + j];
-    float* const out = to + row * to_stride + j;
-    *out = flags & TG_ADD ? *out + x : x;
+    to[i] = from[i];
+}
+
+// to (M,A+B) = the columns of a (M,A), then of b (M,B), or zeros where it is NULL.
+// Launch: each(M*(A+B))
+extern "C" __global__ void join_columns(float* to, const float* a, const float* b, const int* rows, int a_width, int b_width) {
+    const size_t i = tg_index(), width = a_width + b_width, row = i / width, j = i % width;
+    if (row >= (size_t)*rows) return;
+    to[i] = j < (size_t)a_width ? a[row * a_width + j] : b ? b[row * b_width + j - a_width] : 0.0f;
+}
+
+// The reverse: a is written, b is added to. Each may be NULL.
+// Launch: each(M*(A+B))
+extern "C" __global__ void split_columns(float* a, float* b, const float* from, const int* rows, int a_width, int b_width) {
+    const size_t i = tg_index(), width = a_width + b_width, row = i / width, j = i % width;
+    if (row >= (size_t)*rows) return;
+    if (j < (size_t)a_width) {
+        if (a) a[row * a_width + j] = from[i];
+    } else if (b) {
+        b[row * b_width + j - a_width] += from[i];
+    }
 }
 
 // x = tanh(x)

@@ -220,3 +220,33 @@ fn an_iteration_that_diverges_changes_nothing() {
     assert!(good > 0, "nothing was learnt before");
     assert_eq!(learnt(&c, &device, |gan| assert!(gan.run(good).unwrap().iter().all(Result::is_ok))), diverged);
 }
+
+/// Not a test of its own: an iteration of as many layers as there are by default.
+#[test]
+fn iteration() {
+    if std::env::var_os("EMU_TRACE").is_none() {
+        return;
+    }
+    let Some(device) = cuda_support::device() else { return };
+    let c = Config {
+        generator_hidden_dims: vec![9; 3],
+        discriminator_hidden_dims: vec![8; 3],
+        discriminator_use_spectral_norm: false,
+        generator_average: 0.0,
+        n_critic: 5,
+        ..small()
+    };
+    learnt(&c, &device, |gan| assert!(gan.run(1).unwrap()[0].is_ok()));
+}
+
+/// What an iteration takes is latency, and that grows with its launches.
+#[test]
+fn launches_of_an_iteration() {
+    if std::env::var_os("TRAJGAN_DRIVER").is_some() || cuda_support::library().is_none() {
+        return; // only the emulated driver counts them
+    }
+    let launches = cuda_support::kernels_of("iteration", []);
+    let count = launches.lines().count();
+    println!("{count} launches");
+    assert!(count <= 727, "{count} launches");
+}

@@ -202,16 +202,6 @@ fn expanders_over_many_blocks_are_those_of_the_cpu() {
     }
 }
 
-/// The test `name` on an emulated device with a variable, and the kernels that ran, a line each.
-fn kernels_of(name: &str, variable: (&str, &str)) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let trace = folder.path().join("trace");
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", name]).env(variable.0, variable.1).env("EMU_TRACE", &trace);
-    assert!(child.status().unwrap().success());
-    std::fs::read_to_string(&trace).unwrap()
-}
-
 /// Where there are no clusters, blocks exchange numbers through memory.
 #[test]
 fn expanders_are_the_same_without_clusters() {
@@ -219,9 +209,14 @@ fn expanders_are_the_same_without_clusters() {
         return; // only the emulated driver can be told what it is
     }
     for (major, kernel) in [("9", "cluster"), ("8", "group")] {
-        let launched = kernels_of("expanders_are_those_of_the_cpu", ("EMU_MAJOR", major));
-        for direction in ["forward", "backward"] {
-            assert!(launched.contains(&format!("expander_{direction}_{kernel}\n")), "{major}: {launched}");
+        // With fewer multiprocessors than a group has blocks, and where they can run none of its blocks, single blocks do it.
+        for (count, blocks) in [("132", "1"), ("7", "1"), ("132", "0")] {
+            let device = [("EMU_MAJOR", major), ("EMU_MULTIPROCESSORS", count), ("EMU_BLOCKS", blocks)];
+            let launched = cuda_support::kernels_of("expanders_are_those_of_the_cpu", device);
+            for direction in ["forward", "backward"] {
+                let there = launched.contains(&format!("expander_{direction}_{kernel}\n"));
+                assert_eq!(there, (count, blocks) == ("132", "1"), "{device:?}: {launched}");
+            }
         }
     }
 }
@@ -232,7 +227,7 @@ fn sequences_are_the_same_in_wide_tiles() {
     if std::env::var_os("TRAJGAN_DRIVER").is_some() || cuda_support::library().is_none() {
         return;
     }
-    let launched = kernels_of("sequences_are_those_of_the_cpu", ("EMU_MULTIPROCESSORS", "1"));
+    let launched = cuda_support::kernels_of("sequences_are_those_of_the_cpu", [("EMU_MULTIPROCESSORS", "1")]);
     for product in ["forward", "backward", "gradient"] {
         assert!(launched.contains(&format!("matrix_{product}_wide\n")), "{launched}");
         assert!(!launched.contains(&format!("matrix_{product}\n")), "{launched}");

@@ -10,7 +10,7 @@ mod skip;
 use common::{Contents, assert_same, contents, dataset, movements, options, tiny, tiny_closed_loop, train_until};
 use golden_support::{OUTPUT, WEIGHT};
 use trajgan::config::{Expand, OptimizerKind, Pool, ScheduleKind};
-use trajgan::{Config, Control, Dataset, Device, Error, Model, Stage};
+use trajgan::{Config, Control, Dataset, Device, Error, Model, SampleOptions, Stage};
 
 /// Both decoders, and what else the first stage can be made of.
 fn configs() -> [Config; 3] {
@@ -208,4 +208,95 @@ fn a_device_that_fails_takes_nothing_along() {
     for stage in ["autoencoder", "gan"] {
         cuda_support::run_child("losing_child", "LOSE_IN", stage);
     }
+}
+
+/// Not a test of its own: what the next one runs, on a device without clusters.
+#[test]
+fn waiting_child() {
+    if std::env::var_os("EMU_MAJOR").is_none() || !cuda_support::load() {
+        return;
+    }
+    let data = dataset(60, 3);
+    let config = Config { expander_hidden_dim: 64, batch_size: 4, stage1_iterations: 2, ..tiny() };
+    let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+    let options = options(&config, 1);
+    train_until(&mut model, &data, Stage::Autoencoder, &options, 1);
+    let good = contents(&model);
+    // SAFETY: the only test of this process, on its only thread but the harness's, which waits.
+    unsafe { std::env::set_var("EMU_APART", "1") };
+    let error = model.train(&data, Stage::Autoencoder, &options, &mut |_, _| panic!("it trained")).unwrap_err();
+    assert!(
+        matches!(&error, Error::Device { device: 0, reason } if reason.contains("waiting for each other")),
+        "{error}"
+    );
+    assert_eq!(good, contents(&model));
+    // SAFETY: as above.
+    unsafe { std::env::remove_var("EMU_APART") };
+    train_until(&mut model, &data, Stage::Autoencoder, &options, 2);
+    println!("usable");
+}
+
+/// Blocks that wait for each other and are not run at the same time: the training did not diverge, the device failed.
+#[test]
+fn blocks_that_wait_in_vain_are_the_devices_failure() {
+    cuda_support::run_child("waiting_child", "EMU_MAJOR", "8");
+}
+
+/// A host program may use CUDA too: the context that its thread has current is its own.
+#[test]
+fn the_hosts_context_stays_current() {
+    if std::env::var_os("TRAJGAN_DRIVER").is_some() || !cuda_support::load() {
+        return; // only the emulated driver takes a context that is none
+    }
+    let data = dataset(60, 3);
+    for (host, config) in [(0, tiny()), (0x7700, tiny()), (0x7700, tiny_closed_loop())] {
+        cuda_support::set_context(host);
+        let kept = |what: &str| assert_eq!(cuda_support::context(), host, "{what}");
+        Device::Cuda(0).check().unwrap();
+        kept("a device asked for");
+        let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+        kept("a new model");
+        for stage in [Stage::Autoencoder, Stage::Gan] {
+            let mut callback = |_: &Model, _: &trajgan::Progress| {
+                kept("a callback");
+                Control::Continue
+            };
+            model.train(&data, stage, &options(&config, 1), &mut callback).unwrap();
+            kept("training");
+        }
+        model.encode(&movements(3, 8), 1).unwrap();
+        model.generate(3, None, &SampleOptions::default()).unwrap();
+        kept("samples");
+        drop(model);
+        kept("a model's end");
+    }
+}
+
+/// Not a test of its own: what the next one runs, on a device with little shared memory.
+#[test]
+fn narrow_child() {
+    if std::env::var_os("EMU_SHARED").is_none() || !cuda_support::load() {
+        return;
+    }
+    let data = dataset(60, 3);
+    // An encoder and a critic whose norms need more of it than there is.
+    let config = Config {
+        latent_dim: 1300,
+        discriminator_hidden_dims: vec![1300],
+        stage1_iterations: 1,
+        stage2_iterations: 1,
+        ..tiny()
+    };
+    let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+    for stage in [Stage::Autoencoder, Stage::Gan] {
+        model.train(&data, stage, &options(&config, 1), &mut |_, _| Control::Continue).unwrap();
+    }
+    model.encode(&movements(3, 8), 1).unwrap();
+    println!("usable");
+}
+
+/// What does not fit a block is done on the CPU.
+#[test]
+fn norms_that_do_not_fit() {
+    cuda_support::run_child("narrow_child", "EMU_SHARED", "20000");
 }

@@ -7,10 +7,9 @@ use std::time::Instant;
 use super::shards::Batch;
 use super::stage2::{CriticBefore, GanBatch, Learner, Stage2};
 use super::{Clock, Done, OnProgress, Outcome, Stage, TrainOptions};
-use crate::backend::Backend;
 use crate::backend::cpu::Pool;
 #[cfg(feature = "cuda")]
-use crate::backend::cuda;
+use crate::backend::{Backend, cuda};
 use crate::config::Config;
 use crate::data::steps::condition;
 use crate::data::{Prepared, StepCodec, Stratified, Waste};
@@ -50,9 +49,11 @@ impl Model {
         }
         let mut clock = Clock::new(self.stages[1].iteration);
         match self.backend.clone() {
-            Backend::Cpu(_) => self.gan_on_cpu(&work, &mut batches, pool, &mut clock, on_progress)?,
             #[cfg(feature = "cuda")]
-            Backend::Cuda(device) => self.gan_on_cuda(&work, &mut batches, &device, &mut clock, on_progress)?,
+            Backend::Cuda(device) if cuda::gan::fits(&device, &self.networks) => {
+                self.gan_on_cuda(&work, &mut batches, &device, &mut clock, on_progress)?;
+            }
+            _ => self.gan_on_cpu(&work, &mut batches, pool, &mut clock, on_progress)?,
         }
         // Of a model that had done all its iterations and could not choose.
         self.learn_to_choose(&work, &mut clock)?;

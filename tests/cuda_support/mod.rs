@@ -1,7 +1,7 @@
 //! The emulated CUDA driver: tests/emu/emudrv.cpp, built once and loaded before anything asks for a driver.
 #![allow(dead_code)] // each test uses part of it
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -12,6 +12,7 @@ use trajgan::backend::cuda::probe::symbols;
 
 unsafe extern "C" {
     fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
+    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
 const RTLD_NOW: c_int = 2;
@@ -19,6 +20,29 @@ const RTLD_NOW: c_int = 2;
 /// Device 0 of the emulated driver, or None with a printed reason.
 pub fn device() -> Option<Arc<Context>> {
     load().then(|| Arc::new(Context::open(0).unwrap()))
+}
+
+/// What a host program has current on this thread of the emulated driver: any number, which it is not asked to use.
+pub fn context() -> usize {
+    let mut context = 0;
+    // SAFETY: the driver's function has this signature, and writes a pointer.
+    unsafe {
+        std::mem::transmute::<*mut c_void, extern "C" fn(*mut usize) -> c_int>(symbol(c"cuCtxGetCurrent"))(&mut context)
+    };
+    context
+}
+
+pub fn set_context(context: usize) {
+    // SAFETY: the driver's function has this signature; the emulated one keeps the pointer and does nothing with it.
+    unsafe { std::mem::transmute::<*mut c_void, extern "C" fn(usize) -> c_int>(symbol(c"cuCtxSetCurrent"))(context) };
+}
+
+fn symbol(name: &CStr) -> *mut c_void {
+    let path = CString::new(library().unwrap().to_str().unwrap()).unwrap();
+    // SAFETY: a library that has been loaded, and is not loaded twice.
+    let symbol = unsafe { dlsym(dlopen(path.as_ptr(), RTLD_NOW), name.as_ptr()) };
+    assert!(!symbol.is_null(), "{name:?}");
+    symbol
 }
 
 /// Makes the emulated driver this process's driver; false, with a printed reason, where it cannot be built.
@@ -58,6 +82,16 @@ pub fn run_child(test: &str, variable: &str, value: &str) {
     let output = child.output().unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success() && text.contains("usable"), "{text}");
+}
+
+/// The test `name` of this program on an emulated device with these variables, and the kernels that ran, a line each.
+pub fn kernels_of<const N: usize>(name: &str, variables: [(&str, &str); N]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", name]).envs(variables).env("EMU_TRACE", &trace);
+    assert!(child.status().unwrap().success());
+    std::fs::read_to_string(&trace).unwrap()
 }
 
 fn build() -> Option<PathBuf> {

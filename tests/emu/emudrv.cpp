@@ -3,14 +3,17 @@
 //     g++ -std=c++17 -O1 -march=native -ffp-contract=off -shared -fPIC -Wl,-soname,libcuda.so.1 emudrv.cpp -o libcuda.so.1 -pthread
 //
 // With its folder in LD_LIBRARY_PATH the real host code runs: argument packing, shared-memory sizes, capture and replay of
-// graphs. Streams are synchronous. What a test may set in the environment, read at the call that it is about:
+// graphs. Streams are synchronous. Work is refused of a thread whose current context is another than the device's. What a test may set in the environment, read at the call that it is about:
 //     EMU_MEMORY    bytes of device memory; what is beyond gives CUDA_ERROR_OUT_OF_MEMORY
 //     EMU_DEVICES   devices that are counted (1)
 //     EMU_VERSION   version of the driver (12010)
 //     EMU_MAJOR     first number of the compute capability (9)
 //     EMU_MULTIPROCESSORS   how many there are (132)
+//     EMU_BLOCKS    blocks of a kernel that each of them runs at the same time, as the occupancy is asked for (1)
+//     EMU_SHARED    bytes of shared memory that a block can have (232448)
 //     EMU_ORDER     0, 1, 2: threads run forward, in reverse, at random
 //     EMU_FAIL      the device fails at so many more kernels, for good: CUDA_ERROR_LAUNCH_FAILED
+//     EMU_APART     blocks of a cooperative launch run one after the other, as on no device that accepts it
 //     EMU_TRACE     a file that gets the name of every kernel as it runs
 #include <cstdlib>
 #include <map>
@@ -28,6 +31,7 @@ enum Code {
     NO_DEVICE = 100,
     INVALID_DEVICE = 101,
     INVALID_IMAGE = 200,
+    INVALID_CONTEXT = 201,
     NOT_FOUND = 500,
     LAUNCH_FAILED = 719,
     TOO_LARGE = 720,
@@ -35,9 +39,9 @@ enum Code {
 };
 
 enum { COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MULTIPROCESSORS = 16, SHARED_OPTIN = 97 };
-enum { SHARED_DEFAULT = 48 << 10, SHARED_MOST = 232448 };  // an H100's
+enum { SHARED_DEFAULT = 48 << 10 };
 enum { FUNCTION_MAX_DYNAMIC_SHARED = 8 };
-enum { ATTRIBUTE_COOPERATIVE = 2, ATTRIBUTE_CLUSTER = 4, MOST_TOGETHER = 132 };
+enum { ATTRIBUTE_COOPERATIVE = 2, ATTRIBUTE_CLUSTER = 4 };
 
 typedef std::function<void()> Operation;
 
@@ -74,6 +78,9 @@ struct Module {
     std::string text;
 };
 
+void* const PRIMARY = reinterpret_cast<void*>(8);  // the device's context
+thread_local void* current = nullptr;
+
 std::mutex lock;
 std::map<void*, size_t> allocations;
 size_t allocated = 0;
@@ -82,6 +89,10 @@ size_t setting(const char* name, size_t otherwise) {
     const char* const text = getenv(name);
     return text ? strtoull(text, nullptr, 10) : otherwise;
 }
+
+size_t multiprocessors() { return setting("EMU_MULTIPROCESSORS", 132); }
+int most_shared() { return setting("EMU_SHARED", 232448); }  // an H100's
+size_t at_once() { return setting("EMU_BLOCKS", 1) * multiprocessors(); }
 
 #define K(name) {#name, {#name, [](void** arguments) { return emu::unpack(name, arguments); }}},
 std::map<std::string, Kernel>& kernels() {
@@ -97,6 +108,7 @@ size_t runs = 0;
 bool failed() { return runs > setting("EMU_FAIL", SIZE_MAX); }
 
 int run(Stream* stream, Operation operation) {
+    if (current != PRIMARY) return INVALID_CONTEXT;
     if (stream && stream->capturing)
         stream->graph.operations.push_back(std::move(operation));
     else if (!failed())
@@ -116,7 +128,7 @@ void trace(const char* name) {
 int start(Kernel* kernel, dim3 grid, dim3 block, unsigned shared, Stream* stream, void** arguments, unsigned together = 1) {
     const unsigned threads = block.x * block.y * block.z;
     const bool fits = threads >= 1 && threads <= 1024 && grid.x >= 1 && grid.y >= 1 && grid.z >= 1 && grid.y <= 65535 && grid.z <= 65535;
-    if (together > 1 && (grid.x % together || together > MOST_TOGETHER)) return TOO_LARGE;
+    if (together > 1 && (grid.x % together || together > at_once())) return TOO_LARGE;
     if (!kernel || !fits || static_cast<int>(shared) > kernel->max_shared) return INVALID_VALUE;
     const Operation body = kernel->bind(arguments);
     return run(stream, [=] {
@@ -124,7 +136,9 @@ int start(Kernel* kernel, dim3 grid, dim3 block, unsigned shared, Stream* stream
         if (failed()) return;
         trace(kernel->name);
         emu::order = setting("EMU_ORDER", emu::FORWARD);
-        if (together > 1)
+        if (together == grid.x && getenv("EMU_APART"))
+            emu::launch_apart(grid, block, shared, body);
+        else if (together > 1)
             emu::launch_together(grid, block, shared, together, body);
         else
             emu::launch(grid, block, shared, body);
@@ -146,14 +160,14 @@ int cuDeviceGetName(char* name, int size, int) { return snprintf(name, size, "CP
 int cuDeviceGetUuid_v2(char* uuid, int) { return memset(uuid, 0, 16), SUCCESS; }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = setting("EMU_MEMORY", size_t(1) << 33), SUCCESS; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
-    *value = attribute == MULTIPROCESSORS ? setting("EMU_MULTIPROCESSORS", 132) : attribute == COMPUTE_MAJOR ? setting("EMU_MAJOR", 9) : attribute == SHARED_OPTIN ? SHARED_MOST : 0;
+    *value = attribute == MULTIPROCESSORS ? multiprocessors() : attribute == COMPUTE_MAJOR ? setting("EMU_MAJOR", 9) : attribute == SHARED_OPTIN ? most_shared() : 0;
     return SUCCESS;
 }
 
-int cuDevicePrimaryCtxRetain(void** context, int) { return *context = reinterpret_cast<void*>(8), SUCCESS; }
+int cuDevicePrimaryCtxRetain(void** context, int) { return *context = PRIMARY, SUCCESS; }
 int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
-int cuCtxSetCurrent(void*) { return SUCCESS; }
-int cuCtxGetCurrent(void** context) { return *context = reinterpret_cast<void*>(8), SUCCESS; }
+int cuCtxSetCurrent(void* context) { return current = context, SUCCESS; }
+int cuCtxGetCurrent(void** context) { return *context = current, SUCCESS; }
 int cuCtxSynchronize() { return SUCCESS; }
 
 int cuStreamCreate(Stream** stream, unsigned) { return *stream = new Stream, SUCCESS; }
@@ -191,6 +205,7 @@ int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
 
 int cuModuleLoadData(Module** module, const void* image) {
     const char* const text = static_cast<const char*>(image);
+    if (current != PRIMARY) return INVALID_CONTEXT;
     if (!strstr(text, ".entry")) return INVALID_IMAGE;
     return *module = new Module{text}, SUCCESS;
 }
@@ -205,12 +220,18 @@ int cuModuleGetFunction(Kernel** kernel, Module* module, const char* name) {
 }
 int cuFuncSetAttribute(Kernel* kernel, int attribute, int value) {
     if (attribute != FUNCTION_MAX_DYNAMIC_SHARED) return SUCCESS;
-    if (value > SHARED_MOST) return INVALID_VALUE;
+    if (value > most_shared()) return INVALID_VALUE;
     return kernel->max_shared = value, SUCCESS;
 }
 int cuFuncGetAttribute(int* value, int, Kernel*) { return *value = 0, SUCCESS; }
 
+int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int, size_t) { return *blocks = setting("EMU_BLOCKS", 1), SUCCESS; }
+int cuOccupancyMaxActiveClusters(int* clusters, Kernel*, const Launch* launch) {
+    return *clusters = at_once() / launch->attributes->value[0], SUCCESS;
+}
+
 int cuMemAlloc_v2(void** pointer, size_t bytes) {
+    if (current != PRIMARY) return INVALID_CONTEXT;
     if (bytes == 0) return INVALID_VALUE;
     const std::lock_guard<std::mutex> guard(lock);
     if (bytes > setting("EMU_MEMORY", size_t(1) << 33) - std::min(allocated, setting("EMU_MEMORY", size_t(1) << 33))) return OUT_OF_MEMORY;

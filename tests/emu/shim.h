@@ -258,6 +258,11 @@ inline void launch_together(dim3 grid, dim3 size, size_t shared, unsigned togeth
     }
 }
 
+// The same for blocks that are to meet and cannot: one runs when the one before has ended.
+inline void launch_apart(dim3 grid, dim3 size, size_t shared, const std::function<void()>& body) {
+    for (unsigned i = 0; i < grid.x; ++i) run_block(dim3(i), grid, size, shared, body);
+}
+
 // A barrier of the whole cluster: the last thread of a block meets the other blocks.
 inline void meet_blocks() {
     if (block->cluster.arrived + 1 == block->live) block->peers->meet();

@@ -1,4 +1,4 @@
-// Products, sums of columns and the spectral norm against plain double loops.
+// Products and the spectral norm against plain double loops.
 #pragma once
 #include "check.h"
 
@@ -26,7 +26,8 @@ inline void forward_and_backward(Shape s) {
     const int stride = s.I + 3, rows = s.M, wider = s.M + 40;  // the grid is made for a larger batch
     const Floats x = numbers(s.M * s.I, 1), w = numbers(s.O * stride, 2), bias = numbers(s.O, 3), bias2 = numbers(s.O, 4);
     const Floats old = numbers(s.M * s.O, 5), dy = numbers(s.M * s.O, 6), alpha = {0.75f};
-    Doubles plain, scaled, active, dx;
+    const Floats left = numbers(s.M * s.I, 7);
+    Doubles plain, scaled, active, dx, through;
     for (int i = 0; i < s.M; ++i)
         for (int o = 0; o < s.O; ++o) {
             double sum = 0.0;
@@ -40,6 +41,7 @@ inline void forward_and_backward(Shape s) {
             double sum = 0.0;
             for (int o = 0; o < s.O; ++o) sum += (double)dy[i * s.O + o] * w[o * stride + k];
             dx.push_back(0.75 * sum);
+            through.push_back(sum * (left[i * s.I + k] > 0.0f ? 1.0f : 0.2f));
         }
     const auto forward = [&](const Floats& old, const float* b, const float* b2, const float* a, int flags) {
         return both([&](int side) {
@@ -62,71 +64,64 @@ inline void forward_and_backward(Shape s) {
         });
         return y;
     });
-    same("matrix_backward", dx, TOLERANCE * std::sqrt(s.O), [&] {
+    const auto backward = [&](const float* a, const float* x) {
         return both([&](int side) {
             Floats out = unknown(s.M * s.I);
             const auto kernel = side == 64 ? matrix_backward_wide : matrix_backward;
             emu::launch(tiles(side, wider, s.I), dim3(256), 0,
-                        [&] { kernel(out.data(), dy.data(), w.data(), alpha.data(), &rows, s.I, s.O, stride, 0); });
+                        [&] { kernel(out.data(), dy.data(), w.data(), a, x, &rows, s.I, s.O, stride, 0); });
             return out;
         });
-    });
+    };
+    same("matrix_backward", dx, TOLERANCE * std::sqrt(s.O), [&] { return backward(alpha.data(), nullptr); });
+    same("matrix_backward leaky", through, TOLERANCE * std::sqrt(s.O), [&] { return backward(nullptr, left.data()); });
 }
 
 inline void gradient(Shape s) {
     const int stride = s.I + 2, rows = s.M, splits = (s.M + 255) / 256;
-    const Floats x = numbers(s.M * s.I, 1), dy = numbers(s.M * s.O, 2), old = numbers(s.O * stride, 3);
-    Doubles expected(old.begin(), old.end());
-    for (int o = 0; o < s.O; ++o)
-        for (int k = 0; k < s.I; ++k)
-            for (int i = 0; i < s.M; ++i) expected[o * stride + k] += (double)dy[i * s.O + o] * x[i * s.I + k];
-    const double tolerance = TOLERANCE * std::sqrt(s.M);
-    same("matrix_gradient_add", expected, tolerance, [&] {
-        return both([&](int side) {
-            Floats dw = old, partials = unknown(splits * s.O * s.I);
-            const auto kernel = side == 64 ? matrix_gradient_wide : matrix_gradient;
-            emu::launch(tiles(side, s.O, s.I, splits + 1), dim3(256), 0,
-                        [&] { kernel(partials.data(), nullptr, dy.data(), x.data(), &rows, s.I, s.O, stride); });
-            each(s.O * s.I, [&] { matrix_gradient_add(dw.data(), partials.data(), &rows, s.I, s.O, stride); });
-            return dw;
-        });
-    });
-    if (splits > 1) return;
-    same("matrix_gradient", expected, tolerance, [&] {
-        return both([&](int side) {
-            Floats dw = old;
-            const auto kernel = side == 64 ? matrix_gradient_wide : matrix_gradient;
-            emu::launch(tiles(side, s.O, s.I), dim3(256), 0,
-                        [&] { kernel(nullptr, dw.data(), dy.data(), x.data(), &rows, s.I, s.O, stride); });
-            return dw;
-        });
-    });
+    const Floats x = numbers(s.M * s.I, 1), dy = numbers(s.M * s.O, 2), old = numbers(s.O * stride, 3), bias = numbers(s.O, 4);
+    // Added to what is there, with so many biases; without them, written over it.
+    for (int biases : {0, 1, 2}) {
+        const int flags = biases ? TG_ADD : 0;
+        Doubles expected(old.begin(), old.end()), db(bias.begin(), bias.end());
+        for (int o = 0; o < s.O; ++o) {
+            for (int k = 0; k < s.I; ++k) {
+                if (!flags) expected[o * stride + k] = 0.0;
+                for (int i = 0; i < s.M; ++i) expected[o * stride + k] += (double)dy[i * s.O + o] * x[i * s.I + k];
+            }
+            for (int i = 0; i < s.M && biases; ++i) db[o] += dy[i * s.O + o];
+        }
+        append(expected, db);
+        append(expected, biases == 2 ? db : Doubles(bias.begin(), bias.end()));
+        const auto run = [&](bool apart) {
+            return both([&](int side) {
+                Floats dw = old, b = bias, b2 = bias, partials = unknown(splits * s.O * (s.I + 1));
+                float *const to = biases ? b.data() : nullptr, *const to2 = biases == 2 ? b2.data() : nullptr;
+                float* const parts = apart ? partials.data() : nullptr;
+                const auto kernel = side == 64 ? matrix_gradient_wide : matrix_gradient;
+                dim3 grid = tiles(side, s.O, s.I, splits + apart);
+                grid.y += biases ? 1 : 0;
+                emu::launch(grid, dim3(256), 0,
+                            [&] { kernel(parts, dw.data(), to, to2, dy.data(), x.data(), &rows, s.I, s.O, stride, flags); });
+                if (apart)
+                    each(s.O * (s.I + 1), [&] { matrix_gradient_add(dw.data(), to, to2, parts, &rows, s.I, s.O, stride, flags); });
+                append(dw, b);
+                append(dw, b2);
+                return dw;
+            });
+        };
+        const double tolerance = TOLERANCE * std::sqrt(s.M);
+        same("matrix_gradient_add", expected, tolerance, [&] { return run(true); });
+        if (splits == 1) same("matrix_gradient", expected, tolerance, [&] { return run(false); });
+    }
 }
 
-inline void columns_and_transpose(Shape s) {
-    const int rows = s.M, stride = s.I + 1;
-    const Floats x = numbers(s.M * s.O, 1), y = numbers(s.M * s.O, 2), old = numbers(s.O, 3), w = numbers(s.O * stride, 4);
-    Doubles sums(old.begin(), old.end()), products = sums, turned;
-    for (int i = 0; i < s.M * s.O; ++i) {
-        sums[i % s.O] += x[i];
-        products[i % s.O] += (double)x[i] * y[i];
-    }
+inline void transpose(Shape s) {
+    const int stride = s.I + 1;
+    const Floats w = numbers(s.O * stride, 4);
+    Doubles turned;
     for (int k = 0; k < s.I; ++k)
         for (int o = 0; o < s.O; ++o) turned.push_back(w[o * stride + k]);
-    const int chunks = (s.M + 255) / 256;
-    const auto summed = [&](const std::function<void(float*, float*)>& body) {
-        Floats out = old, partials = unknown(chunks * s.O);
-        float* const apart = chunks > 1 ? partials.data() : nullptr;
-        // The grid is made for a larger batch.
-        emu::launch(dim3((s.O + 31) / 32, chunks > 1 ? chunks + 1 : 1), dim3(32, 8), 0, [&] { body(apart, out.data()); });
-        if (apart) each(s.O, [&] { matrix_gradient_add(out.data(), apart, &rows, s.O, 1, s.O); });
-        return out;
-    };
-    same("add_columns", sums, TOLERANCE * std::sqrt(s.M),
-         [&] { return summed([&](float* apart, float* out) { add_columns(apart, out, x.data(), &rows, s.O); }); });
-    same("add_product_columns", products, TOLERANCE * std::sqrt(s.M), [&] {
-        return summed([&](float* apart, float* out) { add_product_columns(apart, out, x.data(), y.data(), &rows, s.O); });
-    });
     same("matrix_transpose", turned, 0.0, [&] {
         Floats out = unknown(s.O * s.I);
         each(s.O * s.I, [&] { matrix_transpose(out.data(), w.data(), s.I, s.O, stride); });
@@ -188,7 +183,7 @@ inline void all() {
     for (Shape shape : SHAPES) {
         forward_and_backward(shape);
         gradient(shape);
-        columns_and_transpose(shape);
+        transpose(shape);
     }
     for (bool training : {false, true}) {
         spectral_norm(12, 17, training);

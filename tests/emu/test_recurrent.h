@@ -300,22 +300,24 @@ inline void expander(int B, int T, int L, int H, int layers, bool dropout) {
         const dim3 grid(size * groups), block(256);
         const auto launch = [&](int room, const auto& body) {
             std::vector<tg_u64> words(groups * 2 * (most + 32));
-            emu::launch_together(grid, block, 16 * room, cluster ? size : size * groups, [&] { body(words.data()); });
+            int late = 0;
+            emu::launch_together(grid, block, 16 * room, cluster ? size : size * groups, [&] { body(words.data(), &late); });
+            report(!late, name, "late");
         };
         const auto forward = [&](float* y, float* gates, float* c, float* h) {
             const int room = U * (L + H + (layers - 1) * 2 * H) + (L + 3) / 4 * (H + 4) + (2 * layers + 1) * H + layers * U;
-            launch(room, [&](tg_u64* words) {
+            launch(room, [&](tg_u64* words, int* late) {
                 (cluster ? expander_forward_cluster : expander_forward_group)(
                     y, gates, c, h, constant.data(), init_h.data(), init_c.data(), stack_t.data(), net.biases.data(), out_t.data(),
-                    net.out_bias.data(), masks, head, offsets, lengths, L, H, layers, capacity, words, size);
+                    net.out_bias.data(), masks, head, offsets, lengths, L, H, layers, capacity, words, size, late);
             });
         };
         const auto backward = [&](float* dy, float* gates, float* dh, float* dc, const float* y, const float* c) {
             const int room = (U + 3) / 4 * ((2 * layers - 1) * 4 * H + L) + (V + 3) / 4 * 4 * H + 8 * layers * H + 2 * L + layers * U;
-            launch(room, [&](tg_u64* words) {
+            launch(room, [&](tg_u64* words, int* late) {
                 (cluster ? expander_backward_cluster : expander_backward_group)(
                     dy, gates, dh, dc, y, c, init_c.data(), net.stack.data(), net.out.data(), masks, head, offsets, lengths, L, H,
-                    layers, capacity, words, size);
+                    layers, capacity, words, size, late);
             });
         };
         same(name, expected, 3 * layers * tolerance(H, T), [&] { return results(forward, backward); });
@@ -335,12 +337,13 @@ inline void late() {
     const Floats zeros(64);
     Floats out(64);
     std::vector<tg_u64> words(2 * (16 * H + 32));
-    emu::launch(dim3(2), dim3(256), 16 * 64, [&] {
+    int late = 0;
+    emu::launch_apart(dim3(2), dim3(256), 16 * 64, [&] {
         expander_forward_group(&out[0], &out[4], &out[24], &out[32], zeros.data(), zeros.data(), zeros.data(), zeros.data(),
                                zeros.data(), zeros.data(), zeros.data(), nullptr, s.head.data(), s.offsets.data(), s.lengths.data(),
-                               L, H, 1, 2, words.data(), 2);
+                               L, H, 1, 2, words.data(), 2, &late);
     });
-    report(std::isnan(out[0]), "expander group of blocks that do not meet", "a result");
+    report(late && std::isnan(out[0]), "expander group of blocks that do not meet", "a result");
 }
 
 // The reference itself, against differences of what it gives.

@@ -25,7 +25,8 @@ inline void elements(int M, int W) {
         });
     };
     test("fill", [&](size_t) { return 0.5; }, [&](float* out) { fill(out, 0.5f, &rows, W); });
-    test("axpy", [&](size_t i) { return z[i] + 0.3f * x[i]; }, [&](float* out) { axpy(out, x.data(), 0.3f, &rows, W); });
+    test("plus", [&](size_t i) { return z[i] + x[i]; }, [&](float* out) { plus(out, out, x.data(), &rows, W); });
+    test("copy_rows", [&](size_t i) { return x[i]; }, [&](float* out) { copy_rows(out, x.data(), &rows, W); });
     test("product", [&](size_t i) { return x[i] * y[i]; }, [&](float* out) { product(out, x.data(), y.data(), &rows, W, 0); });
     test("product added", [&](size_t i) { return z[i] + x[i] * y[i]; },
          [&](float* out) { product(out, x.data(), y.data(), &rows, W, TG_ADD); });
@@ -45,8 +46,27 @@ inline void elements(int M, int W) {
          [&](float* out) { gather_rows(out, table.data(), chosen.data(), &rows, W); });
     test("embed", [&](size_t i) { return x[i] + table[classes[3 * (i / W) + 1] * W + i % W]; },
          [&](float* out) { embed(out, x.data(), table.data(), classes.data(), 1, &rows, W); });
-    test("copy_columns", [&](size_t i) { return i % W < 2 ? z[i] + x[i / W * W + i % W] : z[i]; },
-         [&](float* out) { copy_columns(out, x.data(), &rows, std::min(2, W), W, W, TG_ADD); });
+    const int A = (W + 2) / 3, B = W - A;  // the first columns and the others
+    const auto part = [&](const Floats& of, size_t i) { return (int)(i % W) < A ? of[i / W * A + i % W] : of[i / W * B + i % W - A]; };
+    test("join_columns", [&](size_t i) { return (int)(i % W) < A ? part(x, i) : part(y, i); },
+         [&](float* out) { join_columns(out, x.data(), y.data(), &rows, A, B); });
+    test("join_columns with zeros", [&](size_t i) { return (int)(i % W) < A ? part(x, i) : 0.0f; },
+         [&](float* out) { join_columns(out, x.data(), nullptr, &rows, A, B); });
+    Doubles halves, second;
+    for (size_t i = 0; i < n; ++i) {
+        if ((int)(i % W) < A)
+            halves.push_back(x[i]);
+        else
+            second.push_back((double)x[i] + z[second.size()]);
+    }
+    append(halves, second);
+    same("split_columns", halves, 1e-6, [&] {
+        Floats a = unknown(M * A), b(z.begin(), z.begin() + M * B);
+        each(grid, [&] { split_columns(a.data(), nullptr, x.data(), &rows, A, B); });
+        each(grid, [&] { split_columns(nullptr, b.data(), x.data(), &rows, A, B); });
+        append(a, b);
+        return a;
+    });
 
     Doubles dots(scale.begin(), scale.end()), scattered(5 * W);
     for (size_t i = 0; i < n; ++i) {
@@ -135,17 +155,23 @@ inline void layer_norm(int M, int D) {
             dtx.push_back((norm.whole(row, t_up, none.data(), dt) - norm.whole(row, t_down, none.data(), dt)) / (2 * e));
         }
     }
+    Doubles leaky_tangent = tangent;
+    for (size_t i = 0; i < n; ++i) leaky_tangent[i] *= dy[i] > 0.0f ? 1.0f : 0.2f;
     Floats normal = unknown(n), inverse = unknown(M), change = unknown(n);
     same("layer_norm_forward", forward, 3e-6, [&] {
         Floats y = x;
         warps(M + 7, [&] { layer_norm_forward(y.data(), normal.data(), inverse.data(), gain.data(), bias.data(), &rows, D, 0); });
         return y;
     });
-    same("layer_norm_tangent", tangent, 1e-5, [&] {
-        Floats t = tx;
-        warps(M + 7, [&] { layer_norm_tangent(t.data(), change.data(), normal.data(), inverse.data(), gain.data(), &rows, D); });
-        return t;
-    });
+    // dy stands for what LeakyReLU has left.
+    for (const float* y : {dy.data(), (const float*)nullptr})
+        same("layer_norm_tangent", y ? leaky_tangent : tangent, 1e-5, [&] {
+            Floats t = unknown(n);
+            warps(M + 7, [&] {
+                layer_norm_tangent(t.data(), change.data(), tx.data(), normal.data(), inverse.data(), gain.data(), y, &rows, D);
+            });
+            return t;
+        });
     append(dx, dtx);
     // Second differences: their own error is some 1e-5.
     same("layer_norm_tangent_backward", dx, 2e-4, [&] {
@@ -173,6 +199,33 @@ inline void layer_norm(int M, int D) {
         warps(M + 7, [&] { layer_norm_backward(d.data(), normal.data(), inverse.data(), gain.data(), &rows, D); });
         return d;
     });
+}
+
+inline void layer_norm_gradients(int M, int D) {
+    const int rows = M, chunks = (M + 255) / 256;
+    const size_t n = (size_t)M * D;
+    const Floats dy = numbers(n, 1), normal = numbers(n, 2), dty = numbers(n, 3), change = numbers(n, 4), old = numbers(D, 5);
+    for (bool tangent : {false, true}) {
+        Doubles gain(old.begin(), old.end()), bias = gain;
+        for (size_t i = 0; i < n; ++i) {
+            gain[i % D] += (double)dy[i] * normal[i] + (tangent ? (double)dty[i] * change[i] : 0.0);
+            bias[i % D] += dy[i];
+        }
+        append(gain, bias);
+        same("layer_norm_gradient", gain, 3e-6 * std::sqrt(M), [&] {
+            Floats dgain = old, dbias = old, partials = unknown(chunks * 2 * D);
+            float* const apart = chunks > 1 ? partials.data() : nullptr;
+            // The grid is made for a larger batch.
+            emu::launch(dim3((D + 31) / 32, chunks > 1 ? chunks + 1 : 1), dim3(32, 8), 0, [&] {
+                layer_norm_gradient(apart, dgain.data(), dbias.data(), dy.data(), normal.data(), tangent ? dty.data() : nullptr,
+                                    change.data(), &rows, D);
+            });
+            if (apart)
+                each(2 * D, [&] { matrix_gradient_add(dgain.data(), dbias.data(), nullptr, apart, &rows, 1, D, 1, TG_ADD); });
+            append(dgain, dbias);
+            return dgain;
+        });
+    }
 }
 
 inline void packed(int B, int T, int W) {
@@ -226,6 +279,7 @@ inline void all() {
     activations();
     for (auto [M, W] : {std::pair(1, 1), {3, 12}, {65, 17}, {64, 64}}) elements(M, W);
     for (auto [M, D] : {std::pair(1, 3), {3, 12}, {5, 65}}) layer_norm(M, D);
+    for (auto [M, D] : {std::pair(1, 1), {64, 17}, {65, 128}, {300, 40}}) layer_norm_gradients(M, D);
     for (int B : {1, 3, 65})
         for (int T : {1, 2, 13}) packed(B, T, 17);
 }

@@ -146,8 +146,9 @@ inline void choice(int M, const Ints& sizes) {
         }
     }
     same("choose_rows M " + std::to_string(M), Doubles(expected.begin(), expected.end()), 1e-9, [&] {
-        Ints chosen(M, -1);
-        each(bins, [&] { choose_rows(chosen.data(), items.data(), ends.data(), clock.data(), &M, bins, 9, draw); });
+        Ints chosen(M, -1), taken(1001);
+        each(bins, [&] { choose_rows(chosen.data(), items.data(), ends.data(), clock.data(), taken.data(), &M, bins, 9, draw); });
+        report(taken == Ints(1001), "choose_rows", "rows stay taken");
         return Floats(chosen.begin(), chosen.end());
     });
 }
@@ -369,8 +370,7 @@ inline void optimiser(int P, bool adaptive) {
         int failed = 0;
         const float some = 0.75f, none = 0.0f;
         const auto step = [&](const Floats& gradient) {
-            blocks(parts, 0, [&] { sum_squares(g_squares.data(), gradient.data(), P); });
-            blocks(parts, 0, [&] { sum_squares(w_squares.data(), a.data(), P); });
+            blocks(parts, 0, [&] { sum_squares(g_squares.data(), w_squares.data(), gradient.data(), a.data(), P); });
             each(P, [&] {
                 adam_step(a.data(), b.data(), c.data(), &length, &failed, gradient.data(), g_squares.data(), w_squares.data(), settings, P);
             });

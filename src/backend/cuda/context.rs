@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::sys::CUfunction_attribute as Attribute;
-use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError, sys};
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
 use super::kernels::{File, Kernel};
@@ -19,6 +19,34 @@ pub struct Context {
     /// What has been used so far: the driver compiles a file when it is first needed.
     files: [OnceLock<Arc<CudaModule>>; File::ALL.len()],
     kernels: [OnceLock<CudaFunction>; Kernel::ALL.len()],
+    host: Host,
+}
+
+/// The context that a thread had current before ours: of a host program that uses CUDA itself. It is current again once this
+/// is dropped. What ends with cudarc's objects in it has one as its last field, which is dropped last, and sets it first.
+#[derive(Debug, Default)]
+pub(super) struct Host(Option<usize>);
+
+impl Host {
+    /// The thread's current context, 0 for none; nothing is put back where the driver does not say.
+    pub fn now() -> Host {
+        Host(result::ctx::get_current().ok().map(|current| current.map_or(0, |context| context as usize)))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(context) = self.0 {
+            // SAFETY: it was current on this thread when the call began, which has not destroyed it.
+            _ = unsafe { result::ctx::set_current(context as sys::CUcontext) };
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.host = Host::now();
+    }
 }
 
 impl Context {
@@ -31,12 +59,13 @@ impl Context {
             other => other.to_string(),
         };
         let failed = |call| move |error| words(failure(ordinal, call, error));
+        let _host = Host::now();
         let cuda = CudaContext::new(ordinal as usize).map_err(failed("opening the device"))?;
         // SAFETY: a session uses its memory from its own stream only, and waits for that before it reads.
         unsafe { cuda.disable_event_tracking() };
         let name = cuda.name().map_err(failed("asking for the device's name"))?;
         let (files, kernels) = ([const { OnceLock::new() }; _], [const { OnceLock::new() }; _]);
-        let context = Context { ordinal, name, cuda, files, kernels };
+        let context = Context { ordinal, name, cuda, files, kernels, host: Host::default() };
         // A driver that cannot compile our PTX is found out here, where Auto can still take the CPU.
         context.kernel(Kernel::fill).map_err(words)?;
         Ok(context)
@@ -83,9 +112,17 @@ impl Context {
 
     /// Bytes of the device's memory that nobody uses at the moment.
     pub(super) fn free_memory(&self) -> Result<usize> {
+        let _host = Host::now();
         self.cuda.mem_get_info().map(|(free, _)| free).map_err(|e| self.failed("asking for the device's memory", e))
     }
 
+    /// Makes it current on this thread for as long as what is returned lives.
+    pub(super) fn enter(&self) -> std::result::Result<Host, DriverError> {
+        let host = Host::now();
+        self.cuda.bind_to_thread().map(|()| host)
+    }
+
+    /// The context has been entered.
     pub(super) fn kernel(&self, kernel: Kernel) -> Result<&CudaFunction> {
         let place = &self.kernels[kernel as usize];
         if let Some(function) = place.get() {
@@ -95,8 +132,7 @@ impl Context {
         let module = match file.get() {
             Some(module) => module,
             None => {
-                let damaged =
-                    |e| Error::Device { device: self.ordinal as i32, reason: format!("unpacking kernels: {e}") };
+                let damaged = |e| self.error(format!("unpacking kernels: {e}"));
                 let ptx = Ptx::from_src(kernel.file().ptx().map_err(damaged)?);
                 let module = self.cuda.load_module(ptx).map_err(|e| self.failed("compiling the kernels", e))?;
                 file.get_or_init(|| module)
@@ -109,6 +145,10 @@ impl Context {
         let most = self.shared() as i32 - own;
         function.set_attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, most).map_err(failed)?;
         Ok(place.get_or_init(|| function))
+    }
+
+    pub(super) fn error(&self, reason: impl Into<String>) -> Error {
+        Error::Device { device: self.ordinal as i32, reason: reason.into() }
     }
 
     /// What a call that failed means for the caller.

@@ -1,18 +1,17 @@
 //! The critic on the device: the four sweeps of src/model/critic.rs.
 
-use super::launch::ADD;
+use super::context::Context;
+use super::launch::{ADD, spectral_fits};
 use super::layers::{EmbedSpace, NormSpace, Pass};
 use super::session::{Plan, Span};
 use crate::error::Result;
 use crate::model::critic::{Critic, Scale};
+use crate::nn::Matrix;
 
 /// Its activations for a batch, and room for gradients and tangents.
 #[derive(Clone, Debug)]
 pub(super) struct CriticSpace {
-    /// (M): mean over the scales.
-    pub score: Span,
-    /// (M): gradient of each scale's score.
-    dscore: Span,
+    /// (M), as the session's memory begins.
     zeros: Span,
     scales: Vec<ScaleSpace>,
 }
@@ -38,11 +37,8 @@ struct ScaleSpace {
 
 impl CriticSpace {
     pub fn new(plan: &mut Plan, net: &Critic, rows: usize) -> CriticSpace {
-        let [score, dscore, zeros] = [(); 3].map(|()| plan.floats(rows));
         CriticSpace {
-            score,
-            dscore,
-            zeros,
+            zeros: plan.floats(rows),
             scales: net.scales.iter().map(|scale| ScaleSpace::new(plan, scale, rows)).collect(),
         }
     }
@@ -79,17 +75,31 @@ impl ScaleSpace {
         let embed = EmbedSpace::new(plan, &scale.embed, rows);
         ScaleSpace { z, dz, tz, dtz, embed, x, dx, tx, dtx, ty, norms, score: plan.floats(rows) }
     }
+
+    /// What layer i sees, where a LeakyReLU has left it.
+    fn leaky(&self, i: usize) -> Option<Span> {
+        (i > 0).then_some(self.x[i])
+    }
 }
 
 fn first_width(scale: &Scale) -> usize {
     scale.summary + if scale.projection { 0 } else { scale.embed.outputs() }
 }
 
+/// Weights that have a norm.
+fn divided(net: &Critic) -> impl Iterator<Item = &Matrix> {
+    let dense = net.scales.iter().flat_map(|s| s.layers.iter().map(|(dense, _)| dense).chain([&s.output]));
+    dense.filter(|dense| dense.spectral().is_some()).map(|dense| dense.weight())
+}
+
+/// Whether a device has the memory for the norms.
+pub(super) fn fits(device: &Context, net: &Critic) -> bool {
+    divided(net).all(|m| spectral_fits(device, m))
+}
+
 /// Room for the norms of one call.
 pub(super) fn norms(plan: &mut Plan, net: &Critic) -> Vec<Span> {
-    let dense = net.scales.iter().flat_map(|s| s.layers.iter().map(|(dense, _)| dense).chain([&s.output]));
-    let weights = dense.filter(|dense| dense.spectral().is_some()).map(|dense| dense.weight());
-    weights.map(|m| plan.floats(1 + m.outputs + m.inputs)).collect()
+    divided(net).map(|m| plan.floats(1 + m.outputs + m.inputs)).collect()
 }
 
 impl Pass<'_> {
@@ -103,33 +113,50 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// space.z() (M,S), condition (M,C) -> space.score (M)
-    pub fn critic(&self, net: &Critic, normed: &[Span], condition: Span, space: &CriticSpace) -> Result<()> {
+    /// condition (M,C) -> what the sweeps of a step see of it, with nothing in its gradient.
+    pub fn critic_condition(&self, net: &Critic, condition: Span, space: &CriticSpace) -> Result<()> {
+        net.scales.iter().zip(&space.scales).try_for_each(|(scale, here)| {
+            self.session.fill(here.embed.de, 0.0, self.rows, scale.embed.outputs())?;
+            self.embed(&scale.embed, condition, here.embed)
+        })
+    }
+
+    /// What all sweeps since have added to its gradient -> gradients of the embeddings' parameters.
+    pub fn critic_condition_backward(&self, net: &Critic, condition: Span, space: &CriticSpace) -> Result<()> {
+        let mut scales = net.scales.iter().zip(&space.scales);
+        scales.try_for_each(|(scale, here)| self.embed_backward(&scale.embed, condition, here.embed))
+    }
+
+    /// space.z() (M,S) -> scores
+    pub fn critic(&self, net: &Critic, normed: &[Span], space: &CriticSpace) -> Result<()> {
         for (i, down) in net.downscalers.iter().enumerate() {
             self.linear(down, space.scales[i].z, space.scales[i + 1].z, super::launch::LEAKY)?;
         }
-        self.session.fill(space.score, 0.0, self.rows, 1)?;
-        for (scale, memo) in net.scales.iter().zip(&space.scales) {
-            self.scale(scale, normed, condition, memo)?;
-            self.session.axpy(share(net), memo.score, space.score, self.rows, 1)?;
-        }
-        Ok(())
+        let mut scales = net.scales.iter().zip(&space.scales);
+        scales.try_for_each(|(scale, memo)| self.scale(scale, normed, memo))
     }
 
-    /// slope: gradient of every score. -> space.dz(); gradients of the parameters where wanted.
+    /// The scores of the last forward sweep -> loss, a double: their mean over rows and scales
+    pub fn critic_score(&self, space: &CriticSpace, loss: Span) -> Result<()> {
+        let share = 1.0 / space.scales.len() as f64;
+        let mut scales = space.scales.iter().enumerate();
+        scales.try_for_each(|(i, scale)| {
+            self.session.mean_floats(loss, scale.score, share, self.rows, if i > 0 { ADD } else { 0 })
+        })
+    }
+
+    /// dscore (M): gradients of each scale's scores. -> space.dz(); gradients of the parameters where wanted.
     pub fn critic_backward(
         &self,
         net: &Critic,
         normed: &[Span],
-        condition: Span,
-        slope: f32,
+        dscore: Span,
         space: &CriticSpace,
         gradients: bool,
     ) -> Result<()> {
         let s = self.session;
-        s.fill(space.dscore, slope * share(net), self.rows, 1)?;
         for (i, (scale, here)) in net.scales.iter().zip(&space.scales).enumerate().rev() {
-            self.scale_backward(scale, normed, condition, space.dscore, here, gradients)?;
+            self.scale_backward(scale, normed, dscore, here, gradients)?;
             let (Some(down), Some(below)) = (net.downscalers.get(i), space.scales.get(i + 1)) else { continue };
             s.leaky_relu_backward(below.z, below.dz, self.rows, down.weight.outputs)?;
             if gradients {
@@ -150,24 +177,23 @@ impl Pass<'_> {
         net.scales.iter().zip(&space.scales).try_for_each(|(scale, memo)| self.scale_tangent(scale, normed, memo))
     }
 
-    /// Adds the gradient of the sum over rows of the scores' change along the direction, which is held constant.
+    /// Adds the gradient of the sum over rows of the scores' change along the direction, which is held constant. dscore (M):
+    /// each scale's share of a score.
     pub fn critic_tangent_backward(
         &self,
         net: &Critic,
         normed: &[Span],
-        condition: Span,
+        dscore: Span,
         space: &CriticSpace,
     ) -> Result<()> {
         let s = self.session;
-        s.fill(space.dscore, share(net), self.rows, 1)?;
-        s.fill(space.zeros, 0.0, self.rows, 1)?;
         for (i, (scale, here)) in net.scales.iter().zip(&space.scales).enumerate().rev() {
-            self.scale_tangent_backward(scale, normed, condition, (space.dscore, space.zeros), here)?;
+            self.scale_tangent_backward(scale, normed, (dscore, space.zeros), here)?;
             let (Some(down), Some(below)) = (net.downscalers.get(i), space.scales.get(i + 1)) else { continue };
             s.leaky_relu_backward(below.z, below.dz, self.rows, down.weight.outputs)?;
             s.leaky_relu_backward(below.z, below.dtz, self.rows, down.weight.outputs)?;
             self.gradient(down, below.dz, here.z)?;
-            self.weight_gradient(&down.weight, below.dtz, here.tz)?;
+            self.weight_gradient(&down.weight, [None; 2], below.dtz, here.tz)?;
             self.backward(&down.weight, below.dz, here.dz, ADD)?;
             self.backward(&down.weight, below.dtz, here.dtz, ADD)?;
         }
@@ -175,13 +201,10 @@ impl Pass<'_> {
     }
 
     /// score = output(x) [+ x . e]
-    fn scale(&self, scale: &Scale, normed: &[Span], condition: Span, space: &ScaleSpace) -> Result<()> {
-        self.embed(&scale.embed, condition, space.embed)?;
+    fn scale(&self, scale: &Scale, normed: &[Span], space: &ScaleSpace) -> Result<()> {
         if !scale.projection {
-            let (x, width, outputs) = (space.x[0], first_width(scale), scale.embed.outputs());
-            self.session.copy_columns((x, width), (space.z, scale.summary), self.rows, scale.summary, 0)?;
-            let to = (x.from(scale.summary), width);
-            self.session.copy_columns(to, (space.embed.e, outputs), self.rows, outputs, 0)?;
+            let widths = [scale.summary, scale.embed.outputs()];
+            self.session.join_columns(space.x[0], (space.z, Some(space.embed.e)), self.rows, widths)?;
         }
         for (i, (dense, norm)) in scale.layers.iter().enumerate() {
             self.dense(dense, normed, space.x[i], space.x[i + 1])?;
@@ -200,7 +223,6 @@ impl Pass<'_> {
         &self,
         scale: &Scale,
         normed: &[Span],
-        condition: Span,
         dscore: Span,
         space: &ScaleSpace,
         gradients: bool,
@@ -210,50 +232,46 @@ impl Pass<'_> {
         if gradients {
             self.dense_gradient(&scale.output, normed, (dscore, last), None)?;
         }
-        self.dense_backward(&scale.output, normed, dscore, space.dx[layers])?;
+        // The gradient of the embedding in a projection joins that of the last layer before LeakyReLU.
+        let leaky = (!scale.projection).then_some(last);
+        self.dense_backward(&scale.output, normed, (dscore, space.dx[layers]), leaky)?;
         if scale.projection {
-            s.add_scaled_rows(dscore, embed.e, space.dx[layers], rows, scale.embed.outputs())?;
-            s.fill(embed.de, 0.0, rows, scale.embed.outputs())?;
-            s.add_scaled_rows(dscore, last, embed.de, rows, scale.embed.outputs())?;
+            let outputs = scale.embed.outputs();
+            s.add_scaled_rows(dscore, embed.e, space.dx[layers], rows, outputs)?;
+            s.leaky_relu_backward(last, space.dx[layers], rows, outputs)?;
+            if gradients {
+                s.add_scaled_rows(dscore, last, embed.de, rows, outputs)?;
+            }
         }
         for (i, (dense, norm)) in scale.layers.iter().enumerate().rev() {
             let dx = space.dx[i + 1];
-            s.leaky_relu_backward(space.x[i + 1], dx, rows, dense.outputs())?;
             self.norm_backward(norm, dx, space.norms[i], gradients)?;
             if gradients {
                 self.dense_gradient(dense, normed, (dx, space.x[i]), None)?;
             }
-            self.dense_backward(dense, normed, dx, space.dx[i])?;
+            self.dense_backward(dense, normed, (dx, space.dx[i]), space.leaky(i))?;
         }
-        self.split_input(scale, space.dx[0], space.dz, gradients.then_some(embed.de))?;
-        if gradients { self.embed_backward(&scale.embed, condition, embed) } else { Ok(()) }
+        self.split_input(scale, space.dx[0], space.dz, gradients.then_some(embed.de))
     }
 
-    /// dx (M,·) of the first layer -> dz, and de where the layer saw the embedding and it is wanted.
+    /// dx (M,·) of the first layer -> dz; de is added to where the layer saw the embedding and it is wanted.
     fn split_input(&self, scale: &Scale, dx: Span, dz: Span, de: Option<Span>) -> Result<()> {
         if scale.projection {
             return Ok(()); // dz is dx
         }
-        let (width, outputs) = (first_width(scale), scale.embed.outputs());
-        self.session.copy_columns((dz, scale.summary), (dx, width), self.rows, scale.summary, 0)?;
-        let Some(de) = de else { return Ok(()) };
-        self.session.copy_columns((de, outputs), (dx.from(scale.summary), width), self.rows, outputs, 0)
+        self.session.split_columns((Some(dz), de), dx, self.rows, [scale.summary, scale.embed.outputs()])
     }
 
     fn scale_tangent(&self, scale: &Scale, normed: &[Span], space: &ScaleSpace) -> Result<()> {
-        let (s, rows) = (self.session, self.rows);
         if !scale.projection {
             // The condition does not move.
-            let (tx, width) = (space.tx[0], first_width(scale));
-            s.fill(tx, 0.0, rows, width)?;
-            s.copy_columns((tx, width), (space.tz, scale.summary), rows, scale.summary, 0)?;
+            let widths = [scale.summary, scale.embed.outputs()];
+            self.session.join_columns(space.tx[0], (space.tz, None), self.rows, widths)?;
         }
         for (i, (dense, norm)) in scale.layers.iter().enumerate() {
-            let (ty, next, width) = (space.ty[i], space.tx[i + 1], dense.outputs());
+            let ty = space.ty[i];
             self.dense_tangent(dense, normed, space.tx[i], ty)?;
-            s.copy_columns((next, width), (ty, width), rows, width, 0)?;
-            self.norm_tangent(norm, next, space.norms[i])?;
-            s.leaky_relu_backward(space.x[i + 1], next, rows, width)?;
+            self.norm_tangent(norm, (ty, space.tx[i + 1]), space.norms[i], space.x[i + 1])?;
         }
         Ok(())
     }
@@ -263,7 +281,6 @@ impl Pass<'_> {
         &self,
         scale: &Scale,
         normed: &[Span],
-        condition: Span,
         (dts, no_score): (Span, Span),
         space: &ScaleSpace,
     ) -> Result<()> {
@@ -271,27 +288,21 @@ impl Pass<'_> {
         let (x, tx, embed, outputs) = (space.x[layers], space.tx[layers], space.embed, scale.embed.outputs());
         self.dense_gradient(&scale.output, normed, (no_score, x), Some((dts, tx)))?;
         s.fill(space.dx[layers], 0.0, rows, scale.output.weight().inputs)?;
-        self.dense_backward(&scale.output, normed, dts, space.dtx[layers])?;
-        s.fill(embed.de, 0.0, rows, outputs)?;
+        let leaky = (!scale.projection).then_some(x);
+        self.dense_backward(&scale.output, normed, (dts, space.dtx[layers]), leaky)?;
         if scale.projection {
             s.add_scaled_rows(dts, embed.e, space.dtx[layers], rows, outputs)?;
+            s.leaky_relu_backward(x, space.dtx[layers], rows, outputs)?;
             s.add_scaled_rows(dts, tx, embed.de, rows, outputs)?;
         }
         for (i, (dense, norm)) in scale.layers.iter().enumerate().rev() {
             let (dx, dtx) = (space.dx[i + 1], space.dtx[i + 1]);
-            s.leaky_relu_backward(space.x[i + 1], dx, rows, dense.outputs())?;
-            s.leaky_relu_backward(space.x[i + 1], dtx, rows, dense.outputs())?;
             self.norm_tangent_backward(norm, (dx, dtx), space.ty[i], space.norms[i])?;
             self.dense_gradient(dense, normed, (dx, space.x[i]), Some((dtx, space.tx[i])))?;
-            self.dense_backward(dense, normed, dx, space.dx[i])?;
-            self.dense_backward(dense, normed, dtx, space.dtx[i])?;
+            self.dense_backward(dense, normed, (dx, space.dx[i]), space.leaky(i))?;
+            self.dense_backward(dense, normed, (dtx, space.dtx[i]), space.leaky(i))?;
         }
         self.split_input(scale, space.dx[0], space.dz, Some(embed.de))?;
-        self.split_input(scale, space.dtx[0], space.dtz, None)?;
-        self.embed_backward(&scale.embed, condition, embed)
+        self.split_input(scale, space.dtx[0], space.dtz, None)
     }
-}
-
-fn share(net: &Critic) -> f32 {
-    1.0 / net.scales.len() as f32
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::batch::{self, Merged};
 use super::context::Context;
-use super::launch_sequence::{Packed, Room, lstm_fits};
+use super::launch_sequence::{Packed, Room};
 use super::layers::Arenas;
 use super::pooler::PoolerSpace;
-use super::sequence::{SequenceSpace, Sweep, transposed};
+use super::sequence::{self, SequenceSpace, Sweep, transposed};
 use super::session::{Plan, Rows, Session, Span};
 use crate::error::Result;
 use crate::model::pooler::Pooler;
@@ -28,7 +28,7 @@ pub(super) fn networks(networks: &Networks) -> (&SequenceMap, &Pooler) {
 
 /// Whether a device has the memory for the encoder.
 pub fn fits(device: &Context, networks: &Networks) -> bool {
-    lstm_fits(device, self::networks(networks).0.lstm.hidden())
+    sequence::fits(device, self::networks(networks).0)
 }
 
 /// Summaries (n,S) of a batch, in the order of its shards. params, buffers: the model's.

@@ -211,8 +211,7 @@ impl Sweep<'_> {
             }
             let (biases, width) = (space.weights.biases.part(k * 4 * hidden, 4 * hidden), 4 * hidden);
             let [first, second] = [&layer.bias_ih, &layer.bias_hh].map(|bias| row(self.params(), bias));
-            s.copy_columns((biases, width), (first, width), self.rows.one, width, 0)?;
-            s.axpy(1.0, second, biases, self.rows.one, width)?;
+            s.plus(biases, first, second, self.rows.one, width)?;
         }
         self.rows.transpose(&output.weight, space.weights.out_t)
     }
@@ -250,7 +249,7 @@ impl Sweep<'_> {
                 }
                 _ => space.layer(h, k - 1, hidden),
             };
-            self.steps.weight_gradient(&layer.input, gates, input)?;
+            self.steps.weight_gradient(&layer.input, [None; 2], gates, input)?;
         }
         if let Some(matrix) = &lstm.layers[0].constant {
             self.constant_backward(matrix, space.layer(gates, 0, 4 * hidden), (z, Some(dz)), space.sums)?;
@@ -289,18 +288,16 @@ impl Sweep<'_> {
         let ([first, second], [dfirst, dsecond]) = (space.hidden, space.dhidden);
         s.tanh_backward(dy, y, rows, net.latent)?;
         self.steps.gradient(last, dy, second)?;
-        self.steps.backward(&last.weight, dy, dsecond, 0)?;
-        s.leaky_relu_backward(second, dsecond, rows, width)?;
+        self.steps.backward_leaky(&last.weight, dy, dsecond, second)?;
         self.steps.norm_backward(&norms[1], dsecond, space.norms[1], true)?;
         self.steps.gradient(middle, dsecond, self.seen(*dropout, first, space.drop))?;
         self.steps.backward(&middle.weight, dsecond, dfirst, 0)?;
         self.drop_backward(*dropout, dfirst, space.drop, width)?;
         s.leaky_relu_backward(first, dfirst, rows, width)?;
         self.steps.norm_backward(&norms[0], dfirst, space.norms[0], true)?;
-        self.steps.weight_gradient(position, dfirst, space.positions)?;
+        self.steps.weight_gradient(position, [None; 2], dfirst, space.positions)?;
         s.sum_steps(space.shared, dfirst, self.by_row(), width)?;
-        self.rows.weight_gradient(summary, space.shared, z)?;
-        self.rows.bias_gradient(bias, space.shared)?;
+        self.rows.weight_gradient(summary, [Some(bias), None], space.shared, z)?;
         self.rows.backward(summary, space.shared, dz, 0)
     }
 
@@ -328,8 +325,7 @@ impl Sweep<'_> {
         s.sum_steps(space.dstep, dy, self.by_row(), last.weight.outputs)?;
         s.tanh_backward(space.dstep, space.step, rows, last.weight.outputs)?;
         self.rows.gradient(last, space.dstep, space.hidden)?;
-        self.rows.backward(&last.weight, space.dstep, space.dhidden, 0)?;
-        s.leaky_relu_backward(space.hidden, space.dhidden, rows, first.weight.outputs)?;
+        self.rows.backward_leaky(&last.weight, space.dstep, space.dhidden, space.hidden)?;
         self.rows.norm_backward(norm, space.dhidden, space.norm, true)?;
         self.rows.gradient(first, space.dhidden, z)?;
         self.rows.backward(&first.weight, space.dhidden, dz, 0)

@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use super::context::Context;
+use super::critic;
 pub use super::gan_space::RING;
 use super::gan_space::{D_FAKE, D_REAL, FAILED, LOSSES, MATCHING, PENALTY, Report, SCORE, Space};
 use super::launch::gradient_room;
 use super::launch_steps::{Adam, KEEP, Numbers, SETTINGS, settings};
 use super::layers::{Arenas, Pass};
-use super::session::{Plan, Routine, Rows, Session, Span};
+use super::session::{Plan, Rows, Session, Span};
 use crate::config::{Config, OptimizerKind};
 use crate::error::{Error, Result};
 use crate::model::Networks;
@@ -28,6 +29,11 @@ pub struct Real<'a> {
     pub summaries: &'a [f32],
     pub conditions: &'a [f32],
     pub bins: &'a [Vec<usize>],
+}
+
+/// Whether a device has the memory for the critic's norms.
+pub fn fits(device: &Context, networks: &Networks) -> bool {
+    critic::fits(device, &networks.critic)
 }
 
 /// Losses of the last two steps of an iteration.
@@ -64,13 +70,14 @@ pub struct Gan<'a> {
     /// Rows by bins, and where each bin ends.
     bins: [Span; 2],
     chosen: Span,
+    /// For choose_rows: a zero for each row.
+    taken: Span,
     space: Space,
     /// Coefficients of an iteration's Adam steps (n_critic + 1, 12), and those of some iterations (RING, n_critic + 1, 12).
     settings: Span,
     orders: Span,
     clock: Span,
     report: Report,
-    routine: Routine,
 }
 
 /// Where training is: iterations, and steps taken by generator and critic.
@@ -126,17 +133,22 @@ impl<'a> Gan<'a> {
             real: [plan.floats(real.summaries.len()), plan.floats(real.conditions.len())],
             bins: [plan.floats(rows.len()), plan.floats(real.bins.len())],
             chosen: plan.floats(batch),
+            taken: plan.floats(real.summaries.len() / c.summary_dim),
             space,
             settings: plan.floats(draws * SETTINGS),
             orders: plan.floats(RING * draws * SETTINGS),
             clock: plan.floats(4),
             report: Report::new(&mut plan),
-            routine: Routine::default(),
             session: Session::new(context, plan, "training the GAN on the device")?,
         };
         let s = &gan.session;
         s.upload(count, &[batch as i32])?;
         s.upload(one, &[1])?;
+        let share = 1.0 / networks.critic.scales.len() as f32;
+        let mean = 1.0 / batch as f32;
+        for (to, slope) in gan.space.slopes.into_iter().zip([-mean, mean, 1.0]) {
+            s.upload(to, &vec![slope * share; batch])?;
+        }
         s.upload(arenas.params, learner.params)?;
         s.upload(arenas.buffers, learner.buffers)?;
         s.upload(gan.average, learner.average)?;
@@ -178,7 +190,7 @@ impl<'a> Gan<'a> {
         self.copy(self.learnt(), self.kept)?;
         self.order(count)?;
         for _ in 0..count {
-            self.ask()?;
+            self.session.ask(|| self.work())?;
         }
         let mut losses = Vec::with_capacity(count);
         for (iteration, slot) in (self.began.iteration..).zip(self.slots(count)?) {
@@ -202,17 +214,9 @@ impl<'a> Gan<'a> {
         self.set_clock()?;
         self.order(count)?;
         for _ in 0..count {
-            self.ask()?;
+            self.session.ask(|| self.work())?;
         }
         Ok(())
-    }
-
-    /// Asks for an iteration.
-    fn ask(&mut self) -> Result<()> {
-        let mut routine = std::mem::take(&mut self.routine);
-        let asked = self.session.ask(&mut routine, || self.work());
-        self.routine = routine;
-        asked
     }
 
     /// What iterations change: parameters and moments of both networks, the average, spectral norm's u and v.
@@ -352,7 +356,7 @@ impl<'a> Gan<'a> {
     fn choose(&self, draw: usize) -> Result<()> {
         let (s, space, c) = (&self.session, &self.space, &self.c);
         let chosen = self.chosen;
-        s.choose_rows(chosen, self.bins, self.clock, self.rows, draw)?;
+        s.choose_rows((chosen, self.taken), self.bins, self.clock, self.rows, draw)?;
         s.gather_rows(space.z_real, self.real[0], chosen, self.rows, c.summary_dim)?;
         s.gather_rows(space.condition, self.real[1], chosen, self.rows, c.condition_inputs())?;
         let stream = if draw == c.n_critic as usize { Stream::GeneratorNoise } else { Stream::CriticNoise };
@@ -367,27 +371,29 @@ impl<'a> Gan<'a> {
     fn critic(&self, draw: usize) -> Result<()> {
         let (s, p, space, c) = (&self.session, self.pass(), &self.space, &self.c);
         let (net, critic, width) = (&self.networks.critic, &space.critic, c.summary_dim);
-        let slope = 1.0 / self.batch as f32;
+        let [of_real, of_fake, whole] = space.slopes;
         for normed in &space.norms {
             p.critic_norms(net, normed, true)?;
         }
         self.clear(self.networks.critic_range.clone())?;
         p.generator(&self.networks.generator, space.noise, space.condition, &space.generator)?;
-        let calls = [(space.z_real, -slope, D_REAL), (space.generator.z, slope, D_FAKE)];
+        p.critic_condition(net, space.condition, critic)?;
+        let calls = [(space.z_real, of_real, D_REAL), (space.generator.z, of_fake, D_FAKE)];
         for ((z, slope, loss), normed) in calls.into_iter().zip(&space.norms) {
-            s.copy_columns((critic.z(), width), (z, width), self.rows, width, 0)?;
-            p.critic(net, normed, space.condition, critic)?;
-            s.mean_floats(space.loss(loss), critic.score, 1.0, self.rows)?;
-            p.critic_backward(net, normed, space.condition, slope, critic, true)?;
+            s.copy_rows(critic.z(), z, self.rows, width)?;
+            p.critic(net, normed, critic)?;
+            p.critic_score(critic, space.loss(loss))?;
+            p.critic_backward(net, normed, slope, critic, true)?;
         }
         let normed = &space.norms[2];
         s.interpolate(critic.z(), (space.z_real, space.generator.z), space.alpha, self.rows, width)?;
-        p.critic(net, normed, space.condition, critic)?;
-        p.critic_backward(net, normed, space.condition, 1.0, critic, false)?;
+        p.critic(net, normed, critic)?;
+        p.critic_backward(net, normed, whole, critic, false)?;
         s.penalty_direction(critic.tz(), space.penalty, critic.dz(), c.lambda_gp, self.rows, width)?;
         s.sum_doubles(space.loss(PENALTY), space.penalty, 1.0, self.rows, 1)?;
         p.critic_tangent(net, normed, critic)?;
-        p.critic_tangent_backward(net, normed, space.condition, critic)?;
+        p.critic_tangent_backward(net, normed, whole, critic)?;
+        p.critic_condition_backward(net, space.condition, critic)?;
         self.update(self.networks.critic_range.clone(), draw)
     }
 
@@ -399,11 +405,12 @@ impl<'a> Gan<'a> {
         p.critic_norms(net, normed, true)?;
         self.clear(self.networks.generator_range.clone())?;
         p.generator(&self.networks.generator, space.noise, space.condition, fake)?;
-        s.copy_columns((critic.z(), width), (fake.z, width), self.rows, width, 0)?;
-        p.critic(net, normed, space.condition, critic)?;
-        s.mean_floats(space.loss(SCORE), critic.score, 1.0, self.rows)?;
-        p.critic_backward(net, normed, space.condition, -1.0 / self.batch as f32, critic, false)?;
-        s.copy_columns((fake.dz, width), (critic.dz(), width), self.rows, width, 0)?;
+        s.copy_rows(critic.z(), fake.z, self.rows, width)?;
+        p.critic_condition(net, space.condition, critic)?;
+        p.critic(net, normed, critic)?;
+        p.critic_score(critic, space.loss(SCORE))?;
+        p.critic_backward(net, normed, space.slopes[0], critic, false)?;
+        s.copy_rows(fake.dz, critic.dz(), self.rows, width)?;
         if c.use_feature_matching {
             let (dz, pair) = ((fake.dz, space.matching), (fake.z, space.z_real));
             s.feature_matching(dz, pair, c.lambda_fm, self.rows, width)?;

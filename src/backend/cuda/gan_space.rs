@@ -27,6 +27,8 @@ pub(super) struct Space {
     pub alpha: Span,
     pub generator: GeneratorSpace,
     pub critic: CriticSpace,
+    /// (M): gradients of each scale's scores, the same all the time: of real movements, of fakes, and of what is to be 1.
+    pub slopes: [Span; 3],
     /// Of the critic's three calls: real, fake, interpolate.
     pub norms: [Vec<Span>; 3],
     pub penalty: Span,
@@ -61,6 +63,7 @@ impl Space {
             alpha: plan.floats(rows),
             generator: GeneratorSpace::new(plan, &networks.generator, noise, rows),
             critic: CriticSpace::new(plan, &networks.critic, rows),
+            slopes: [(); 3].map(|()| plan.floats(rows)),
             norms: [(); 3].map(|()| norms(plan, &networks.critic)),
             penalty: plan.doubles(rows),
             matching: plan.doubles(c.summary_dim),

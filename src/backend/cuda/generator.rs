@@ -64,9 +64,7 @@ impl Pass<'_> {
         let (s, rows) = (self.session, self.rows);
         self.embed(&net.embed, condition, space.embed)?;
         if !net.film {
-            let (x, width) = (space.x[0], net.noise + EMBED);
-            s.copy_columns((x, width), (noise, net.noise), rows, net.noise, 0)?;
-            s.copy_columns((x.from(net.noise), width), (space.embed.e, EMBED), rows, EMBED, 0)?;
+            s.join_columns(space.x[0], (noise, Some(space.embed.e)), rows, [net.noise, EMBED])?;
         }
         for (i, block) in net.blocks.iter().enumerate() {
             self.block(block, (space.x[i], space.x[i + 1]), space.embed.e, &space.blocks[i])?;
@@ -85,11 +83,13 @@ impl Pass<'_> {
             s.leaky_relu(space.active, rows, width)?;
         }
         match &block.skip {
-            Skip::None => return Ok(()), // next is active
-            Skip::Same => s.copy_columns((next, width), (x, width), rows, width, 0)?,
-            Skip::Project(project) => self.linear(project, x, next, 0)?,
+            Skip::None => Ok(()), // next is active
+            Skip::Same => s.plus(next, x, space.active, rows, width),
+            Skip::Project(project) => {
+                self.linear(project, x, next, 0)?;
+                s.plus(next, next, space.active, rows, width)
+            }
         }
-        s.axpy(1.0, space.active, next, rows, width)
     }
 
     /// space.dz (M,S) is used up; gradients of the parameters are added to.
@@ -103,8 +103,7 @@ impl Pass<'_> {
             self.block_backward(block, space.x[i], (space.dx[i + 1], space.dx[i]), space.embed, &space.blocks[i])?;
         }
         if !net.film {
-            let from = (space.dx[0].from(net.noise), net.noise + EMBED);
-            s.copy_columns((space.embed.de, EMBED), from, rows, EMBED, 0)?;
+            s.split_columns((None, Some(space.embed.de)), space.dx[0], rows, [net.noise, EMBED])?;
         }
         self.embed_backward(&net.embed, condition, space.embed)
     }
@@ -122,7 +121,7 @@ impl Pass<'_> {
         let mut to = ADD;
         match &block.skip {
             Skip::None => to = 0,
-            Skip::Same => s.copy_columns((dx, width), (dnext, width), rows, width, 0)?,
+            Skip::Same => s.copy_rows(dx, dnext, rows, width)?,
             Skip::Project(project) => {
                 self.gradient(project, dnext, x)?;
                 self.backward(&project.weight, dnext, dx, 0)?;

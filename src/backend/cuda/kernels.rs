@@ -65,18 +65,18 @@ kernels! {
         expander_backward_4: "pppppppppppppiiii",
     }
     expander_cluster {
-        expander_forward_cluster: "pppppppppppppppiiiipi",
-        expander_backward_cluster: "pppppppppppppiiiipi",
+        expander_forward_cluster: "pppppppppppppppiiiipip",
+        expander_backward_cluster: "pppppppppppppiiiipip",
     }
     expander_group {
-        expander_forward_group: "pppppppppppppppiiiipi",
-        expander_backward_group: "pppppppppppppiiiipi",
+        expander_forward_group: "pppppppppppppppiiiipip",
+        expander_backward_group: "pppppppppppppiiiipip",
     }
     gan {
         interpolate: "pppppi",
         penalty_direction: "pppdpi",
         feature_matching: "ppppdpi",
-        choose_rows: "pppppiii",
+        choose_rows: "ppppppiii",
         take_slot: "pppii",
         end_iteration: "pppi",
     }
@@ -106,14 +106,12 @@ kernels! {
     matrix {
         matrix_forward: "pppppppiiii",
         matrix_forward_wide: "pppppppiiii",
-        matrix_backward: "pppppiiii",
-        matrix_backward_wide: "pppppiiii",
-        matrix_gradient: "pppppiii",
-        matrix_gradient_wide: "pppppiii",
-        matrix_gradient_add: "pppiii",
+        matrix_backward: "ppppppiiii",
+        matrix_backward_wide: "ppppppiiii",
+        matrix_gradient: "pppppppiiii",
+        matrix_gradient_wide: "pppppppiiii",
+        matrix_gradient_add: "pppppiiii",
         matrix_transpose: "ppiii",
-        add_columns: "ppppi",
-        add_product_columns: "pppppi",
     }
     matrix_tf32 {
         matrix_forward_tf32: "pppppppiiii",
@@ -121,11 +119,12 @@ kernels! {
     norm {
         layer_norm_forward: "ppppppii",
         layer_norm_backward: "pppppi",
-        layer_norm_tangent: "ppppppi",
+        layer_norm_tangent: "ppppppppi",
         layer_norm_tangent_backward: "ppppppppi",
+        layer_norm_gradient: "ppppppppi",
     }
     optim {
-        sum_squares: "ppi",
+        sum_squares: "ppppi",
         adam_step: "pppppppppi",
         move_average: "ppppi",
     }
@@ -143,9 +142,11 @@ kernels! {
     }
     rows {
         fill: "pfpi",
-        axpy: "ppfpi",
+        plus: "ppppi",
         product: "ppppii",
-        copy_columns: "pppiiii",
+        copy_rows: "pppi",
+        join_columns: "ppppii",
+        split_columns: "ppppii",
         tanh_forward: "ppi",
         tanh_backward: "pppi",
         leaky_relu: "ppi",

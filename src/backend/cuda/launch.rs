@@ -1,6 +1,7 @@
 //! One function for each kernel, with the kernel's arguments above it. What they compute stands in kernels/*.cu; the shapes of
 //! launches are those named there.
 
+use super::context::Context;
 use super::kernels::Kernel;
 use super::session::{Arg, Rows, Session, Shape, Span};
 use crate::error::Result;
@@ -15,7 +16,19 @@ pub(super) const TANH: usize = 4;
 const CHUNK: usize = 256;
 /// Numbers that [`Session::matrix_gradient`] needs beside the result.
 pub(super) fn gradient_room(matrix: &Matrix, rows: usize) -> usize {
-    if rows > CHUNK { rows.div_ceil(CHUNK) * matrix.outputs * matrix.inputs } else { 0 }
+    if rows > CHUNK { rows.div_ceil(CHUNK) * matrix.outputs * (matrix.inputs + 1) } else { 0 }
+}
+
+/// Bytes of shared memory that spectral_normalise needs.
+fn spectral_bytes(matrix: &Matrix) -> usize {
+    8 * (2 * matrix.outputs + matrix.inputs)
+}
+
+/// Whether a device has the memory for the norm of a matrix.
+pub(super) fn spectral_fits(context: &Context, matrix: &Matrix) -> bool {
+    /// What the kernel has beside what it is given, and more.
+    const OWN: usize = 1024;
+    spectral_bytes(matrix) + OWN <= context.shared()
 }
 
 /// Sides of a product's tiles of results.
@@ -34,10 +47,10 @@ fn tiles(side: usize, [rows, columns, times]: [usize; 3]) -> [usize; 3] {
 impl Session {
     /// A product with so many results, so many times, in wide tiles where they leave no multiprocessor idle: those read
     /// less for each result. Both give the same bits.
-    fn tiled(&self, [narrow, wide]: [Kernel; 2], results: [usize; 3]) -> (Kernel, Shape) {
+    fn tiled(&self, [narrow, wide]: [Kernel; 2], results: [usize; 3]) -> (Kernel, [usize; 3]) {
         let wide_enough = tiles(WIDE, results).into_iter().product::<usize>() >= self.multiprocessors;
         let (kernel, side) = if wide_enough { (wide, WIDE) } else { (narrow, NARROW) };
-        (kernel, grid(tiles(side, results)))
+        (kernel, tiles(side, results))
     }
 
     /// float* y (M,O), const float* x (M,I), const float* w (O,I), const float* bias (O), const float* bias2 (O),
@@ -52,94 +65,98 @@ impl Session {
         flags: usize,
     ) -> Result<()> {
         let results = [rows.most, matrix.outputs, 1];
-        let (kernel, shape) = if self.tf32 {
-            (Kernel::matrix_forward_tf32, grid(tiles(WIDE, results)))
+        let (kernel, blocks) = if self.tf32 {
+            (Kernel::matrix_forward_tf32, tiles(WIDE, results))
         } else {
             self.tiled([Kernel::matrix_forward, Kernel::matrix_forward_wide], results)
         };
         let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
         let pointers = [y.into(), x.into(), w.into(), bias.into(), bias2.into(), alpha.into(), rows.into()];
-        self.launch(kernel, shape, 0, &[&pointers[..], &sizes].concat())
+        self.launch(kernel, grid(blocks), 0, &[&pointers[..], &sizes].concat())
     }
 
-    /// float* dx (M,I), const float* dy (M,O), const float* w (O,I), const float* alpha (1), const int* rows, int inputs,
-    /// int outputs, int stride, int flags
+    /// float* dx (M,I), const float* dy (M,O), const float* w (O,I), const float* alpha (1), const float* x (M,I),
+    /// const int* rows, int inputs, int outputs, int stride, int flags. leaky: the x that LeakyReLU has left.
     pub(super) fn matrix_backward(
         &self,
         matrix: &Matrix,
         (dx, dy, w): (Span, Span, Span),
         alpha: Option<Span>,
+        leaky: Option<Span>,
         rows: Rows,
         flags: usize,
     ) -> Result<()> {
         let kernels = [Kernel::matrix_backward, Kernel::matrix_backward_wide];
-        let (kernel, shape) = self.tiled(kernels, [rows.most, matrix.inputs, 1]);
+        let (kernel, blocks) = self.tiled(kernels, [rows.most, matrix.inputs, 1]);
         let sizes = [matrix.inputs.into(), matrix.outputs.into(), matrix.stride.into(), flags.into()];
-        let pointers = [dx.into(), dy.into(), w.into(), alpha.into(), rows.into()];
-        self.launch(kernel, shape, 0, &[&pointers[..], &sizes].concat())
+        let pointers = [dx.into(), dy.into(), w.into(), alpha.into(), leaky.into(), rows.into()];
+        self.launch(kernel, grid(blocks), 0, &[&pointers[..], &sizes].concat())
     }
 
-    /// float* partials (ceil(M/256),O,I), float* dw (O,I), const float* dy (M,O), const float* x (M,I), const int* rows,
-    /// int inputs, int outputs, int stride; then, for more than 256 rows, matrix_gradient_add
+    /// float* partials (ceil(M/256),O,I+1), float* dw (O,I), float* db, float* db2 (O), const float* dy (M,O),
+    /// const float* x (M,I), const int* rows, int inputs, int outputs, int stride, int flags; then, for more than 256 rows,
+    /// matrix_gradient_add
     pub(super) fn matrix_gradient(
         &self,
         matrix: &Matrix,
-        (dw, dw_stride): (Span, usize),
+        (dw, stride, flags): (Span, usize, usize),
+        biases: [Option<Span>; 2],
         (dy, x): (Span, Span),
         room: Span,
         rows: Rows,
     ) -> Result<()> {
         let (inputs, outputs) = (matrix.inputs, matrix.outputs);
+        let extra = usize::from(biases[0].is_some());
         let chunks = rows.most.div_ceil(CHUNK);
         let partials = (chunks > 1).then_some(room);
         let kernels = [Kernel::matrix_gradient, Kernel::matrix_gradient_wide];
-        let (kernel, shape) = self.tiled(kernels, [outputs, inputs, chunks]);
-        let sizes = [inputs, outputs, dw_stride];
-        let pointers = [partials.into(), dw.into(), dy.into(), x.into(), rows.into()];
-        self.launch(kernel, shape, 0, &[&pointers[..], &sizes.map(Arg::from)].concat())?;
+        let (kernel, mut blocks) = self.tiled(kernels, [outputs, inputs, chunks]);
+        blocks[1] += extra;
+        let sizes = [inputs, outputs, stride, flags];
+        let to = [dw.into(), biases[0].into(), biases[1].into()];
+        let from = [dy.into(), x.into(), rows.into()];
+        let args = [&[partials.into()], &to[..], &from, &sizes.map(Arg::from)].concat();
+        self.launch(kernel, grid(blocks), 0, &args)?;
         let Some(partials) = partials else { return Ok(()) };
-        self.add_partials((dw, partials), rows, sizes)
+        self.matrix_gradient_add(to, partials, rows, sizes, outputs * (inputs + extra))
     }
 
-    /// float* partials (ceil(M/256),W), float* sums (W), const float* x (M,W), const int* rows, int width; then, for more
-    /// than 256 rows, matrix_gradient_add
-    pub(super) fn add_columns(&self, sums: Span, x: Span, room: Span, rows: Rows, width: usize) -> Result<()> {
-        self.by_chunks(Kernel::add_columns, (sums, room), &[x.into()], rows, width)
-    }
-
-    /// float* partials (ceil(M/256),W), float* sums (W), const float* x (M,W), const float* y (M,W), const int* rows,
-    /// int width; then, for more than 256 rows, matrix_gradient_add
-    pub(super) fn add_product_columns(
+    /// float* dw (O,I), float* db, float* db2 (O), const float* partials (ceil(M/256),O,I+1), const int* rows, int inputs,
+    /// int outputs, int stride, int flags
+    fn matrix_gradient_add(
         &self,
-        sums: Span,
-        (x, y): (Span, Span),
+        to: [Arg; 3],
+        partials: Span,
+        rows: Rows,
+        sizes: [usize; 4],
+        results: usize,
+    ) -> Result<()> {
+        let args = [&to[..], &[partials.into(), rows.into()], &sizes.map(Arg::from)].concat();
+        self.launch(Kernel::matrix_gradient_add, Shape::Each(results), 0, &args)
+    }
+
+    /// float* partials (ceil(M/256),D,2), float* dgain, float* dbias (D), const float* dy, const float* normal (M,D),
+    /// const float* dty, const float* change (M,D), const int* rows, int width; then, for more than 256 rows,
+    /// matrix_gradient_add
+    pub(super) fn layer_norm_gradient(
+        &self,
+        (dgain, dbias): (Span, Span),
+        (dy, normal): (Span, Span),
+        tangent: Option<(Span, Span)>,
         room: Span,
         rows: Rows,
         width: usize,
     ) -> Result<()> {
-        self.by_chunks(Kernel::add_product_columns, (sums, room), &[x.into(), y.into()], rows, width)
-    }
-
-    fn by_chunks(
-        &self,
-        kernel: Kernel,
-        (sums, room): (Span, Span),
-        operands: &[Arg],
-        rows: Rows,
-        width: usize,
-    ) -> Result<()> {
         let chunks = rows.most.div_ceil(CHUNK);
         let partials = (chunks > 1).then_some(room);
-        let args = [&[partials.into(), sums.into()], operands, &[rows.into(), width.into()]].concat();
-        self.launch(kernel, Shape::Columns(width, chunks), 0, &args)?;
+        let (dty, change) = tangent.unzip();
+        let to = [partials.into(), dgain.into(), dbias.into()];
+        let from = [dy.into(), normal.into(), dty.into(), change.into(), rows.into(), width.into()];
+        self.launch(Kernel::layer_norm_gradient, Shape::Columns(width, chunks), 0, &[&to[..], &from].concat())?;
         let Some(partials) = partials else { return Ok(()) };
-        self.add_partials((sums, partials), rows, [width, 1, width])
-    }
-
-    /// float* dw (O,I), const float* partials (ceil(M/256),O,I), const int* rows, int inputs, int outputs, int stride
-    fn add_partials(&self, (dw, partials): (Span, Span), rows: Rows, sizes: [usize; 3]) -> Result<()> {
-        let args = [&[dw.into(), partials.into(), rows.into()][..], &sizes.map(Arg::from)].concat();
-        self.launch(Kernel::matrix_gradient_add, Shape::Each(sizes[0] * sizes[1]), 0, &args)
+        // As of a weight of one input, which is the gain, and a bias.
+        let to = [dgain.into(), dbias.into(), Arg::Null];
+        self.matrix_gradient_add(to, partials, rows, [1, width, 1, ADD], 2 * width)
     }
 
     /// float* x (M,D), float* normal (M,D), float* inverse (M), const float* gain, const float* bias (D),
@@ -180,17 +197,18 @@ impl Session {
         self.launch(Kernel::layer_norm_backward, Shape::Warps(rows.most), 0, &args)
     }
 
-    /// float* dx (M,D), float* change (M,D), const float* normal (M,D), const float* inverse (M), const float* gain (D),
-    /// const int* rows, int width
+    /// float* dy, float* change, const float* dx (M,D), const float* normal (M,D), const float* inverse (M),
+    /// const float* gain (D), const float* y (M,D), const int* rows, int width. y: what LeakyReLU has left.
     pub(super) fn layer_norm_tangent(
         &self,
-        (dx, change): (Span, Span),
+        (dx, dy, change): (Span, Span, Span),
         (normal, inverse): (Span, Span),
-        gain: Span,
+        (gain, y): (Span, Span),
         rows: Rows,
         width: usize,
     ) -> Result<()> {
-        let args = [dx.into(), change.into(), normal.into(), inverse.into(), gain.into(), rows.into(), width.into()];
+        let pointers = [dy, change, dx, normal, inverse, gain, y].map(Arg::Span);
+        let args = [&pointers[..], &[rows.into(), width.into()]].concat();
         self.launch(Kernel::layer_norm_tangent, Shape::Warps(rows.most), 0, &args)
     }
 
@@ -216,10 +234,10 @@ impl Session {
         self.launch(Kernel::fill, Shape::Each(rows.most * width), 0, &args)
     }
 
-    /// float* y (M,W), const float* x (M,W), float alpha, const int* rows, int width
-    pub(super) fn axpy(&self, alpha: f32, x: Span, y: Span, rows: Rows, width: usize) -> Result<()> {
-        let args = [y.into(), x.into(), Arg::Float(alpha), rows.into(), width.into()];
-        self.launch(Kernel::axpy, Shape::Each(rows.most * width), 0, &args)
+    /// float* out, const float* x, const float* y (M,W), const int* rows, int width
+    pub(super) fn plus(&self, out: Span, x: Span, y: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [out.into(), x.into(), y.into(), rows.into(), width.into()];
+        self.launch(Kernel::plus, Shape::Each(rows.most * width), 0, &args)
     }
 
     /// float* out, const float* x, const float* y (M,W), const int* rows, int width, int flags
@@ -228,19 +246,34 @@ impl Session {
         self.launch(Kernel::product, Shape::Each(rows.most * width), 0, &args)
     }
 
-    /// float* to (M,to_stride), const float* from (M,from_stride), const int* rows, int width, int to_stride,
-    /// int from_stride, int flags
-    pub(super) fn copy_columns(
+    /// float* to, const float* from (M,W), const int* rows, int width
+    pub(super) fn copy_rows(&self, to: Span, from: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [to.into(), from.into(), rows.into(), width.into()];
+        self.launch(Kernel::copy_rows, Shape::Each(rows.most * width), 0, &args)
+    }
+
+    /// float* to (M,A+B), const float* a (M,A), const float* b (M,B), const int* rows, int a_width, int b_width
+    pub(super) fn join_columns(
         &self,
-        (to, to_stride): (Span, usize),
-        (from, from_stride): (Span, usize),
+        to: Span,
+        (a, b): (Span, Option<Span>),
         rows: Rows,
-        width: usize,
-        flags: usize,
+        widths: [usize; 2],
     ) -> Result<()> {
-        let sizes = [width.into(), to_stride.into(), from_stride.into(), flags.into()];
-        let args = [&[to.into(), from.into(), rows.into()][..], &sizes].concat();
-        self.launch(Kernel::copy_columns, Shape::Each(rows.most * width), 0, &args)
+        let args = [to.into(), a.into(), b.into(), rows.into(), widths[0].into(), widths[1].into()];
+        self.launch(Kernel::join_columns, Shape::Each(rows.most * (widths[0] + widths[1])), 0, &args)
+    }
+
+    /// float* a (M,A), float* b (M,B), const float* from (M,A+B), const int* rows, int a_width, int b_width. b is added to.
+    pub(super) fn split_columns(
+        &self,
+        (a, b): (Option<Span>, Option<Span>),
+        from: Span,
+        rows: Rows,
+        widths: [usize; 2],
+    ) -> Result<()> {
+        let args = [a.into(), b.into(), from.into(), rows.into(), widths[0].into(), widths[1].into()];
+        self.launch(Kernel::split_columns, Shape::Each(rows.most * (widths[0] + widths[1])), 0, &args)
     }
 
     /// float* dy (M,W), const float* y (M,W), const int* rows, int width
@@ -292,7 +325,7 @@ impl Session {
         let (inputs, outputs) = (matrix.inputs, matrix.outputs);
         let sizes = [inputs.into(), outputs.into(), matrix.stride.into(), usize::from(training).into()];
         let args = [&[normed.into(), u.into(), v.into(), w.into()][..], &sizes].concat();
-        self.launch(Kernel::spectral_normalise, Shape::Blocks(1), 8 * (2 * outputs + inputs), &args)
+        self.launch(Kernel::spectral_normalise, Shape::Blocks(1), spectral_bytes(matrix), &args)
     }
 
     /// float* grads (O,I), const float* dw (O,I), const float* w (O,I), const float* normed (1 + O + I), int inputs,

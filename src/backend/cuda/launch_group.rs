@@ -1,4 +1,8 @@
 //! As launch.rs: the expander over a group of blocks, and when it is one.
+//!
+//! How many groups run at the same time is what the device says of the kernel. Groups over memory must, all of them: each of
+//! their blocks waits for others. The blocks of a cluster always do, and clusters never wait for each other: more of them than
+//! run at the same time would be slow, not wrong, because each would read all weights again.
 
 use super::context::Context;
 use super::kernels::Kernel;
@@ -18,23 +22,21 @@ const CLUSTER: usize = 8;
 /// Blocks that share the weights of an expander: kernels/expander_group.h.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Group {
+    kernel: Kernel,
+    together: Together,
     size: usize,
     groups: usize,
-    cluster: bool,
+    shared: usize,
 }
 
 impl ExpanderSizes {
-    /// None where single blocks do as well, which need no other: for large batches and narrow layers. None, too, where no
-    /// group has the memory.
-    pub fn group(self, context: &Context, rows: usize) -> Option<Group> {
+    /// Blocks of a group; None for narrow layers, and where no group has the memory.
+    fn group_size(self, context: &Context) -> Option<usize> {
         /// What the kernels have beside what they are given, and more.
         const OWN: usize = 1024;
         let fits = |size: usize| self.group_bytes(size).into_iter().max() <= context.shared().checked_sub(OWN);
         let size = [CLUSTER, 16, 32].into_iter().find(|&size| fits(size))?;
-        let (tiles, at_once) = (rows.div_ceil(TILE), context.multiprocessors() / size);
-        let cluster = size == CLUSTER && context.has_clusters();
-        let suits = self.hidden >= NARROWEST && tiles <= 2 * at_once;
-        suits.then_some(Group { size, groups: tiles.min(at_once).min(MOST_GROUPS), cluster })
+        (self.hidden >= NARROWEST).then_some(size)
     }
 
     /// Bytes of shared memory that a block of a group needs, forward and backward.
@@ -59,28 +61,30 @@ impl ExpanderSizes {
 }
 
 impl Session {
-    /// The arguments of expander_forward_1 or expander_backward_1, and unsigned long long* words (groups,2,most + 32), int size
-    pub(super) fn expander_group(
-        &self,
-        group: Group,
-        sizes: ExpanderSizes,
-        words: Span,
-        args: &[Arg],
-        forward: bool,
-    ) -> Result<()> {
-        let Group { size, groups, cluster } = group;
-        let kernel = match (forward, cluster) {
-            (true, true) => Kernel::expander_forward_cluster,
-            (true, false) => Kernel::expander_forward_group,
-            (false, true) => Kernel::expander_backward_cluster,
-            (false, false) => Kernel::expander_backward_group,
+    /// None where single blocks do as well, which need no other: for large batches, and where there are no groups.
+    pub(super) fn group(&self, sizes: ExpanderSizes, rows: usize, forward: bool) -> Result<Option<Group>> {
+        let Some(size) = sizes.group_size(self.context()) else { return Ok(None) };
+        let cluster = size == CLUSTER && self.context().has_clusters();
+        let (kernel, together) = match (forward, cluster) {
+            (true, true) => (Kernel::expander_forward_cluster, Together::Cluster(size)),
+            (true, false) => (Kernel::expander_forward_group, Together::All),
+            (false, true) => (Kernel::expander_backward_cluster, Together::Cluster(size)),
+            (false, false) => (Kernel::expander_backward_group, Together::All),
         };
-        let together = if cluster { Together::Cluster(size) } else { Together::All };
-        if !cluster {
+        let shared = sizes.group_bytes(size)[usize::from(!forward)];
+        let (tiles, at_once) = (rows.div_ceil(TILE), self.at_once(kernel, together, shared)? / size);
+        let groups = tiles.min(at_once).min(MOST_GROUPS);
+        Ok((tiles <= 2 * at_once).then_some(Group { kernel, together, size, groups, shared }))
+    }
+
+    /// The arguments of expander_forward_1 or expander_backward_1, and unsigned long long* words (groups,2,most + 32), int size,
+    /// int* late (1)
+    pub(super) fn expander_group(&self, group: Group, sizes: ExpanderSizes, words: Span, args: &[Arg]) -> Result<()> {
+        let Group { kernel, together, size, groups, shared } = group;
+        if matches!(together, Together::All) {
             self.clear(words.part(0, groups * 2 * 2 * sizes.most_words()))?;
         }
-        let shared = sizes.group_bytes(size)[usize::from(!forward)];
-        let args = [args, &[words.into(), size.into()]].concat();
+        let args = [args, &[words.into(), size.into(), self.late().into()]].concat();
         self.launch_together(kernel, (groups * size, together), shared, &args)
     }
 }

@@ -242,8 +242,10 @@ impl Session {
         let pointers = [constant, init[0], init[1], stack_t, biases, out_t, out_bias].map(Arg::Span);
         let tables = [mask.into(), packed.head.into(), packed.offsets.into(), packed.lengths.into()];
         let args = [&traces[..], &pointers, &tables, &sizes.args()].concat();
-        if let Some(group) = sizes.group(self.context(), rows).filter(|_| !words.is_empty()) {
-            return self.expander_group(group, sizes, words, &args, true);
+        if !words.is_empty()
+            && let Some(group) = self.group(sizes, rows, true)?
+        {
+            return self.expander_group(group, sizes, words, &args);
         }
         let tile = Tile::of(self.context(), rows, sizes.forward_bytes(), &[16, 4]);
         let kernel = match tile.0 {
@@ -270,8 +272,10 @@ impl Session {
         let pointers = [dy, gates, dinit[0], dinit[1], y, c, init[1], stack, out].map(Arg::Span);
         let tables = [mask.into(), packed.head.into(), packed.offsets.into(), packed.lengths.into()];
         let args = [&pointers[..], &tables, &sizes.args()].concat();
-        if let Some(group) = sizes.group(self.context(), rows).filter(|_| !words.is_empty()) {
-            return self.expander_group(group, sizes, words, &args, false);
+        if !words.is_empty()
+            && let Some(group) = self.group(sizes, rows, false)?
+        {
+            return self.expander_group(group, sizes, words, &args);
         }
         let tile = Tile::of(self.context(), rows, sizes.backward_bytes(), &[4]);
         let kernel = if tile.0 == 1 { Kernel::expander_backward_1 } else { Kernel::expander_backward_4 };

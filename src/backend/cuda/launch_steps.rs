@@ -153,8 +153,8 @@ impl Session {
     }
 
     /// double* out (1), const float* x (M), double scale, const int* rows, int flags
-    pub(super) fn mean_floats(&self, out: Span, x: Span, scale: f64, rows: Rows) -> Result<()> {
-        let args = [out.into(), x.into(), Arg::Double(scale), rows.into(), Arg::Int(0)];
+    pub(super) fn mean_floats(&self, out: Span, x: Span, scale: f64, rows: Rows, flags: usize) -> Result<()> {
+        let args = [out.into(), x.into(), Arg::Double(scale), rows.into(), flags.into()];
         self.launch(Kernel::mean_floats, Shape::Blocks(1), 0, &args)
     }
 
@@ -171,18 +171,19 @@ impl Session {
         self.launch(Kernel::store_losses, Shape::One, 0, &args)
     }
 
-    /// int* chosen (M), const int* items, const int* ends, const unsigned* clock (4), const int* rows, int bins,
+    /// int* chosen (M), const int* items, const int* ends, const unsigned* clock (4), int* taken, const int* rows, int bins,
     /// unsigned stream, unsigned draw
     pub(super) fn choose_rows(
         &self,
-        chosen: Span,
+        (chosen, taken): (Span, Span),
         [items, ends]: [Span; 2],
         clock: Span,
         rows: Rows,
         draw: usize,
     ) -> Result<()> {
         let place = [Arg::Int(Stream::Stage2Batch as i32), draw.into()];
-        let args = [chosen.into(), items.into(), ends.into(), clock.into(), rows.into(), ends.len().into()];
+        let args =
+            [chosen.into(), items.into(), ends.into(), clock.into(), taken.into(), rows.into(), ends.len().into()];
         self.launch(Kernel::choose_rows, Shape::Each(ends.len()), 0, &[&args[..], &place].concat())
     }
 
@@ -198,16 +199,16 @@ impl Session {
         self.launch(Kernel::end_iteration, Shape::One, 0, &args)
     }
 
-    /// double* partials (ceil(P/4096)), const float* x (P), int size
-    fn sum_squares(&self, partials: Span, x: Span, size: usize) -> Result<()> {
-        let args = [partials.into(), x.into(), size.into()];
+    /// double* g_squares, double* w_squares (ceil(P/4096)), const float* g, const float* w (P), int size
+    fn sum_squares(&self, adam: Adam, size: usize) -> Result<()> {
+        let pointers = [adam.g_squares, adam.w_squares, adam.g, adam.w].map(Arg::Span);
+        let args = [&pointers[..], &[size.into()]].concat();
         self.launch(Kernel::sum_squares, Shape::Blocks(parts(size)), 0, &args)
     }
 
-    /// An optimiser's step: sum_squares of gradients and weights, then adam_step.
+    /// An optimiser's step: sum_squares, then adam_step.
     pub(super) fn update(&self, adam: Adam, size: usize) -> Result<()> {
-        self.sum_squares(adam.g_squares, adam.g, size)?;
-        self.sum_squares(adam.w_squares, adam.w, size)?;
+        self.sum_squares(adam, size)?;
         self.adam_step(adam, size)
     }
 

@@ -1,6 +1,6 @@
 //! Layers on the device: the same calls as in src/nn, on spans instead of slices.
 
-use super::launch::LEAKY;
+use super::launch::{ADD, LEAKY};
 use super::session::{Plan, Rows, Session, Span};
 use crate::error::Result;
 use crate::model::dense::Dense;
@@ -56,28 +56,32 @@ impl Pass<'_> {
 
     /// dy (M,O) -> dx (M,I)
     pub fn backward(&self, m: &Matrix, dy: Span, dx: Span, flags: usize) -> Result<()> {
-        self.session.matrix_backward(m, (dx, dy, tensor(self.arenas.params, m)), None, self.rows, flags)
+        self.session.matrix_backward(m, (dx, dy, tensor(self.arenas.params, m)), None, None, self.rows, flags)
     }
 
-    /// dy (M,O), x (M,I) -> gradient of a weight
-    pub fn weight_gradient(&self, m: &Matrix, dy: Span, x: Span) -> Result<()> {
-        let dw = (tensor(self.arenas.grads, m), m.stride);
-        self.session.matrix_gradient(m, dw, (dy, x), self.arenas.partials, self.rows)
+    /// The same, and back through the LeakyReLU that has left x (M,I).
+    pub fn backward_leaky(&self, m: &Matrix, dy: Span, dx: Span, x: Span) -> Result<()> {
+        self.session.matrix_backward(m, (dx, dy, tensor(self.arenas.params, m)), None, Some(x), self.rows, 0)
+    }
+
+    /// dy (M,O), x (M,I) -> gradients of a weight and of the biases that are added to its product: none, or the same for all
+    pub fn weight_gradient(&self, m: &Matrix, biases: [Option<&Vector>; 2], dy: Span, x: Span) -> Result<()> {
+        let dw = (tensor(self.arenas.grads, m), m.stride, ADD);
+        let biases = biases.map(|bias| bias.map(|bias| row(self.arenas.grads, bias)));
+        self.session.matrix_gradient(m, dw, biases, (dy, x), self.arenas.partials, self.rows)
     }
 
     /// dy (M,O), x (M,I) -> gradients of weight and bias
     pub fn gradient(&self, linear: &Linear, dy: Span, x: Span) -> Result<()> {
-        self.weight_gradient(&linear.weight, dy, x)?;
-        self.bias_gradient(&linear.bias, dy)
+        self.weight_gradient(&linear.weight, [Some(&linear.bias), None], dy, x)
     }
 
-    pub fn bias_gradient(&self, bias: &Vector, dy: Span) -> Result<()> {
-        self.session.add_columns(row(self.arenas.grads, bias), dy, self.arenas.partials, self.rows, bias.len)
-    }
-
-    fn gain_gradient(&self, gain: &Vector, dy: Span, normal: Span) -> Result<()> {
-        let (dgain, room) = (row(self.arenas.grads, gain), self.arenas.partials);
-        self.session.add_product_columns(dgain, (dy, normal), room, self.rows, gain.len)
+    /// dy (M,D), and of a tangent sweep dty (M,D) -> gradients of gain and bias
+    fn norm_gradient(&self, norm: &LayerNorm, dy: Span, dty: Option<Span>, trace: NormSpace) -> Result<()> {
+        let affine = (row(self.arenas.grads, &norm.gain), row(self.arenas.grads, &norm.bias));
+        let tangent = dty.map(|dty| (dty, trace.change));
+        let (room, width) = (self.arenas.partials, norm.gain.len);
+        self.session.layer_norm_gradient(affine, (dy, trace.normal), tangent, room, self.rows, width)
     }
 
     pub fn norm(&self, norm: &LayerNorm, x: Span, trace: NormSpace, flags: usize) -> Result<()> {
@@ -89,18 +93,18 @@ impl Pass<'_> {
     pub fn norm_backward(&self, norm: &LayerNorm, dy: Span, trace: NormSpace, gradients: bool) -> Result<()> {
         let width = norm.gain.len;
         if gradients {
-            self.gain_gradient(&norm.gain, dy, trace.normal)?;
-            self.bias_gradient(&norm.bias, dy)?;
+            self.norm_gradient(norm, dy, None, trace)?;
         }
         let gain = row(self.arenas.params, &norm.gain);
         self.session.layer_norm_backward(dy, (trace.normal, trace.inverse), gain, self.rows, width)
     }
 
-    /// dx (M,D) becomes the change of y
-    pub fn norm_tangent(&self, norm: &LayerNorm, dx: Span, trace: NormSpace) -> Result<()> {
+    /// dx (M,D) -> the change of y, dy (M,D), which LeakyReLU has left
+    pub fn norm_tangent(&self, norm: &LayerNorm, (dx, dy): (Span, Span), trace: NormSpace, y: Span) -> Result<()> {
+        let NormSpace { normal, inverse, change } = trace;
         let gain = row(self.arenas.params, &norm.gain);
-        let normal = (trace.normal, trace.inverse);
-        self.session.layer_norm_tangent((dx, trace.change), normal, gain, self.rows, norm.gain.len)
+        let changes = (dx, dy, change);
+        self.session.layer_norm_tangent(changes, (normal, inverse), (gain, y), self.rows, norm.gain.len)
     }
 
     /// The reverse of both, as LayerNorm::tangent_backward.
@@ -112,9 +116,7 @@ impl Pass<'_> {
         trace: NormSpace,
     ) -> Result<()> {
         let (width, NormSpace { normal, inverse, change }) = (norm.gain.len, trace);
-        self.gain_gradient(&norm.gain, dy, normal)?;
-        self.gain_gradient(&norm.gain, dty, change)?;
-        self.bias_gradient(&norm.bias, dy)?;
+        self.norm_gradient(norm, dy, Some(dty), trace)?;
         let gain = row(self.arenas.params, &norm.gain);
         let normal = (normal, inverse);
         self.session.layer_norm_tangent_backward((dy, dty), (tx, change), normal, gain, self.rows, width)
@@ -133,21 +135,22 @@ impl Pass<'_> {
         self.session.spectral_normalise(&linear.weight, normed, vectors.into(), w, training)
     }
 
-    /// dy (M,O), x (M,I) of one or two calls -> gradient of a divided weight, without the bias
+    /// dy (M,O), x (M,I), and of a tangent sweep the same -> gradients of a divided weight and of its bias
     pub fn spectral_gradient(
         &self,
-        m: &Matrix,
+        (m, bias): (&Matrix, &Vector),
         normed: Span,
-        calls: impl IntoIterator<Item = (Span, Span)>,
+        call: (Span, Span),
+        tangent: Option<(Span, Span)>,
     ) -> Result<()> {
-        let size = m.outputs * m.inputs;
-        let dw = self.arenas.divided.part(0, size);
-        self.session.fill(dw, 0.0, self.one, size)?;
-        for pair in calls {
-            self.session.matrix_gradient(m, (dw, m.inputs), pair, self.arenas.partials, self.rows)?;
+        let (s, room) = (self.session, self.arenas.partials);
+        let (dw, db) = (self.arenas.divided.part(0, m.outputs * m.inputs), row(self.arenas.grads, bias));
+        s.matrix_gradient(m, (dw, m.inputs, 0), [Some(db), None], call, room, self.rows)?;
+        if let Some(tangent) = tangent {
+            s.matrix_gradient(m, (dw, m.inputs, ADD), [None; 2], tangent, room, self.rows)?;
         }
         let pair = (tensor(self.arenas.grads, m), tensor(self.arenas.params, m));
-        self.session.spectral_finish(m, pair, dw, normed)
+        s.spectral_finish(m, pair, dw, normed)
     }
 
     pub fn dense(&self, dense: &Dense, normed: &[Span], x: Span, y: Span) -> Result<()> {
@@ -161,9 +164,16 @@ impl Pass<'_> {
         self.session.matrix_forward(m, (ty, tx, w), [None; 2], inverse(dense, normed), self.rows, 0)
     }
 
-    pub fn dense_backward(&self, dense: &Dense, normed: &[Span], dy: Span, dx: Span) -> Result<()> {
+    /// leaky: x, where LeakyReLU has left it, through which dx then goes.
+    pub fn dense_backward(
+        &self,
+        dense: &Dense,
+        normed: &[Span],
+        (dy, dx): (Span, Span),
+        leaky: Option<Span>,
+    ) -> Result<()> {
         let (m, w) = (dense.weight(), tensor(self.arenas.params, dense.weight()));
-        self.session.matrix_backward(m, (dx, dy, w), inverse(dense, normed), self.rows, 0)
+        self.session.matrix_backward(m, (dx, dy, w), inverse(dense, normed), leaky, self.rows, 0)
     }
 
     /// Gradients from y = f(x) and, after a tangent sweep, from ty = f'(tx) as well.
@@ -174,17 +184,15 @@ impl Pass<'_> {
         (dy, x): (Span, Span),
         tangent: Option<(Span, Span)>,
     ) -> Result<()> {
-        let m = dense.weight();
-        let both = [Some((dy, x)), tangent].into_iter().flatten();
-        match dense.spectral() {
-            None => {
-                for (dy, x) in both {
-                    self.weight_gradient(m, dy, x)?;
-                }
-            }
-            Some((_, place)) => self.spectral_gradient(m, normed[place], both)?,
+        let (m, bias) = (dense.weight(), dense.bias());
+        if let Some((_, place)) = dense.spectral() {
+            return self.spectral_gradient((m, bias), normed[place], (dy, x), tangent);
         }
-        self.bias_gradient(dense.bias(), dy)
+        self.weight_gradient(m, [Some(bias), None], dy, x)?;
+        match tangent {
+            Some((dty, tx)) => self.weight_gradient(m, [None; 2], dty, tx),
+            None => Ok(()),
+        }
     }
 
     /// condition (M,C) -> space.e (M,E)
@@ -200,8 +208,7 @@ impl Pass<'_> {
             self.session.leaky_relu_backward(e, de, self.rows, embed.outputs())?;
         }
         self.gradient(&embed.second, de, hidden)?;
-        self.backward(&embed.second.weight, de, dhidden, 0)?;
-        self.session.leaky_relu_backward(hidden, dhidden, self.rows, embed.first.weight.outputs)?;
+        self.backward_leaky(&embed.second.weight, de, dhidden, hidden)?;
         self.gradient(&embed.first, dhidden, condition)
     }
 }

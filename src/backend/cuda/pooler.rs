@@ -73,7 +73,7 @@ impl Sweep<'_> {
         }
         match &net.project {
             Project::Identity => {
-                s.copy_columns((space.z, l), (space.pooled, l), self.rows.rows, l, 0)?;
+                s.copy_rows(space.z, space.pooled, self.rows.rows, l)?;
                 s.tanh_forward(space.z, self.rows.rows, l)
             }
             Project::Linear(linear) => self.rows.linear(linear, space.pooled, space.z, TANH),
@@ -98,8 +98,7 @@ impl Sweep<'_> {
             }
             Project::Deep(first, norm, last) => {
                 self.rows.gradient(last, dz, space.hidden)?;
-                self.rows.backward(&last.weight, dz, space.dhidden, 0)?;
-                s.leaky_relu_backward(space.hidden, space.dhidden, self.rows.rows, 2 * l)?;
+                self.rows.backward_leaky(&last.weight, dz, space.dhidden, space.hidden)?;
                 self.rows.norm_backward(norm, space.dhidden, space.norm, true)?;
                 self.rows.gradient(first, space.dhidden, space.pooled)?;
                 self.rows.backward(&first.weight, space.dhidden, space.dpooled, 0)?;

@@ -32,7 +32,7 @@ const FLOOR_TEXT: &str = "CUDA 12.1 (driver 530)";
 const FIRST: [&str; 3] = ["cuInit", "cuDriverGetVersion", "cuDeviceGetCount"];
 
 /// All the others that this backend calls, through cudarc. A test holds the emulated driver to exactly these.
-const REST: [&str; 40] = [
+const REST: [&str; 42] = [
     "cuCtxGetCurrent",
     "cuCtxSetCurrent",
     "cuCtxSynchronize",
@@ -68,6 +68,8 @@ const REST: [&str; 40] = [
     "cuModuleGetFunction",
     "cuModuleLoadData",
     "cuModuleUnload",
+    "cuOccupancyMaxActiveBlocksPerMultiprocessor",
+    "cuOccupancyMaxActiveClusters",
     "cuStreamBeginCapture_v2",
     "cuStreamCreate",
     "cuStreamDestroy_v2",

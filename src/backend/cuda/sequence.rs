@@ -1,8 +1,9 @@
 //! Packed sequences on the device: LSTM stacks, and the encoder and decoder made of them (src/nn/lstm.rs,
 //! src/model/sequence.rs), sweep by sweep.
 
-use super::launch::TANH;
-use super::launch_sequence::{Cells, Packed, Room};
+use super::context::Context;
+use super::launch::{TANH, spectral_fits};
+use super::launch_sequence::{Cells, Packed, Room, lstm_fits};
 use super::layers::{Arenas, Pass, row, tensor};
 use super::session::{Plan, Rows, Session, Span};
 use crate::error::Result;
@@ -186,11 +187,12 @@ impl Sweep<'_> {
             s.shift_steps(space.before, cells.h, None, self.by_step(), hidden)?;
             self.layer_gradient(layer, cells.gates, space.before)?;
             if k == 0 {
-                self.steps.weight_gradient(&layer.input, cells.gates, x)?;
+                self.steps.weight_gradient(&layer.input, [None; 2], cells.gates, x)?;
                 continue;
             }
             let (below, drop) = space.layers[k - 1];
-            self.steps.weight_gradient(&layer.input, cells.gates, self.seen(lstm.dropout, below.h, drop))?;
+            let seen = self.seen(lstm.dropout, below.h, drop);
+            self.steps.weight_gradient(&layer.input, [None; 2], cells.gates, seen)?;
             self.steps.backward(&layer.input, cells.gates, space.dy, 0)?;
             self.drop_backward(lstm.dropout, space.dy, drop, hidden)?;
         }
@@ -213,7 +215,7 @@ impl Sweep<'_> {
         sums: Span,
     ) -> Result<()> {
         self.session().sum_steps(sums, gates, self.by_row(), matrix.outputs)?;
-        self.rows.weight_gradient(matrix, sums, z)?;
+        self.rows.weight_gradient(matrix, [None; 2], sums, z)?;
         match dz {
             Some(dz) => self.rows.backward(matrix, sums, dz, 0),
             None => Ok(()),
@@ -222,14 +224,17 @@ impl Sweep<'_> {
 
     /// gates (N,4H) as gradients, before (N,H): h one step earlier -> gradients of recurrent weight and biases
     pub fn layer_gradient(&self, layer: &Layer, gates: Span, before: Span) -> Result<()> {
-        self.steps.weight_gradient(&layer.recurrent, gates, before)?;
-        self.steps.bias_gradient(&layer.bias_ih, gates)?;
-        self.steps.bias_gradient(&layer.bias_hh, gates)
+        self.steps.weight_gradient(&layer.recurrent, [&layer.bias_ih, &layer.bias_hh].map(Some), gates, before)
     }
 
     pub fn biases(&self, layer: &Layer) -> [Option<Span>; 2] {
         [&layer.bias_ih, &layer.bias_hh].map(|bias| Some(row(self.params(), bias)))
     }
+}
+
+/// Whether a device has the memory for an encoder or decoder.
+pub(super) fn fits(context: &Context, map: &SequenceMap) -> bool {
+    lstm_fits(context, map.lstm.hidden()) && spectral_fits(context, &map.head.weight)
 }
 
 /// Activations of an encoder or decoder.
@@ -284,10 +289,9 @@ impl Sweep<'_> {
     ) -> Result<()> {
         let (s, m, h) = (self.session(), &map.head.weight, space.lstm.output());
         s.tanh_backward(dy, space.y, self.steps.rows, m.outputs)?;
-        self.steps.spectral_gradient(m, space.normed, [(dy, h)])?;
-        self.steps.bias_gradient(&map.head.bias, dy)?;
+        self.steps.spectral_gradient((m, &map.head.bias), space.normed, (dy, h), None)?;
         let operands = (space.dh, dy, tensor(self.params(), m));
-        s.matrix_backward(m, operands, Some(space.normed.part(0, 1)), self.steps.rows, 0)?;
+        s.matrix_backward(m, operands, Some(space.normed.part(0, 1)), None, self.steps.rows, 0)?;
         self.lstm_backward(&map.lstm, (x, None), space.dh, &space.lstm, (dx, None))
     }
 }

@@ -1,5 +1,6 @@
 //! One piece of work on a device: its memory, and the queue that its kernels run in, one after the other.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use cudarc::driver::{
     CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys,
 };
 
-use super::context::Context;
+use super::context::{Context, Host};
 use super::kernels::Kernel;
 use crate::error::{Error, Result};
 
@@ -176,42 +177,71 @@ pub(super) enum Numbers<'a> {
 }
 
 /// Memory and a queue of a device.
-#[derive(Debug)]
 pub struct Session {
     context: Arc<Context>,
     stream: Arc<CudaStream>,
     _memory: CudaSlice<f32>,
     start: u64,
     len: usize,
+    /// Set by blocks that waited too long for each other (kernels/expander_group.h), and whether any have been launched that may.
+    late: Span,
+    waiting: Cell<bool>,
     pub(super) multiprocessors: usize,
     /// Whether products forward round their factors to TF32.
     pub(super) tf32: bool,
+    routine: Cell<Routine>,
+    host: Host,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.host = Host::now();
+    }
 }
 
 impl Session {
     /// # Errors
     /// `Memory` where the device has too little, with what it is for; `Device` where it fails.
-    pub fn new(context: &Arc<Context>, plan: Plan, purpose: &'static str) -> Result<Session> {
-        let len = plan.used.max(1);
-        let bytes = plan.bytes().max(4);
+    pub fn new(context: &Arc<Context>, mut plan: Plan, purpose: &'static str) -> Result<Session> {
+        let late = plan.floats(1);
+        let (len, bytes) = (plan.used, plan.bytes());
         let too_much = || Error::Memory { bytes, purpose };
         if bytes > isize::MAX as usize {
             return Err(too_much());
         }
-        let stream = context.cuda.new_stream().map_err(|e| context.failed("making a stream", e))?;
+        let failed = |e| context.failed("making a stream", e);
+        let _host = context.enter().map_err(failed)?;
+        let stream = context.cuda.new_stream().map_err(failed)?;
         let memory = stream.alloc_zeros::<f32>(len).map_err(|error| match error.0 {
             sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => too_much(),
             _ => context.failed("asking for memory", error),
         })?;
         let start = memory.device_ptr(&stream).0;
         let (context, multiprocessors) = (context.clone(), context.multiprocessors());
-        let session = Session { context, stream, _memory: memory, start, len, multiprocessors, tf32: false };
+        let session = Session {
+            context,
+            stream,
+            _memory: memory,
+            start,
+            len,
+            late,
+            waiting: Cell::default(),
+            multiprocessors,
+            tf32: false,
+            routine: Cell::default(),
+            host: Host::default(),
+        };
         session.wait()?;
         Ok(session)
     }
 
     pub(super) fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// For kernels whose blocks wait for each other: int (1).
+    pub(super) fn late(&self) -> Span {
+        self.late
     }
 
     fn address(&self, span: Span) -> u64 {
@@ -221,7 +251,9 @@ impl Session {
 
     /// Waits until all that was asked for is done.
     pub fn wait(&self) -> Result<()> {
-        self.stream.synchronize().map_err(|e| self.context.failed("waiting for the device", e))
+        let failed = |e| self.context.failed("waiting for the device", e);
+        let _host = self.context.enter().map_err(failed)?;
+        self.stream.synchronize().map_err(failed)
     }
 
     /// Fills the beginning of a span.
@@ -247,7 +279,7 @@ impl Session {
             return Ok(()); // nothing has no address
         }
         let failed = |e| self.context.failed("copying to the device", e);
-        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let _host = self.context.enter().map_err(failed)?;
         // SAFETY: the span has room for it, and both callers wait before they give `from` back.
         unsafe { result::memcpy_htod_async(self.address(to), from, self.stream.cu_stream()) }.map_err(failed)
     }
@@ -256,20 +288,33 @@ impl Session {
     pub(super) fn copy(&self, to: Span, from: Span) -> Result<()> {
         assert_eq!(to.len, from.len, "{from:?} to {to:?}");
         let failed = |e| self.context.failed("copying on the device", e);
-        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let _host = self.context.enter().map_err(failed)?;
         let (to, from, bytes) = (self.address(to), self.address(from), 4 * from.len);
         // SAFETY: both are whole spans of this session.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(failed)
     }
 
     /// The beginning of a span, once all that was asked for is done.
+    ///
+    /// # Errors
+    /// `Device` where it fails, or where blocks that wait for each other have given up: the span then says nothing.
     pub fn download<T: Plain>(&self, from: Span, to: &mut [T]) -> Result<()> {
+        self.receive(from, to)?;
+        let mut late = [0i32];
+        if self.waiting.get() {
+            self.receive(self.late, &mut late)?;
+        }
+        let reason = "blocks of an expander gave up waiting for each other: they do not run at the same time";
+        if late == [0] { Ok(()) } else { Err(self.context.error(reason)) }
+    }
+
+    fn receive<T: Plain>(&self, from: Span, to: &mut [T]) -> Result<()> {
         assert!(size_of_val(to) <= 4 * from.len, "{} bytes from {from:?}", size_of_val(to));
         if to.is_empty() {
             return self.wait();
         }
         let failed = |e| self.context.failed("copying from the device", e);
-        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let _host = self.context.enter().map_err(failed)?;
         // SAFETY: the span has as much, any bits are a number, and `to` lives until the wait is over.
         unsafe { result::memcpy_dtoh_async(to, self.address(from), self.stream.cu_stream()) }.map_err(failed)?;
         self.wait()
@@ -277,15 +322,18 @@ impl Session {
 
     /// Asks for a kernel, and does not wait. shared: bytes of dynamic shared memory.
     pub(super) fn launch(&self, kernel: Kernel, shape: Shape, shared: usize, args: &[Arg]) -> Result<()> {
-        let (function, places) = self.prepare(kernel, args)?;
         let failed = |e| self.context.failed(kernel.name(), e);
+        let _host = self.context.enter().map_err(failed)?;
+        let (function, places) = self.prepare(kernel, args)?;
         let mut builder = self.stream.launch_builder(function);
         places.iter().for_each(|place| {
             builder.arg(place);
         });
+        let more = || self.context.error(format!("{} in {shape:?}: more blocks than a grid can have", kernel.name()));
+        let config = config(shape, shared).ok_or_else(more)?;
         // SAFETY: number and types of the arguments are those of the kernel's table, which tests compare with the PTX;
         // a launch function gives spans of the sizes that its kernel, quoted above it, asks for.
-        unsafe { builder.launch(config(shape, shared)) }.map_err(failed)?;
+        unsafe { builder.launch(config) }.map_err(failed)?;
         Ok(())
     }
 
@@ -297,28 +345,41 @@ impl Session {
         shared: usize,
         args: &[Arg],
     ) -> Result<()> {
-        let (function, mut places) = self.prepare(kernel, args)?;
         let failed = |e| self.context.failed(kernel.name(), e);
+        let _host = self.context.enter().map_err(failed)?;
+        let (function, mut places) = self.prepare(kernel, args)?;
+        self.waiting.set(self.waiting.get() || matches!(together, Together::All));
         let mut attribute = together.attribute();
-        let config = sys::CUlaunchConfig {
-            gridDimX: blocks as u32,
-            gridDimY: 1,
-            gridDimZ: 1,
-            blockDimX: 256,
-            blockDimY: 1,
-            blockDimZ: 1,
-            sharedMemBytes: shared as u32,
-            hStream: self.stream.cu_stream(),
-            attrs: &mut attribute,
-            numAttrs: 1,
-        };
+        let config = together_config(blocks, shared, &mut attribute, self.stream.cu_stream());
         let mut places: Vec<*mut c_void> = places.iter_mut().map(|place| std::ptr::from_mut(place).cast()).collect();
-        self.context.cuda.bind_to_thread().map_err(failed)?;
         // SAFETY: as for `launch`; attribute and places live until the call is over, which reads them.
         let code = unsafe {
             sys::cuLaunchKernelEx(&config, function.cu_function(), places.as_mut_ptr(), std::ptr::null_mut())
         };
         code.result().map_err(failed)
+    }
+
+    /// How many blocks of 256 threads run at the same time, in whole clusters where those are asked for.
+    pub(super) fn at_once(&self, kernel: Kernel, together: Together, shared: usize) -> Result<usize> {
+        let failed = |e| self.context.failed("asking for the room of a kernel", e);
+        let _host = self.context.enter().map_err(failed)?;
+        let function = self.context.kernel(kernel)?;
+        let size = match together {
+            Together::Cluster(size) => size,
+            Together::All => {
+                // SAFETY: the function is there.
+                let each = unsafe {
+                    result::occupancy::max_active_block_per_multiprocessor(function.cu_function(), 256, shared)
+                };
+                return Ok(each.map_err(failed)?.max(0) as usize * self.multiprocessors);
+            }
+        };
+        let (mut attribute, mut clusters) = (together.attribute(), 0);
+        let config = together_config(size, shared, &mut attribute, std::ptr::null_mut());
+        // SAFETY: a number is written; the configuration and its attribute live until the call is over.
+        let code = unsafe { sys::cuOccupancyMaxActiveClusters(&mut clusters, function.cu_function(), &config) };
+        code.result().map_err(failed)?;
+        Ok(clusters.max(0) as usize * size)
     }
 
     /// A kernel, and what is in the places of its arguments.
@@ -332,7 +393,7 @@ impl Session {
     /// Asks for zeros in a span, and does not wait.
     pub(super) fn clear(&self, span: Span) -> Result<()> {
         let failed = |e| self.context.failed("clearing memory", e);
-        self.context.cuda.bind_to_thread().map_err(failed)?;
+        let _host = self.context.enter().map_err(failed)?;
         let (at, bytes) = (self.address(span), 4 * span.len);
         // SAFETY: a whole span of this session.
         unsafe { result::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }.map_err(failed)
@@ -352,43 +413,42 @@ impl Session {
     /// Records what `work` asks for instead of doing it. Nothing in it may wait, nor use a kernel for the first time.
     fn record(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
         let failed = |e| self.context.failed("recording a graph", e);
+        let _host = self.context.enter().map_err(failed)?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(failed)?;
         let worked = work();
         let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0)); // ended whatever the work says
         worked?;
         let graph = graph.map_err(failed)?;
-        let nothing = || Error::Device { device: self.context.ordinal() as i32, reason: "an empty graph".into() };
-        graph.ok_or_else(nothing).map(Graph)
+        graph.ok_or_else(|| self.context.error("an empty graph")).map(Graph)
     }
 
     /// Does again what was recorded.
     fn replay(&self, graph: &Graph) -> Result<()> {
-        graph.0.launch().map_err(|e| self.context.failed("launching a graph", e))
+        let failed = |e| self.context.failed("launching a graph", e);
+        let _host = self.context.enter().map_err(failed)?;
+        graph.0.launch().map_err(failed)
     }
 
-    /// Asks for work that is the same every time. Nothing in it may wait.
-    pub(super) fn ask(&self, routine: &mut Routine, work: impl FnOnce() -> Result<()>) -> Result<()> {
-        match routine {
+    /// Asks for the session's routine, which is the same work every time. Nothing in it may wait.
+    pub(super) fn ask(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let routine = match self.routine.take() {
             // The first time finds and compiles the kernels, which must not happen while a graph is recorded.
-            Routine::New => {
-                work()?;
-                *routine = Routine::Tried;
-            }
-            Routine::Tried => {
-                let graph = self.record(work)?;
-                self.replay(&graph)?;
-                *routine = Routine::Recorded(graph);
-            }
-            Routine::Recorded(graph) => self.replay(graph)?,
+            Routine::New => work().map(|()| Routine::Tried)?,
+            Routine::Tried => Routine::Recorded(self.record(work)?),
+            recorded => recorded,
+        };
+        if let Routine::Recorded(graph) = &routine {
+            self.replay(graph)?;
         }
+        self.routine.set(routine);
         Ok(())
     }
 }
 
 /// Work that is asked for again and again: done, then recorded, from then on one launch.
 #[derive(Default)]
-pub(super) enum Routine {
+enum Routine {
     #[default]
     New,
     Tried,
@@ -396,9 +456,32 @@ pub(super) enum Routine {
 }
 
 /// Work of a session that was recorded once: one launch does all of it.
-pub(super) struct Graph(CudaGraph);
+struct Graph(CudaGraph);
 
-fn config(shape: Shape, shared: usize) -> LaunchConfig {
+/// So many blocks of 256 threads, with an attribute that the call reads.
+fn together_config(
+    blocks: usize,
+    shared: usize,
+    attribute: &mut sys::CUlaunchAttribute,
+    stream: sys::CUstream,
+) -> sys::CUlaunchConfig {
+    sys::CUlaunchConfig {
+        gridDimX: blocks as u32,
+        gridDimY: 1,
+        gridDimZ: 1,
+        blockDimX: 256,
+        blockDimY: 1,
+        blockDimZ: 1,
+        sharedMemBytes: shared as u32,
+        hStream: stream,
+        attrs: attribute,
+        numAttrs: 1,
+    }
+}
+
+/// None for more blocks than a grid can have.
+fn config(shape: Shape, shared: usize) -> Option<LaunchConfig> {
+    const MOST: [usize; 3] = [i32::MAX as usize, 65_535, 65_535];
     let (grid, block) = match shape {
         Shape::Each(n) => ((n.div_ceil(256), 1, 1), (256, 1)),
         Shape::Warps(n) => ((n.div_ceil(4), 1, 1), (128, 1)),
@@ -408,9 +491,27 @@ fn config(shape: Shape, shared: usize) -> LaunchConfig {
         Shape::Columns(n, times) => ((n.div_ceil(32), times, 1), (32, 8)),
         Shape::One => ((1, 1, 1), (1, 1)),
     };
-    LaunchConfig {
+    let fits = [grid.0, grid.1, grid.2].into_iter().zip(MOST).all(|(blocks, most)| blocks <= most);
+    fits.then_some(LaunchConfig {
         grid_dim: (grid.0 as u32, grid.1 as u32, grid.2 as u32),
         block_dim: (block.0, block.1, 1),
         shared_mem_bytes: shared as u32,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_have_an_end() {
+        let blocks = |shape| config(shape, 0).map(|config| config.grid_dim);
+        assert_eq!(blocks(Shape::Columns(33, 65_535)), Some((2, 65_535, 1)));
+        assert_eq!(blocks(Shape::Grid(1 << 20, 3, 65_535)), Some((1 << 20, 3, 65_535)));
+        for more in
+            [Shape::Columns(33, 65_536), Shape::Grid(1, 65_536, 1), Shape::Grid(1, 1, 65_536), Shape::Each(1 << 40)]
+        {
+            assert_eq!(blocks(more), None, "{more:?}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::launch_sequence::{Packed, Room};
 use super::launch_steps::{Adam, KEEP, Numbers as Draws, SETTINGS, parts, settings};
 use super::layers::Arenas;
 use super::sequence::Sweep;
-use super::session::{Numbers, Plan, Routine, Rows, Session, Span};
+use super::session::{Numbers, Plan, Rows, Session, Span};
 use super::v6::{self, V6Space};
 use super::walker::{self, ClosedLoopSpace};
 use crate::config::Config;
@@ -61,7 +61,6 @@ pub struct Stage1 {
     /// What the host reads after an iteration, in one piece, in doubles: the ring, the norm of the gradient, whether a step
     /// failed.
     report: Span,
-    routine: Routine,
 }
 
 enum Space {
@@ -135,7 +134,6 @@ impl Stage1 {
             losses: plan.doubles(LOSSES),
             squares: [(); 2].map(|()| plan.doubles(parts(range.len()))),
             report: plan.doubles(LOSSES + 2),
-            routine: Routine::default(),
             session: Session::new(context, plan, "training the autoencoder on the device")?,
         };
         stage.send(learner)?;
@@ -164,10 +162,7 @@ impl Stage1 {
         let mut copies = merged.copies(&self.packed, self.x, self.classes).to_vec();
         copies.push((self.orders, Numbers::Words(&orders)));
         self.session.upload_all(&copies)?;
-        let mut routine = std::mem::take(&mut self.routine);
-        let asked = self.session.ask(&mut routine, || self.work());
-        self.routine = routine;
-        asked?;
+        self.session.ask(|| self.work())?;
         meanwhile();
         // One that diverged does not count.
         self.reported(at.iteration).inspect_err(|_| self.steps -= 1)

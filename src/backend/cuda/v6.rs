@@ -3,9 +3,9 @@
 use super::context::Context;
 use super::expander::{ExpanderSpace, sizes};
 use super::launch::ADD;
-use super::launch_sequence::{Room, error_parts, lstm_fits};
+use super::launch_sequence::{Room, error_parts};
 use super::pooler::PoolerSpace;
-use super::sequence::{SequenceSpace, Sweep, transposed};
+use super::sequence::{self, SequenceSpace, Sweep, transposed};
 use super::session::{Plan, Span};
 use crate::error::Result;
 use crate::model::expander::Kind;
@@ -55,13 +55,13 @@ impl V6Space {
     }
 }
 
-/// Whether a device has the memory for the recurrences.
+/// Whether a device has the memory for the recurrences and the heads' norms.
 pub fn fits(device: &Context, net: &V6) -> bool {
     let expander = match &net.expander.kind {
         Kind::Lstm { lstm, .. } => sizes(&net.expander, lstm, Room::default()).fit(device),
         Kind::Mlp { .. } | Kind::Repeat { .. } => true,
     };
-    expander && [&net.encoder, &net.decoder].iter().all(|map| lstm_fits(device, map.lstm.hidden()))
+    expander && [&net.encoder, &net.decoder].iter().all(|map| sequence::fits(device, map))
 }
 
 impl Sweep<'_> {
@@ -108,10 +108,10 @@ impl Sweep<'_> {
         }
         // The latent loss pulls the expander towards the encoder, not the encoder towards the expander.
         let (s, rows, width) = (self.session(), self.steps.rows, net.latents());
-        s.axpy(1.0, space.dh, space.dh_recon, rows, width)?;
+        s.plus(space.dh_recon, space.dh_recon, space.dh, rows, width)?;
         self.expand_backward(&net.expander, space.pooler.z, space.dh_recon, &space.expander, space.dz)?;
         self.pool_backward(&net.pooler, h, space.dz, &space.pooler, space.dh)?;
-        s.axpy(1.0, space.dh_direct, space.dh, rows, width)?;
+        s.plus(space.dh, space.dh, space.dh_direct, rows, width)?;
         self.sequence_backward(&net.encoder, x, space.dh, &space.encoder, None)
     }
 

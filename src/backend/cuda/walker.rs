@@ -5,7 +5,7 @@ use super::launch::ADD;
 use super::launch_sequence::{Room, lstm_fits};
 use super::layers::tensor;
 use super::pooler::PoolerSpace;
-use super::sequence::{LstmSpace, SequenceSpace, Sweep, transposed};
+use super::sequence::{self, LstmSpace, SequenceSpace, Sweep, transposed};
 use super::session::{Plan, Span};
 use crate::error::Result;
 use crate::model::closed_loop::{ClosedLoop, ENCODER, POOLER, WALKER};
@@ -83,9 +83,9 @@ impl ClosedLoopSpace {
     }
 }
 
-/// Whether a device has the memory for the recurrences.
+/// Whether a device has the memory for the recurrences and the encoder's norm.
 pub(super) fn fits(device: &Context, net: &ClosedLoop) -> bool {
-    [&net.encoder.lstm, &net.walker.lstm].iter().all(|lstm| lstm_fits(device, lstm.hidden()))
+    sequence::fits(device, &net.encoder) && lstm_fits(device, net.walker.lstm.hidden())
 }
 
 impl Sweep<'_> {
@@ -110,7 +110,7 @@ impl Sweep<'_> {
         let (s, h, summary) = (self.session(), space.encoder.y, net.pooler.summary);
         self.sequence(&net.encoder, &space.transposed, x, ENCODER, &space.encoder)?;
         self.pool(&net.pooler, h, POOLER, &space.pooler)?;
-        s.copy_columns((space.noisy, summary), (space.pooler.z, summary), self.rows.rows, summary, 0)?;
+        s.copy_rows(space.noisy, space.pooler.z, self.rows.rows, summary)?;
         noise(space.noisy)?;
         let dz = gradients.then_some(space.dz);
         self.walk((&net.walker, WALKER), (x, classes), (space.noisy, dz), &space.walker, losses)?;
@@ -173,9 +173,9 @@ impl Sweep<'_> {
         let [d_o, d_y, d_t] = space.dbefore;
         let tables = net.embeddings.map(|m| (tensor(self.rows.arenas.grads, &m), m.outputs));
         s.scatter(tables[1], d_t, (classes, 1), rows, k)?;
-        s.axpy(1.0, d_t, d_y, rows, k)?;
+        s.plus(d_y, d_y, d_t, rows, k)?;
         s.scatter(tables[0], d_y, (classes, 0), rows, k)?;
-        s.axpy(1.0, d_y, d_o, rows, k)?;
+        s.plus(d_o, d_o, d_y, rows, k)?;
         self.steps.gradient(&net.stop, space.stop, space.before[0])?;
         self.steps.backward(&net.stop.weight, space.stop, d_o, ADD)?;
         self.steps.gradient(&net.trunk, d_o, space.lstm.output())?;
