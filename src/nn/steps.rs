@@ -73,27 +73,6 @@ impl Steps {
         start * width..(start + self.running(t)) * width
     }
 
-    /// x (B,T',width) row-major, T' >= T -> packed (N,width)
-    pub fn pack<R: Copy>(&self, x: &[R], width: usize, into: &mut Vec<R>) {
-        let row = x.len() / self.rows();
-        into.clear();
-        for t in 0..self.len() {
-            for b in 0..self.running(t) {
-                into.extend_from_slice(&x[b * row + t * width..][..width]);
-            }
-        }
-    }
-
-    /// packed (N,width) -> x (B,T',width), where padding is left as it is
-    pub fn unpack<R: Copy>(&self, packed: &[R], width: usize, x: &mut [R]) {
-        let row = x.len() / self.rows();
-        for t in 0..self.len() {
-            for (b, from) in packed[self.step(t, width)].chunks_exact(width).enumerate() {
-                x[b * row + t * width..][..width].copy_from_slice(from);
-            }
-        }
-    }
-
     /// h (N,width) and initial (B,width) -> the N rows that each step saw as the one before.
     pub fn shifted<'a, R>(&'a self, h: &'a [R], initial: &'a [R], width: usize) -> impl Iterator<Item = &'a [R]> {
         let later = (1..self.len()).flat_map(move |t| h[self.before(t, width)].chunks_exact(width));
@@ -116,18 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn packs_and_unpacks() {
+    fn rows_run_until_they_end() {
         let steps = Steps::new(&[3, 2, 2, 1]);
         assert_eq!((steps.len(), steps.rows(), steps.total()), (3, 4, 8));
         assert_eq!([0, 1, 2].map(|t| steps.running(t)), [4, 3, 1]);
-        let x: Vec<i32> = (0..4).flat_map(|b| (0..3).map(move |t| 10 * b + t)).collect();
-        let mut packed = Vec::new();
-        steps.pack(&x, 1, &mut packed);
-        assert_eq!(packed, [0, 10, 20, 30, 1, 11, 21, 2]);
-        assert_eq!(packed[steps.at(2, 1)], 21);
-        let mut back = vec![-1; 12];
-        steps.unpack(&packed, 1, &mut back);
-        assert_eq!(back, [0, 1, 2, 10, 11, -1, 20, 21, -1, 30, -1, -1]);
+        let packed = [0, 10, 20, 30, 1, 11, 21, 2]; // ten times the row, and the step
+        assert_eq!((packed[steps.at(2, 1)], &packed[steps.step(1, 1)]), (21, &[1, 11, 21][..]));
         let shifted: Vec<i32> = steps.shifted(&packed, &[7, 8, 9, 6], 1).flatten().copied().collect();
         assert_eq!(shifted, [7, 8, 9, 6, 0, 10, 20, 1]);
     }

@@ -178,17 +178,24 @@ impl Packing {
     }
 
     pub fn pack(&self, x: &[f32], width: usize) -> Vec<f32> {
-        let mut packed = Vec::new();
-        self.steps.pack(&self.rows(x), width, &mut packed);
-        packed
+        let rows = self.rows(x);
+        self.places().flat_map(|(t, b)| &rows[(b * self.seq_len + t) * width..][..width]).copied().collect()
     }
 
     /// Padding gets a row of its own.
     pub fn unpack(&self, packed: &[f32], padding: &[f32]) -> Vec<f32> {
         let mut x = padding.repeat(self.order.len() * self.seq_len);
-        self.steps.unpack(packed, padding.len(), &mut x);
+        for ((t, b), from) in self.places().zip(packed.chunks_exact(padding.len())) {
+            x[(b * self.seq_len + t) * padding.len()..][..padding.len()].copy_from_slice(from);
+        }
         self.rows_back(&x)
     }
+
+    /// Steps and rows in the order of a packed tensor.
+    fn places(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.steps.len()).flat_map(|t| (0..self.steps.running(t)).map(move |b| (t, b)))
+    }
+
     /// A batch of one shard, with x (B,T,width); empty for none.
     pub fn shard(&self, x: &[f32], width: usize) -> SequenceShard {
         let x = if x.is_empty() { Vec::new() } else { self.pack(x, width) };

@@ -10,10 +10,22 @@ use super::lanes::LANES;
 pub(super) struct Line<T>(pub(super) [T; LANES]);
 
 /// A slice that begins with a line of the cache, and that keeps its memory when its length changes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Buffer<T> {
     lines: Vec<Line<T>>,
     len: usize,
+}
+
+impl<T: Clone> Clone for Buffer<T> {
+    fn clone(&self) -> Self {
+        Buffer { lines: self.lines.clone(), len: self.len }
+    }
+
+    /// Keeps its memory.
+    fn clone_from(&mut self, from: &Self) {
+        self.lines.clone_from(&from.lines);
+        self.len = from.len;
+    }
 }
 
 impl<T> Default for Buffer<T> {
@@ -90,5 +102,9 @@ mod tests {
         assert!(b.as_ptr().cast::<Line<f32>>().is_aligned());
         b.clear();
         assert!(b.is_empty() && b.fit(40).len() == 40);
+        let (mut other, at) = (b.clone(), b.as_ptr());
+        other[39] = 5.0;
+        b.clone_from(&other);
+        assert_eq!((b.as_ptr(), b[39]), (at, 5.0));
     }
 }

@@ -338,12 +338,16 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     assert!(a.data.len() > (M - 1) * a.row_stride + (k - 1) * a.column_stride);
     // One stride is 1 and is compiled in: what is left to compute of the addresses is little.
     let sums = if a.row_stride == 1 {
+        /// Columns that are asked for before they are needed. Each is in a line or two, too far from the last for the
+        /// processor to guess.
+        const AHEAD: usize = 12;
+        let ask = |i: usize| [0, M - 1].map(|r| prefetch(a.data, r + (i + AHEAD) * a.column_stride));
         // SAFETY: r < M and i < k, checked above for the largest of both.
-        sums::<R, L, M, P>(panels, |r, i| unsafe { *a.data.get_unchecked(r + i * a.column_stride) })
+        sums::<R, L, M, P>(panels, |i| _ = ask(i), |r, i| unsafe { *a.data.get_unchecked(r + i * a.column_stride) })
     } else {
         let rows: [&[R]; M] = std::array::from_fn(|r| &a.data[r * a.row_stride..][..k]);
         // SAFETY: i < k
-        sums::<R, L, M, P>(panels, |r, i| unsafe { *rows[r].get_unchecked(i) })
+        sums::<R, L, M, P>(panels, |_| (), |r, i| unsafe { *rows[r].get_unchecked(i) })
     };
     for (r, sums) in sums.into_iter().enumerate() {
         for (q, sum) in sums.into_iter().enumerate() {
@@ -353,14 +357,16 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     }
 }
 
-/// Sums over i of left(r, i) * row i of every panel.
+/// Sums over i of left(r, i) * row i of every panel; ask(i) comes first.
 #[inline(always)]
 fn sums<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     panels: [&[Line<R>]; P],
+    ask: impl Fn(usize),
     left: impl Fn(usize, usize) -> R,
 ) -> [[L; P]; M] {
     let mut sums = [[L::splat(R::ZERO); P]; M];
     for i in 0..panels[0].len() {
+        ask(i);
         // SAFETY: i < k, and every panel has k rows.
         let b: [L; P] = std::array::from_fn(|q| L::load(&unsafe { panels[q].get_unchecked(i) }.0));
         for (r, sums) in sums.iter_mut().enumerate() {
