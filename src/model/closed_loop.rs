@@ -65,8 +65,8 @@ impl ClosedLoop {
         let at = |site| dropout.map(|d| (d, site));
         self.encoder.forward(w, norm, steps, x, at(ENCODER), &mut trace.encoder);
         self.pooler.forward(w, steps, &trace.encoder.y, at(POOLER), &mut trace.pooler);
-        trace.noisy.clear();
-        trace.noisy.extend(trace.pooler.z.iter().zip(noise).map(|(&z, &n)| z + n));
+        let noisy = trace.noisy.fit(trace.pooler.z.len());
+        noisy.iter_mut().zip(&trace.pooler.z).zip(noise).for_each(|((x, &z), &n)| *x = z + n);
         let (given, walker) = ((x, classes), &mut trace.walker);
         let Some(grads) = grads else {
             return self.walker.losses(w, steps, given, &trace.noisy, total, at(WALKER), walker, None);

@@ -367,14 +367,14 @@ impl Expander {
 
 /// (N,POSITIONS): sines, then cosines, of t / T times falling frequencies.
 fn encode_positions<R: Real>(steps: &Steps, seq_lens: &[usize], into: &mut Buffer<R>) {
-    let half = POSITIONS / 2;
     let frequency = |i: usize| 10_000f64.powf(-2.0 * i as f64 / POSITIONS as f64);
-    into.clear();
-    for t in 0..steps.len() {
-        for &seq_len in &seq_lens[..steps.running(t)] {
-            let angle = |i: usize| t as f64 / seq_len as f64 * frequency(i) * TWO_PI;
-            into.extend((0..half).map(|i| R::from_f64(angle(i).sin())));
-            into.extend((0..half).map(|i| R::from_f64(angle(i).cos())));
+    let of_steps =
+        (0..steps.len()).flat_map(|t| seq_lens[..steps.running(t)].iter().map(move |&n| t as f64 / n as f64));
+    for (row, part) in into.fit(steps.total() * POSITIONS).chunks_exact_mut(POSITIONS).zip(of_steps) {
+        let (sines, cosines) = row.split_at_mut(POSITIONS / 2);
+        for (i, (sine, cosine)) in sines.iter_mut().zip(cosines).enumerate() {
+            let angle = part * frequency(i) * TWO_PI;
+            (*sine, *cosine) = (R::from_f64(angle.sin()), R::from_f64(angle.cos()));
         }
     }
 }

@@ -219,10 +219,12 @@ impl Model {
     /// More than count movements take on their way.
     fn afford_movements(&self, count: usize, options: &SampleOptions) -> Result<()> {
         let rows = count.saturating_add(self.lottery(options.candidates)?.rows(count));
-        let decoding = match (self.config.decoder, options.seq_len, self.config.max_seq_len) {
-            (DecoderKind::ClosedLoop, ..) => 0,
-            (DecoderKind::V6, 0, most) => self.working_bytes(Way::Out, count, most, options.threads),
-            (DecoderKind::V6, n, most) => self.working_bytes(Way::Out, count, n.min(most), options.threads),
+        let decoding = match self.config.decoder {
+            DecoderKind::ClosedLoop => 0,
+            DecoderKind::V6 => {
+                let longest = self.most_steps(options.seq_len).unwrap_or(0); // what is out of range is refused later
+                self.working_bytes(Way::Out, count, longest, options.threads)
+            }
         };
         let shared = self.sampler_bytes().saturating_add(decoding);
         afford(rows.saturating_mul(self.movement_bytes()).saturating_add(shared), "movements")

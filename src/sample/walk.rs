@@ -181,7 +181,7 @@ impl Walkers {
     fn advance(&mut self, walker: &Walker, w: &Weights<f32>, codec: &StepCodec, walks: &[Walking]) {
         let (rows, hidden) = (walks.len(), walker.lstm.hidden());
         self.x.clear();
-        walks.iter().for_each(|walk| self.x.extend(walk.place.inputs(codec)));
+        walks.iter().for_each(|walk| self.x.extend_from_slice(&walk.place.inputs(codec)));
         for (k, layer) in walker.lstm.layers.iter().enumerate() {
             self.gates.fit(rows * 4 * hidden);
             // The order of the sums is that of Lstm::forward.

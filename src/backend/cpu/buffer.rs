@@ -56,12 +56,6 @@ impl<T: Copy + Default> Buffer<T> {
     }
 }
 
-impl<T: Copy + Default> Extend<T> for Buffer<T> {
-    fn extend<I: IntoIterator<Item = T>>(&mut self, more: I) {
-        more.into_iter().for_each(|x| self.extend_from_slice(&[x]));
-    }
-}
-
 impl<'a, T> IntoIterator for &'a Buffer<T> {
     type Item = &'a T;
     type IntoIter = std::slice::Iter<'a, T>;
@@ -96,7 +90,7 @@ mod tests {
     fn begins_with_a_line_and_keeps_what_it_is_given() {
         let mut b = Buffer::zeros(3);
         assert_eq!(b[..], [0.0f32; 3]);
-        b.extend((0..20).map(|x| x as f32));
+        b.extend_from_slice(&std::array::from_fn::<_, 20, _>(|x| x as f32));
         b.extend_from_slice(&[7.0]);
         assert_eq!((b.len(), b[3], b[22], b[23]), (24, 0.0, 19.0, 7.0));
         assert!(b.as_ptr().cast::<Line<f32>>().is_aligned());

@@ -15,8 +15,9 @@ pub struct Packed<R> {
     pub k: usize,
     pub n: usize,
     data: Vec<Line<R>>,
-    /// The same numbers in 16 bits each, where they are such: see [`Packed::halve`].
-    half: Vec<TwoRows>,
+    /// The same numbers in 16 bits each, where they are such: see [`Packed::halve`]. A line is two rows of a panel, a word a
+    /// column: see [`two_weights`]. The last row of an odd number is alone, beside zeros.
+    half: Vec<Line<u32>>,
 }
 
 /// Neighbouring columns of a packed matrix.
@@ -25,13 +26,8 @@ pub struct Panels<'a, R> {
     k: usize,
     n: usize,
     rows: &'a [Line<R>],
-    half: &'a [TwoRows],
+    half: &'a [Line<u32>],
 }
-
-/// Two rows of a panel, a word a column: see [`two_weights`]. The last row of an odd number is alone, beside zeros.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct TwoRows([u32; LANES]);
 
 impl<R: Real> Packed<R> {
     /// Packs b(i, j) = from[i * row_stride + j * column_stride], i < k, j < n. Keeps its memory.
@@ -74,7 +70,7 @@ impl<R: Real> Packed<R> {
                 for (r, row) in rows.iter_mut().enumerate() {
                     row.0 = words.map(|word| R::from_f64(f64::from(weights_of(word)[r])));
                 }
-                self.half.push(TwoRows(words));
+                self.half.push(Line(words));
             }
         }
     }
