@@ -142,15 +142,16 @@ fn kernels(peak: f64) -> Value {
     };
     let (rows, hidden) = (16, 64);
     let n = rows * hidden;
+    let bias = numbers(4 * hidden, 9);
     let (mut gates, c0, mut c, mut h, dh) =
         (numbers(4 * n, 1), numbers(n, 2), vec![0.0; n], vec![0.0; n], numbers(n, 3));
     show("LSTM cell 16 x 64", n, 3.0 * SIGMOID + 2.0 * TANH + 3.0, 44.0, &mut || {
-        math::lstm_cell(isa, &mut gates, &c0, &mut c, &mut h, hidden);
+        math::lstm_cell(isa, &mut gates, &bias, &c0, &mut c, &mut h, hidden);
     });
-    let (before, mut dc) = (gates.clone(), numbers(n, 4));
+    let (before, dy, mut dc, mut dbias) = (gates.clone(), numbers(n, 8), numbers(n, 4), vec![0.0; 4 * hidden]);
     show("LSTM cell, reverse", n, TANH + 22.0, 52.0, &mut || {
         gates.copy_from_slice(&before); // what it replaces, so that numbers stay ordinary
-        math::lstm_cell_backward(isa, &mut gates, &c0, &c, &dh, &mut dc, hidden);
+        math::lstm_cell_backward(isa, &mut gates, &mut dbias, &c0, &c, &dh, &dy, &mut dc, &[], hidden);
     });
     let (rows, width) = (32, 256);
     let n = rows * width;
@@ -161,10 +162,10 @@ fn kernels(peak: f64) -> Value {
     });
     show("layer norm, reverse", n, 5.0, 12.0, &mut || math::centre(isa, &mut x, &normal, &inverse));
     show("leaky rectifier, reverse", n, 2.0, 12.0, &mut || math::leaky_relu_backward(isa, &normal, &mut x, 1.0));
-    let mut mask = vec![0.0; n];
+    let (mut dropped, mut mask) = (vec![0.0; n], vec![0.0; n]);
     // Ten rounds of Philox for four numbers: two multiplications of 32 bits (four operations each way), two xors, a key.
     show("dropout", n, 10.0 * 12.0 / 4.0 + 3.0, 12.0, &mut || {
-        math::dropout(isa, [1, 2], 0, [3, 4, 5], 1 << 30, 1.0, &mut x, &mut mask);
+        math::dropout(isa, [1, 2], 0, [3, 4, 5], 1 << 30, 1.0, &x, &mut dropped, &mut mask);
     });
     let n = 200_000;
     let (mut w, g, mut m, mut v) = (numbers(n, 6), numbers(n, 7), vec![0.0; n], vec![0.0; n]);

@@ -154,8 +154,9 @@ impl Judge {
         head[0].forward(w, &values.last, &mut values.middle);
         values.middle.iter_mut().for_each(|v| *v = v.max(0.0));
         if let Some(dropout) = dropout {
-            values.mask = vec![0.0; values.middle.len()];
-            dropout.apply(w.isa, HEAD_SITE, DROPOUT, 0, HIDDEN / 2, &mut values.middle, &mut values.mask);
+            let x = values.middle.clone();
+            values.mask = vec![0.0; x.len()];
+            dropout.apply(w.isa, (HEAD_SITE, DROPOUT), 0, HIDDEN / 2, &x, &mut values.middle, &mut values.mask);
         }
         head[1].forward(w, &values.middle, &mut values.out);
         math::sigmoid(w.isa, &mut values.out);

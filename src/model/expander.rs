@@ -4,7 +4,7 @@ use crate::backend::cpu::{Buffer, Real, math};
 use crate::config::{Config, Expand};
 use crate::nn::dropout::{Site, dropout_backward};
 use crate::nn::linear::{leaky_relu, leaky_relu_backward};
-use crate::nn::lstm::{LayerTrace, Lstm, sum_steps};
+use crate::nn::lstm::{LayerTrace, Lstm};
 use crate::nn::norm::NormTrace;
 use crate::nn::params::{Initial, Matrix, To, Vector};
 use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights};
@@ -50,7 +50,8 @@ pub struct ExpanderTrace<R> {
     init: [Buffer<R>; 2],
     /// lstm: those of one layer (B,H), layer by layer.
     states: Vec<[Buffer<R>; 2]>,
-    constant_gates: Buffer<R>,
+    /// mlp: what of the first layer is the same at every step (B,H).
+    shared: Buffer<R>,
     /// mlp and repeat: hidden layers, and what dropout made of the first.
     hidden: [Buffer<R>; 2],
     dropped: Buffer<R>,
@@ -150,12 +151,9 @@ impl Expander {
             }
         }
         trace.layers.resize_with(layers, LayerTrace::default);
-        for (k, layer) in trace.layers.iter_mut().enumerate() {
-            layer.fit(steps.total(), hidden, dropout.is_some() && k + 1 < layers);
+        for (k, (layer, trace)) in lstm.layers.iter().zip(&mut trace.layers).enumerate() {
+            trace.begin(layer, w, steps.total(), z, dropout.is_some() && k + 1 < layers);
         }
-        lstm.layers[0].constant_gates(w, z, steps.rows(), &mut trace.constant_gates);
-        let mut biases = vec![Vec::new(); layers];
-        lstm.layers.iter().zip(&mut biases).for_each(|(layer, bias)| layer.bias(w, bias));
         trace.y.fit(steps.total() * l);
         for t in 0..steps.len() {
             let gates_here = steps.step(t, 4 * hidden);
@@ -163,16 +161,13 @@ impl Expander {
                 let (below, here) = trace.layers.split_at_mut(k);
                 let here = &mut here[0];
                 let gates = &mut here.gates[gates_here.clone()];
-                if k == 0 {
-                    gates.copy_from_slice(&trace.constant_gates[..gates.len()]);
-                    if t > 0 {
-                        layer.input.forward(w, &trace.y[steps.before(t, l)], gates, R::ONE, To::Add);
+                match below.last() {
+                    Some(below) => {
+                        let x = if dropout.is_some() { &below.dropped } else { &below.h };
+                        layer.input.forward(w, &x[steps.step(t, hidden)], gates, R::ONE, To::Write);
                     }
-                } else {
-                    let below = &below[k - 1];
-                    let x = if dropout.is_some() { &below.dropped } else { &below.h };
-                    layer.input.forward(w, &x[steps.step(t, hidden)], gates, R::ONE, To::Write);
-                    math::add_row(w.isa, &biases[k], gates);
+                    None if t == 0 => gates.fill(R::ZERO),
+                    None => layer.input.forward(w, &trace.y[steps.before(t, l)], gates, R::ONE, To::Write),
                 }
                 let [h0, c0] = &trace.states[k];
                 here.step(layer, w, steps, t, (h0, c0));
@@ -202,23 +197,23 @@ impl Expander {
         let dropped = dropped && lstm.dropout > 0.0;
         let mut dh = vec![vec![R::ZERO; rows * hidden]; layers];
         let mut dc = dh.clone();
-        let mut below = vec![R::ZERO; rows * hidden];
+        let mut dy_layer = vec![R::ZERO; rows * hidden];
         for t in (0..steps.len()).rev() {
             let n = steps.running(t);
             let (past, here) = dy.split_at_mut(steps.step(t, l).start);
             let dy = &mut here[..n * l];
             math::tanh_backward(w.isa, &trace.y[steps.step(t, l)], dy);
-            output.weight.backward(w, dy, &mut dh[layers - 1][..n * hidden], R::ONE, To::Add);
+            let dy_layer = &mut dy_layer[..n * hidden];
+            output.backward(w, dy, dy_layer);
             for (k, layer) in lstm.layers.iter().enumerate().rev() {
-                trace.layers[k].step_backward(layer, w, steps, t, &trace.states[k][1], &mut dh[k], &mut dc[k]);
+                let initial_c = &trace.states[k][1];
+                trace.layers[k].step_backward(layer, w, steps, t, initial_c, &mut dh[k], dy_layer, &mut dc[k]);
                 let dgates = &trace.layers[k].gates[steps.step(t, 4 * hidden)];
                 if k > 0 {
-                    let below = &mut below[..n * hidden];
-                    layer.input.backward(w, dgates, below, R::ONE, To::Write);
+                    layer.input.backward(w, dgates, dy_layer, R::ONE, To::Write);
                     if dropped {
-                        dropout_backward(w.isa, &trace.layers[k - 1].mask[steps.step(t, hidden)], below);
+                        dropout_backward(w.isa, &trace.layers[k - 1].mask[steps.step(t, hidden)], dy_layer);
                     }
-                    math::axpy(w.isa, R::ONE, below, &mut dh[k - 1][..n * hidden]);
                 } else if t > 0 {
                     layer.input.backward(w, dgates, &mut past[steps.before(t, l)], R::ONE, To::Add);
                 }
@@ -227,8 +222,8 @@ impl Expander {
         output.gradient(w.isa, dy, &trace.layers[layers - 1].h, grads);
         let zeros = vec![R::ZERO; rows * l];
         for (k, layer) in lstm.layers.iter().enumerate() {
-            let gates = &trace.layers[k].gates;
-            layer.gradient(w, gates, steps.shifted(&trace.layers[k].h, &trace.states[k][0], hidden), grads);
+            let LayerTrace { gates, h, .. } = &trace.layers[k];
+            layer.gradient(w.isa, &trace.layers[k], steps.shifted(h, &trace.states[k][0], hidden), z, grads);
             match k {
                 0 => layer.input.gradient_of_rows(w.isa, gates, steps.shifted(&trace.y, &zeros, l), grads),
                 _ if dropped => layer.input.gradient(w.isa, gates, &trace.layers[k - 1].dropped, grads),
@@ -237,9 +232,7 @@ impl Expander {
         }
         dz.fill(R::ZERO);
         if let Some(constant) = lstm.layers[0].constant {
-            let sums = sum_steps(w, steps, &trace.layers[0].gates, 4 * hidden);
-            constant.gradient(w.isa, &sums, z, grads);
-            constant.backward(w, &sums, dz, R::ONE, To::Add);
+            constant.backward(w, &trace.layers[0].dconstant, dz, R::ONE, To::Add);
         }
         for (linear, dstates) in [(init_hidden, &dh), (init_cell, &dc)] {
             let layer_rows = (0..rows).flat_map(|b| dstates.iter().map(move |d| &d[b * hidden..(b + 1) * hidden]));
@@ -261,7 +254,7 @@ impl Expander {
         let Kind::Mlp { summary, position, bias, norms, middle, last, dropout: p } = &self.kind else { return };
         let hidden = self.hidden;
         encode_positions(steps, seq_lens, &mut trace.positions);
-        let shared = trace.constant_gates.fit(steps.rows() * hidden);
+        let shared = trace.shared.fit(steps.rows() * hidden);
         summary.forward(w, z, shared, R::ONE, To::Write);
         math::add_row(w.isa, bias.of(&w.params), shared);
         let [first, second] = &mut trace.hidden;
@@ -276,10 +269,10 @@ impl Expander {
         let mut seen: &[R] = x;
         if let Some((dropout, site)) = dropout.filter(|_| *p > 0.0) {
             let (dropped, mask) = (trace.dropped.fit(seen.len()), trace.mask.fit(seen.len()));
-            dropped.copy_from_slice(seen);
             for t in 0..steps.len() {
                 let here = steps.step(t, hidden);
-                dropout.apply(w.isa, site, *p, t, hidden, &mut dropped[here.clone()], &mut mask[here]);
+                let (x, y) = (&seen[here.clone()], &mut dropped[here.clone()]);
+                dropout.apply(w.isa, (site, *p), t, hidden, x, y, &mut mask[here]);
             }
             seen = dropped;
         }
@@ -363,6 +356,16 @@ impl Expander {
         first.gradient(w.isa, &dx, z, grads);
         first.backward(w, &dx, dz);
     }
+}
+
+/// x (N,width) -> (B,width): sums over the steps of each row.
+fn sum_steps<R: Real>(w: &Weights<R>, steps: &Steps, x: &[R], width: usize) -> Buffer<R> {
+    let mut sums = Buffer::zeros(steps.rows() * width);
+    for t in 0..steps.len() {
+        let x = &x[steps.step(t, width)];
+        math::axpy(w.isa, R::ONE, x, &mut sums[..x.len()]);
+    }
+    sums
 }
 
 /// (N,POSITIONS): sines, then cosines, of t / T times falling frequencies.

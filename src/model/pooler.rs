@@ -168,10 +168,10 @@ impl Pooler {
         let mut seen: &[R] = activation;
         if let Some((dropout, site)) = dropout.filter(|_| self.dropout > 0.0) {
             let (dropped, mask) = (trace.dropped.fit(seen.len()), trace.mask.fit(seen.len()));
-            dropped.copy_from_slice(seen);
             for t in 0..steps.len() {
                 let here = steps.step(t, half);
-                dropout.apply(w.isa, site, self.dropout, t, half, &mut dropped[here.clone()], &mut mask[here]);
+                let (x, y) = (&seen[here.clone()], &mut dropped[here.clone()]);
+                dropout.apply(w.isa, (site, self.dropout), t, half, x, y, &mut mask[here]);
             }
             seen = dropped;
         }

@@ -17,18 +17,28 @@ pub struct Dropout {
 pub type Site = u64;
 
 impl Dropout {
-    /// Keeps or zeroes each of x (rows,width), the values at time t, and scales what is kept by 1/(1-p).
+    /// y = x (rows,width), the values at time t, with each number kept or zeroed, and what is kept scaled by 1/(1-p).
     /// mask gets 1/(1-p) or 0 for every number.
-    pub fn apply<R: Real>(&self, isa: Isa, site: Site, p: f64, t: usize, width: usize, x: &mut [R], mask: &mut [R]) {
+    pub fn apply<R: Real>(
+        &self,
+        isa: Isa,
+        (site, p): (Site, f64),
+        t: usize,
+        width: usize,
+        x: &[R],
+        y: &mut [R],
+        mask: &mut [R],
+    ) {
         let key = [self.seed as u32, (self.seed >> 32) as u32];
         let step = self.step << 12 | site;
         let threshold = (p * 4_294_967_296.0) as u32;
         let keep = R::from_f64(1.0 / (1.0 - p));
         let blocks = width.div_ceil(4) as u32;
         let rest = [step as u32, (step >> 32) as u32, Stream::Stage1Dropout as u32];
-        for (row, (x, mask)) in x.chunks_exact_mut(width).zip(mask.chunks_exact_mut(width)).enumerate() {
+        let numbers = x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(mask.chunks_exact_mut(width));
+        for (row, ((x, y), mask)) in numbers.enumerate() {
             let place = t as u32 * self.batch_rows + self.first_row + row as u32;
-            math::dropout(isa, key, place.wrapping_mul(blocks), rest, threshold, keep, x, mask);
+            math::dropout(isa, key, place.wrapping_mul(blocks), rest, threshold, keep, x, y, mask);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! LSTM stacks over whole sequences. Gate order i f g o, two bias vectors a layer (PyTorch's).
 //!
 //! S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997. The input products of all steps are one
-//! GEMM; only the recurrent product runs step by step. The backward pass turns the stored gates into their
-//! gradients in place, so that all weight gradients are GEMMs over the whole sequence as well.
+//! GEMM; only the recurrent product runs step by step. What is the same at every step, biases and the share of a constant
+//! input, is added in the cell. The backward pass turns the stored gates into their gradients in place, so that all weight
+//! gradients are GEMMs over the whole sequence as well.
 
 use super::Steps;
 use super::dropout::{Dropout, Site, dropout_backward};
@@ -42,37 +43,36 @@ impl Layer {
         }
     }
 
-    /// Sum of both bias vectors (4H).
-    pub fn bias<R: Real>(&self, w: &Weights<R>, bias: &mut Vec<R>) {
-        let both = self.bias_ih.of(&w.params).iter().zip(self.bias_hh.of(&w.params));
-        bias.clear();
-        bias.extend(both.map(|(&a, &b)| a + b));
-    }
-
-    /// What every step adds to its gates: constant (B,S) -> gates (B,4H), biases included.
-    pub fn constant_gates<R: Real>(&self, w: &Weights<R>, constant: &[R], rows: usize, gates: &mut Buffer<R>) {
-        let mut bias = Vec::new();
-        self.bias(w, &mut bias);
-        let gates = gates.fit(rows * 4 * self.hidden);
-        gates.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(&bias));
+    /// What every step adds to its gates: of constant (B,S) a row for each (B,4H), or, where the layer has no such input,
+    /// one for all (4H).
+    pub fn constant_gates<R: Real>(&self, w: &Weights<R>, constant: &[R], gates: &mut Buffer<R>) {
+        let rows = self.constant.map_or(1, |matrix| constant.len() / matrix.inputs);
+        let both = || self.bias_ih.of(&w.params).iter().zip(self.bias_hh.of(&w.params));
+        for row in gates.fit(rows * 4 * self.hidden).chunks_exact_mut(4 * self.hidden) {
+            row.iter_mut().zip(both()).for_each(|(gate, (&a, &b))| *gate = a + b);
+        }
         if let Some(matrix) = self.constant {
             matrix.forward(w, constant, gates, R::ONE, To::Add);
         }
     }
 
-    /// dgates (N,4H) -> gradients of the recurrent weight and both biases. before: N rows (H), h one step earlier.
+    /// Gradients of all weights but those of the input, from what the backward steps left in a trace. before: N rows (H), h
+    /// one step earlier. constant (B,S) as the forward saw it.
     pub fn gradient<'h, R: Real>(
         &self,
-        w: &Weights<R>,
-        dgates: &[R],
+        isa: Isa,
+        trace: &LayerTrace<R>,
         before: impl Iterator<Item = &'h [R]>,
+        constant: &[R],
         grads: &mut [R],
     ) {
-        self.recurrent.gradient_of_rows(w.isa, dgates, before, grads);
-        let mut dbias = vec![R::ZERO; 4 * self.hidden];
-        math::add_columns(w.isa, dgates, &mut dbias);
-        math::axpy(w.isa, R::ONE, &dbias, self.bias_ih.of_mut(grads));
-        math::axpy(w.isa, R::ONE, &dbias, self.bias_hh.of_mut(grads));
+        self.recurrent.gradient_of_rows(isa, &trace.gates, before, grads);
+        for bias in [self.bias_ih, self.bias_hh] {
+            math::add_columns(isa, &trace.dconstant, bias.of_mut(grads));
+        }
+        if let Some(matrix) = self.constant {
+            matrix.gradient(isa, &trace.dconstant, constant, grads);
+        }
     }
 }
 
@@ -81,6 +81,9 @@ impl Layer {
 pub struct LayerTrace<R> {
     /// (N,4H): activated gates; after the backward pass, gradients before activation.
     pub gates: Buffer<R>,
+    /// What every step adds to its gates, as [`Layer::constant_gates`] made it, and the gradient of that.
+    constant: Buffer<R>,
+    pub dconstant: Buffer<R>,
     pub c: Buffer<R>,
     pub h: Buffer<R>,
     /// h after dropout and the mask, where there is dropout.
@@ -89,7 +92,10 @@ pub struct LayerTrace<R> {
 }
 
 impl<R: Real> LayerTrace<R> {
-    pub fn fit(&mut self, total: usize, hidden: usize, dropout: bool) {
+    /// Makes room for so many steps in all. constant (B,S): see [`Layer::constant`].
+    pub fn begin(&mut self, layer: &Layer, w: &Weights<R>, total: usize, constant: &[R], dropout: bool) {
+        let hidden = layer.hidden;
+        layer.constant_gates(w, constant, &mut self.constant);
         self.gates.fit(total * 4 * hidden);
         self.c.fit(total * hidden);
         self.h.fit(total * hidden);
@@ -99,7 +105,8 @@ impl<R: Real> LayerTrace<R> {
         }
     }
 
-    /// Adds the recurrent product to the gates of step t and runs the cell. initial: (h, c) (B,H) before step 0.
+    /// Adds the recurrent product and what is constant to the gates of step t, and runs the cell. initial: (h, c) (B,H)
+    /// before step 0.
     pub fn step(&mut self, layer: &Layer, w: &Weights<R>, steps: &Steps, t: usize, initial: (&[R], &[R])) {
         let hidden = layer.hidden;
         let here = steps.step(t, hidden);
@@ -111,18 +118,19 @@ impl<R: Real> LayerTrace<R> {
             _ => (&h_past[steps.before(t, hidden)], &c_past[steps.before(t, hidden)]),
         };
         layer.recurrent.forward(w, h0, gates, R::ONE, To::Add);
-        math::lstm_cell(w.isa, gates, c0, &mut c_rest[..here.len()], &mut h_rest[..here.len()], hidden);
+        math::lstm_cell(w.isa, gates, &self.constant, c0, &mut c_rest[..here.len()], &mut h_rest[..here.len()], hidden);
     }
 
     /// Outputs of step t after dropout, if any.
     pub fn drop(&mut self, isa: Isa, steps: &Steps, t: usize, hidden: usize, p: f64, dropout: &Dropout, site: Site) {
         let here = steps.step(t, hidden);
-        self.dropped[here.clone()].copy_from_slice(&self.h[here.clone()]);
-        dropout.apply(isa, site, p, t, hidden, &mut self.dropped[here.clone()], &mut self.mask[here]);
+        let (h, dropped) = (&self.h[here.clone()], &mut self.dropped[here.clone()]);
+        dropout.apply(isa, (site, p), t, hidden, h, dropped, &mut self.mask[here]);
     }
 
-    /// The reverse of [`LayerTrace::step`]: dh (B,H) holds the gradient of step t's output, dc (B,H) that of
-    /// its cell; both become those of the step before. Its gates become their gradients.
+    /// The reverse of [`LayerTrace::step`], from the last step to the first: dh (B,H) holds the gradient of step t's output
+    /// that its successor has, dy (as many rows as run) what it has from elsewhere, dc (B,H) that of its cell. dh and dc become
+    /// those of the step before, the gates their gradients.
     pub fn step_backward(
         &mut self,
         layer: &Layer,
@@ -131,14 +139,23 @@ impl<R: Real> LayerTrace<R> {
         t: usize,
         initial_c: &[R],
         dh: &mut [R],
+        dy: &[R],
         dc: &mut [R],
     ) {
         let hidden = layer.hidden;
         let here = steps.step(t, hidden);
-        let gates = &mut self.gates[steps.step(t, 4 * hidden)];
+        if t + 1 == steps.len() {
+            self.dconstant.fit(self.constant.len()).fill(R::ZERO);
+        }
+        let (past, gates) = self.gates.split_at_mut(steps.step(t, 4 * hidden).start);
+        let gates = &mut gates[..4 * here.len()];
+        let (c0, next) = match t {
+            0 => (&initial_c[..here.len()], &[][..]),
+            _ => (&self.c[steps.before(t, hidden)], &past[steps.before(t, 4 * hidden)]),
+        };
         let n = here.len();
-        let c0 = if t == 0 { &initial_c[..n] } else { &self.c[steps.before(t, hidden)] };
-        math::lstm_cell_backward(w.isa, gates, c0, &self.c[here], &dh[..n], &mut dc[..n], hidden);
+        let (c, dconstant) = (&self.c[here], &mut self.dconstant);
+        math::lstm_cell_backward(w.isa, gates, dconstant, c0, c, &dh[..n], dy, &mut dc[..n], next, hidden);
         layer.recurrent.backward(w, gates, &mut dh[..n], R::ONE, To::Write);
     }
 }
@@ -154,7 +171,6 @@ pub struct Lstm {
 #[derive(Clone, Debug, Default)]
 pub struct LstmTrace<R> {
     pub layers: Vec<LayerTrace<R>>,
-    constant_gates: Buffer<R>,
     zeros: Buffer<R>,
     dh: Buffer<R>,
     dc: Buffer<R>,
@@ -209,14 +225,9 @@ impl Lstm {
             let drops = dropout.filter(|_| k + 1 < self.layers.len());
             let (below, here) = trace.layers.split_at_mut(k);
             let here = &mut here[0];
-            here.fit(steps.total(), hidden, drops.is_some());
+            here.begin(layer, w, steps.total(), constant, drops.is_some());
             let x = below.last().map_or(x, |below| if dropout.is_some() { &below.dropped } else { &below.h });
-            layer.constant_gates(w, constant, steps.rows(), &mut trace.constant_gates);
-            for t in 0..steps.len() {
-                let gates = &mut here.gates[steps.step(t, 4 * hidden)];
-                gates.copy_from_slice(&trace.constant_gates[..gates.len()]);
-            }
-            layer.input.forward(w, x, &mut here.gates, R::ONE, To::Add);
+            layer.input.forward(w, x, &mut here.gates, R::ONE, To::Write);
             for t in 0..steps.len() {
                 here.step(layer, w, steps, t, (&trace.zeros, &trace.zeros));
                 if let Some((dropout, site)) = drops {
@@ -244,7 +255,7 @@ impl Lstm {
         let hidden = self.hidden();
         let dropped = dropped && self.dropout > 0.0;
         let state = steps.rows() * hidden;
-        let LstmTrace { layers, zeros, dh, dc, dy: dy_below, .. } = trace;
+        let LstmTrace { layers, zeros, dh, dc, dy: dy_below } = trace;
         for (k, layer) in self.layers.iter().enumerate().rev() {
             let (below, here) = layers.split_at_mut(k);
             let here = &mut here[0];
@@ -253,11 +264,9 @@ impl Lstm {
             dh.fit(state).fill(R::ZERO);
             dc.fit(state).fill(R::ZERO);
             for t in (0..steps.len()).rev() {
-                let dy = &dy[steps.step(t, hidden)];
-                math::axpy(w.isa, R::ONE, dy, &mut dh[..dy.len()]);
-                here.step_backward(layer, w, steps, t, zeros, dh, dc);
+                here.step_backward(layer, w, steps, t, zeros, dh, &dy[steps.step(t, hidden)], dc);
             }
-            layer.gradient(w, &here.gates, steps.shifted(&here.h, zeros, hidden), grads);
+            layer.gradient(w.isa, here, steps.shifted(&here.h, zeros, hidden), constant, grads);
             match below.last() {
                 Some(below) => {
                     let input = if dropped { &below.dropped } else { &below.h };
@@ -271,26 +280,12 @@ impl Lstm {
                 None => layer.input.gradient(w.isa, &here.gates, x, grads),
             }
         }
-        let (first, gates) = (&self.layers[0], &layers[0].gates);
+        let (first, trace) = (&self.layers[0], &layers[0]);
         if let Some(dx) = dx {
-            first.input.backward(w, gates, dx.fit(steps.total() * first.input.inputs), R::ONE, To::Write);
+            first.input.backward(w, &trace.gates, dx.fit(steps.total() * first.input.inputs), R::ONE, To::Write);
         }
-        if let Some(matrix) = first.constant {
-            let sums = sum_steps(w, steps, gates, 4 * hidden);
-            matrix.gradient(w.isa, &sums, constant, grads);
-            if let Some(dconstant) = dconstant {
-                matrix.backward(w, &sums, dconstant.fit(steps.rows() * matrix.inputs), R::ONE, To::Write);
-            }
+        if let (Some(matrix), Some(dconstant)) = (first.constant, dconstant) {
+            matrix.backward(w, &trace.dconstant, dconstant.fit(steps.rows() * matrix.inputs), R::ONE, To::Write);
         }
     }
-}
-
-/// x (N,width) -> (B,width): sums over the steps of each row.
-pub fn sum_steps<R: Real>(w: &Weights<R>, steps: &Steps, x: &[R], width: usize) -> Buffer<R> {
-    let mut sums = Buffer::zeros(steps.rows() * width);
-    for t in 0..steps.len() {
-        let x = &x[steps.step(t, width)];
-        math::axpy(w.isa, R::ONE, x, &mut sums[..x.len()]);
-    }
-    sums
 }

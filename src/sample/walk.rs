@@ -93,8 +93,8 @@ impl Walking {
 /// States and buffers of rows that walk together.
 #[derive(Clone, Debug, Default)]
 pub struct Walkers {
-    /// (B,4H): what every step adds to the first layer's gates.
-    constant: Buffer<f32>,
+    /// What every step adds to each layer's gates; to the first one's a row for each walk (B,4H).
+    constant: Vec<Buffer<f32>>,
     /// Of each layer, (B,H).
     h: Vec<Buffer<f32>>,
     c: Vec<Buffer<f32>>,
@@ -105,7 +105,6 @@ pub struct Walkers {
     gate: Buffer<f32>,
     stop: Buffer<f32>,
     logits: Buffer<f32>,
-    bias: Vec<Vec<f32>>,
     next: Buffer<f32>,
     dice: Vec<Dice>,
     classes: Vec<[usize; 3]>,
@@ -116,15 +115,14 @@ pub struct Walkers {
 impl Walkers {
     /// z (B,S): the summaries, noise included.
     pub fn start(&mut self, walker: &Walker, w: &Weights<f32>, z: &[f32], rows: usize) {
-        let hidden = walker.lstm.hidden();
-        walker.lstm.layers[0].constant_gates(w, z, rows, &mut self.constant);
-        self.h.resize_with(walker.lstm.layers.len(), Buffer::default);
-        self.c.resize_with(walker.lstm.layers.len(), Buffer::default);
-        self.bias.resize_with(walker.lstm.layers.len(), Vec::new);
+        let (hidden, layers) = (walker.lstm.hidden(), &walker.lstm.layers);
+        for each in [&mut self.constant, &mut self.h, &mut self.c] {
+            each.resize_with(layers.len(), Buffer::default);
+        }
+        layers.iter().zip(&mut self.constant).for_each(|(layer, gates)| layer.constant_gates(w, z, gates));
         for state in self.h.iter_mut().chain(&mut self.c) {
             state.fit(rows * hidden).fill(0.0);
         }
-        walker.lstm.layers.iter().zip(&mut self.bias).for_each(|(layer, bias)| layer.bias(w, bias));
     }
 
     /// One event of every row; none may have arrived.
@@ -185,17 +183,12 @@ impl Walkers {
         for (k, layer) in walker.lstm.layers.iter().enumerate() {
             self.gates.fit(rows * 4 * hidden);
             // The order of the sums is that of Lstm::forward.
-            if k == 0 {
-                self.gates.copy_from_slice(&self.constant[..rows * 4 * hidden]);
-                layer.input.forward(w, &self.x, &mut self.gates, f32::ONE, To::Add);
-            } else {
-                self.gates.chunks_exact_mut(4 * hidden).for_each(|gates| gates.copy_from_slice(&self.bias[k]));
-                let (below, _) = self.h.split_at(k);
-                layer.input.forward(w, &below[k - 1], &mut self.gates, f32::ONE, To::Add);
-            }
+            let x = if k == 0 { &self.x } else { &self.h[k - 1] };
+            layer.input.forward(w, x, &mut self.gates, f32::ONE, To::Write);
             layer.recurrent.forward(w, &self.h[k], &mut self.gates, f32::ONE, To::Add);
             self.next.fit(rows * hidden);
-            math::lstm_cell(w.isa, &mut self.gates, &self.c[k], &mut self.next, &mut self.h[k], hidden);
+            let (constant, c, h) = (&self.constant[k], &self.c[k], &mut self.h[k]);
+            math::lstm_cell(w.isa, &mut self.gates, constant, c, &mut self.next, h, hidden);
             std::mem::swap(&mut self.c[k], &mut self.next);
         }
         if let Some(top) = self.h.last() {
@@ -211,7 +204,7 @@ impl Walkers {
             state.fit((rows - 1) * width);
         };
         self.h.iter_mut().chain(&mut self.c).for_each(swap);
-        swap(&mut self.constant);
+        swap(&mut self.constant[0]);
     }
 }
 

@@ -264,7 +264,7 @@ fn row_panels<R: Real, W, L: Lanes<R>, const P: usize, const EACH: usize>(
 
 /// Asks for the cache line of a number, which may be beyond the end.
 #[inline(always)]
-fn prefetch<T>(from: &[T], at: usize) {
+pub(super) fn prefetch<T>(from: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

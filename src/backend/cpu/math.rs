@@ -1,5 +1,6 @@
 //! Element-wise kernels: activations, LSTM cells, sums.
 
+use super::gemm::prefetch;
 use super::lanes::{LANES, Lanes};
 use super::vectorised;
 use crate::rng::BLOCKS;
@@ -194,15 +195,16 @@ vectorised! {
 }
 
 vectorised! {
-    /// Keeps or zeroes each of x and scales what is kept: mask gets `keep` where the number's random word is at least
-    /// `threshold`, else 0. Of n numbers, i has word i / q of Philox block first + i % q, q = ceil(n / 4).
+    /// y = x with each number kept or zeroed, and what is kept scaled: mask gets `keep` where the number's random word is at
+    /// least `threshold`, else 0. Of n numbers, i has word i / q of Philox block first + i % q, q = ceil(n / 4).
     pub fn dropout<R, L>(
         key: [u32; 2],
         first: u32,
         rest: [u32; 3],
         threshold: u32,
         keep: R,
-        x: &mut [R],
+        x: &[R],
+        y: &mut [R],
         mask: &mut [R],
     ) {
         let blocks = mask.len().div_ceil(4);
@@ -218,24 +220,37 @@ vectorised! {
                 }
             }
         }
-        by_lanes!(x.len(), |load, store, i| store(load(&x[i.clone()]).mul(load(&mask[i.clone()])), &mut x[i]));
+        by_lanes!(x.len(), |load, store, i| store(load(&x[i.clone()]).mul(load(&mask[i.clone()])), &mut y[i]));
     }
 }
 
+/// Quarters of one row of gates, in the order i f g o.
+fn quarters<R>(gates: &[R], hidden: usize) -> [&[R]; 4] {
+    std::array::from_fn(|q| &gates[q * hidden..][..hidden])
+}
+
+fn quarters_mut<R>(gates: &mut [R], hidden: usize) -> [&mut [R]; 4] {
+    let (i, rest) = gates.split_at_mut(hidden);
+    let (f, rest) = rest.split_at_mut(hidden);
+    let (g, o) = rest.split_at_mut(hidden);
+    [i, f, g, o]
+}
+
 vectorised! {
-    /// One LSTM step. gates (B,4H) in the order i f g o, before their activations, which replace them.
-    /// c0 (B,H) -> c, h (B,H).
-    pub fn lstm_cell<R, L>(gates: &mut [R], c0: &[R], c: &mut [R], h: &mut [R], hidden: usize) {
-        let rows = gates.chunks_exact_mut(4 * hidden).zip(c0.chunks_exact(hidden));
-        for ((gates, c0), (c, h)) in rows.zip(c.chunks_exact_mut(hidden).zip(h.chunks_exact_mut(hidden))) {
-            let (i_gate, rest) = gates.split_at_mut(hidden);
-            let (f_gate, rest) = rest.split_at_mut(hidden);
-            let (g_gate, o_gate) = rest.split_at_mut(hidden);
+    /// One LSTM step. gates (B,4H) in the order i f g o, before their activations, which replace them, and before
+    /// `constant` is added: a row for each (B,4H), or one for all (4H). c0 (B,H) -> c, h (B,H).
+    pub fn lstm_cell<R, L>(gates: &mut [R], constant: &[R], c0: &[R], c: &mut [R], h: &mut [R], hidden: usize) {
+        let stride = if constant.len() > 4 * hidden { 4 * hidden } else { 0 };
+        let rows = gates.chunks_exact_mut(4 * hidden).zip(c0.chunks_exact(hidden)).enumerate();
+        for ((row, (gates, c0)), (c, h)) in rows.zip(c.chunks_exact_mut(hidden).zip(h.chunks_exact_mut(hidden))) {
+            let [i_gate, f_gate, g_gate, o_gate] = quarters_mut(gates, hidden);
+            let [i_more, f_more, g_more, o_more] = quarters(&constant[row * stride..], hidden);
             by_lanes!(hidden, |load, store, r| {
-                let i = load(&i_gate[r.clone()]).sigmoid();
-                let f = load(&f_gate[r.clone()]).sigmoid();
-                let g = load(&g_gate[r.clone()]).tanh();
-                let o = load(&o_gate[r.clone()]).sigmoid();
+                let sum = |gate: &[R], more: &[R]| load(&gate[r.clone()]).add(load(&more[r.clone()]));
+                let i = sum(i_gate, i_more).sigmoid();
+                let f = sum(f_gate, f_more).sigmoid();
+                let g = sum(g_gate, g_more).tanh();
+                let o = sum(o_gate, o_more).sigmoid();
                 let cell = f.fma(load(&c0[r.clone()]), i.mul(g));
                 store(i, &mut i_gate[r.clone()]);
                 store(f, &mut f_gate[r.clone()]);
@@ -249,27 +264,44 @@ vectorised! {
 }
 
 vectorised! {
-    /// The reverse of [`lstm_cell`]. gates (B,4H) as it left them become the gradients before their
-    /// activations; dh (B,H) in; dc (B,H): gradient of c in, of c0 out.
-    pub fn lstm_cell_backward<R, L>(gates: &mut [R], c0: &[R], c: &[R], dh: &[R], dc: &mut [R], hidden: usize) {
-        let rows = gates.chunks_exact_mut(4 * hidden).zip(c0.chunks_exact(hidden).zip(c.chunks_exact(hidden)));
-        for ((gates, (c0, c)), (dh, dc)) in rows.zip(dh.chunks_exact(hidden).zip(dc.chunks_exact_mut(hidden))) {
-            let (i_gate, rest) = gates.split_at_mut(hidden);
-            let (f_gate, rest) = rest.split_at_mut(hidden);
-            let (g_gate, o_gate) = rest.split_at_mut(hidden);
+    /// The reverse of [`lstm_cell`]. gates (B,4H) as it left them become the gradients before their activations, which are
+    /// added to dconstant, (B,4H) or (4H), as well. dh, dy (B,H): gradients of h, from the step after and from elsewhere.
+    /// dc (B,H): gradient of c in, of c0 out. Asks for `next` (rows of 4H), the gates that it will be called with next.
+    pub fn lstm_cell_backward<R, L>(
+        gates: &mut [R],
+        dconstant: &mut [R],
+        c0: &[R],
+        c: &[R],
+        dh: &[R],
+        dy: &[R],
+        dc: &mut [R],
+        next: &[R],
+        hidden: usize,
+    ) {
+        let cells = c0.chunks_exact(hidden).zip(c.chunks_exact(hidden));
+        let outputs = dh.chunks_exact(hidden).zip(dy.chunks_exact(hidden)).zip(dc.chunks_exact_mut(hidden));
+        let rows = gates.chunks_exact_mut(4 * hidden).zip(cells).zip(outputs);
+        let stride = if dconstant.len() > 4 * hidden { 4 * hidden } else { 0 };
+        for (row, ((gates, (c0, c)), ((dh, dy), dc))) in rows.enumerate() {
+            let [i_gate, f_gate, g_gate, o_gate] = quarters_mut(gates, hidden);
+            let [di_sum, df_sum, dg_sum, do_sum] = quarters_mut(&mut dconstant[row * stride..][..4 * hidden], hidden);
             let one = L::splat(R::ONE);
             by_lanes!(hidden, |load, store, r| {
+                (0..4).for_each(|q| prefetch(next, (4 * row + q) * hidden + r.start));
                 let (i, f) = (load(&i_gate[r.clone()]), load(&f_gate[r.clone()]));
                 let (g, o) = (load(&g_gate[r.clone()]), load(&o_gate[r.clone()]));
                 let tanh_c = load(&c[r.clone()]).tanh();
-                let dh = load(&dh[r.clone()]);
-                let d_o = dh.mul(tanh_c);
+                let dh = load(&dh[r.clone()]).add(load(&dy[r.clone()]));
                 let dcell = dh.mul(o).fma(one.sub(tanh_c.mul(tanh_c)), load(&dc[r.clone()]));
                 let slope = |y: L| y.mul(one.sub(y)); // of the sigmoid, from its output
-                store(dcell.mul(g).mul(slope(i)), &mut i_gate[r.clone()]);
-                store(dcell.mul(load(&c0[r.clone()])).mul(slope(f)), &mut f_gate[r.clone()]);
-                store(dcell.mul(i).mul(one.sub(g.mul(g))), &mut g_gate[r.clone()]);
-                store(d_o.mul(slope(o)), &mut o_gate[r.clone()]);
+                let put = |d: L, gate: &mut [R], sum: &mut [R]| {
+                    store(d, &mut gate[r.clone()]);
+                    store(load(&sum[r.clone()]).add(d), &mut sum[r.clone()]);
+                };
+                put(dcell.mul(g).mul(slope(i)), i_gate, di_sum);
+                put(dcell.mul(load(&c0[r.clone()])).mul(slope(f)), f_gate, df_sum);
+                put(dcell.mul(i).mul(one.sub(g.mul(g))), g_gate, dg_sum);
+                put(dh.mul(tanh_c).mul(slope(o)), o_gate, do_sum);
                 store(dcell.mul(f), &mut dc[r]);
             });
         }
@@ -411,14 +443,14 @@ mod tests {
         let (key, first, rest, threshold) = ([7, 0x8000_0001], u32::MAX - 5, [3, 1, 0xffff_ffff], 1 << 30);
         for isa in Isa::available() {
             for len in [1, 12, 63, 64, 130] {
-                let (mut x, mut mask) = (vec![3.0f32; len], vec![9.0; len]);
-                dropout(isa, key, first, rest, threshold, 1.5, &mut x, &mut mask);
+                let (mut y, mut mask) = (vec![0.0; len], vec![9.0; len]);
+                dropout(isa, key, first, rest, threshold, 1.5, &vec![3.0f32; len], &mut y, &mut mask);
                 let quarter = len.div_ceil(4);
                 for i in 0..len {
                     let block = first.wrapping_add((i % quarter) as u32);
                     let word = crate::rng::philox(key, [block, rest[0], rest[1], rest[2]])[i / quarter];
                     let kept = if word >= threshold { 1.5 } else { 0.0 };
-                    assert_eq!((mask[i], x[i]), (kept, 3.0 * kept), "{isa:?}, {i} of {len}");
+                    assert_eq!((mask[i], y[i]), (kept, 3.0 * kept), "{isa:?}, {i} of {len}");
                 }
             }
         }
