@@ -334,10 +334,11 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     assert!(a.data.len() > (M - 1) * a.row_stride + (k - 1) * a.column_stride);
     // One stride is 1 and is compiled in: what is left to compute of the addresses is little.
     let sums = if a.row_stride == 1 {
-        /// Columns that are asked for before they are needed. Each is in a line or two, too far from the last for the
-        /// processor to guess.
-        const AHEAD: usize = 12;
-        let ask = |i: usize| [0, M - 1].map(|r| prefetch(a.data, r + (i + AHEAD) * a.column_stride));
+        // Columns that are asked for before they are needed. Each is in a line or two, too far from the last for the processor
+        // to guess. Where columns are 2 KB apart, all lie in two of the cache's sets, which hold sixteen lines: no more than
+        // are needed in time, and small tiles are done with a column in a quarter of the time.
+        let ahead = if L::WIDE { 12 } else { 4 };
+        let ask = |i: usize| [0, M - 1].map(|r| prefetch(a.data, r + (i + ahead) * a.column_stride));
         // SAFETY: r < M and i < k, checked above for the largest of both.
         sums::<R, L, M, P>(panels, |i| _ = ask(i), |r, i| unsafe { *a.data.get_unchecked(r + i * a.column_stride) })
     } else {
