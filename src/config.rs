@@ -170,7 +170,7 @@ pub struct Config {
     pub quality_min_length: usize,
 
     // Generation.
-    /// Below 1, noise is clamped to +-2 psi: closer to the average.
+    /// Below 1, noise is clamped to +-2 psi: closer to the average. Of `generate` and evaluation; paths and streams have 1.
     pub truncation_psi: f64,
     /// closed-loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it. What
     /// that is, is learnt at the end of stage 2, from 200 training movements or more, which takes seconds. 1: neither is done.

@@ -101,6 +101,10 @@ fn a_critic_that_is_too_strong() {
     assert_eq!(stage2(&[flat[0], (10_000, [-0.0008, 0.0005, 0.6, 0.1])]), []);
     // It has come down a long way before it stood still.
     assert_eq!(stage2(&[(100, [0.0, 0.0, 2.5, 0.1]), flat[0], flat[1]]), []);
+    // Of one step there are no fewer.
+    let one = Config { n_critic: 1, ..Config::default() };
+    let fix = found(&one, [StageState::default(), history(&flat)]).remove(0).fix;
+    assert!(fix.starts_with("raise lr_generator"), "{fix}");
     // Too early to say.
     assert_eq!(stage2(&flat.map(|(i, losses)| (i / 4, losses))), []);
 }
@@ -144,6 +148,10 @@ fn a_training_that_is_slow() {
     let at = |rate| diagnose(&Evidence { config: &c, stages: &Default::default(), speed: Some((Stage::Gan, rate)) });
     assert_eq!(at(0.7)[0].trouble, Trouble::Slow);
     assert_eq!((at(0.7)[0].stage, at(25.0), at(0.0)), (2, vec![], vec![]));
+    let own = Config { batch_size: 64, stage2_batch_size: 256, ..Config::default() };
+    let slow =
+        diagnose(&Evidence { config: &own, stages: &Default::default(), speed: Some((Stage::Gan, 0.7)) }).remove(0);
+    assert!(slow.finding.contains("256 movements") && slow.fix.contains("stage2_batch_size"), "{slow}");
 }
 
 /// Nats are not squared errors: 3 of them are good, and there is neither a threshold nor an expander.

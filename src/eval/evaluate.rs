@@ -43,7 +43,9 @@ impl Inputs<'_> {
     fn bytes(&self) -> usize {
         let points = |side: &[Movement]| side.iter().map(|m| m.points.len()).sum::<usize>();
         let values = self.features.map_or(0, |sets| sets.real.values.len() + sets.generated.values.len());
-        8 * size_of::<Point>() * (points(self.held_out) + points(self.generated)) + 32 * values
+        // What memorisation sees of a training movement: its shape, and those of its images.
+        let shapes = self.train.len() * if self.mirrored { 2700 } else { 600 };
+        8 * size_of::<Point>() * (points(self.held_out) + points(self.generated)) + 32 * values + shapes
     }
 }
 

@@ -26,12 +26,22 @@ pub(super) enum Way {
 impl Model {
     /// Summaries of movements: n x S in [-1,1].
     pub fn encode(&self, movements: &[Movement], threads: usize) -> Result<Array2<f32>> {
-        if let Some(codec) = self.known_data("encode")?.codec.as_ref() {
-            let most = self.config.max_seq_len;
-            if let Some(i) = movements.iter().position(|m| !(2..=most).contains(&m.points.len())) {
-                let got = format!("{} points", movements[i].points.len());
-                return Err(Error::argument(format!("movement {i}"), got, format!("2 to {most} (max_seq_len)")));
+        let codec = self.known_data("encode")?.codec.as_ref();
+        let (least, most) = (if codec.is_some() { 2 } else { 3 }, self.config.max_seq_len);
+        for (i, points) in movements.iter().map(|m| &m.points).enumerate() {
+            if !(least..=most).contains(&points.len()) {
+                let (got, expected) = (format!("{} points", points.len()), format!("{least} to {most} (max_seq_len)"));
+                return Err(Error::argument(format!("movement {i}"), got, expected));
             }
+            if let Some(k) = points.iter().position(|p| ![p.x, p.y, p.t_ms].iter().all(|v| v.is_finite())) {
+                return Err(Error::argument(
+                    format!("movement {i}, point {k}"),
+                    format!("{:?}", points[k]),
+                    "finite numbers",
+                ));
+            }
+        }
+        if let Some(codec) = codec {
             self.afford_batch(movements.iter().map(|m| m.points.len()), Way::In, threads)?;
             let walks: Vec<_> = movements.iter().map(|m| codec.encode(&m.points)).collect();
             let z = self.encode_batch(&Batch::of_walks(&walks), &mut Pool::new(workers(threads, walks.len())))?;
@@ -52,6 +62,9 @@ impl Model {
             if row.len() % f != 0 || !(1..=self.config.max_seq_len).contains(&length) {
                 let expected = format!("1 to {} rows of {f} features", self.config.max_seq_len);
                 return Err(Error::argument(format!("movement {i}"), format!("{} numbers", row.len()), expected));
+            }
+            if let Some(k) = row.iter().position(|x| !x.is_finite()) {
+                return Err(Error::argument(format!("movement {i}, number {k}"), row[k], "a finite number"));
             }
         }
         self.afford_batch(rows.iter().map(|row| row.len() / f), Way::In, threads)?;

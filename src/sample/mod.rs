@@ -17,7 +17,7 @@ use ndarray::{Array2, Array3};
 
 use crate::backend::cpu::Pool;
 use crate::config::DecoderKind;
-use crate::data::{FEATURES, Movement, Scaler, features};
+use crate::data::{FEATURES, Movement, Point, Scaler, features};
 use crate::error::{Error, Result, afford, try_zeroed};
 use crate::model::generator::GeneratorTrace;
 use crate::model::{Autoencoder, DataModel, Model};
@@ -155,6 +155,8 @@ impl Model {
             let scaled = self.conditions(count, conditions, self.known_data("generate")?, options)?;
             return array2(count, self.config.condition_dim, scaled);
         }
+        // Targets and distances.
+        afford(count.saturating_mul(12), "conditions")?;
         let distance = |[x, y]: &[i32; 2]| f64::from(*x).hypot(f64::from(*y)) as f32;
         array2(count, 1, self.targets(count, conditions, options)?.iter().map(distance).collect())
     }
@@ -230,9 +232,10 @@ impl Model {
         afford(rows.saturating_mul(self.movement_bytes()).saturating_add(shared), "movements")
     }
 
-    /// The same of walks and paths, which are drawn again and again.
+    /// More than so many walks take: points, summary three times, what stands beside them.
     fn afford_walks(&self, rows: usize) -> Result<()> {
-        afford(rows.saturating_mul(self.movement_bytes()).saturating_add(self.sampler_bytes()), "walks")
+        let walk = size_of::<Point>() * self.config.max_seq_len + 12 * self.config.summary_dim + 512;
+        afford(rows.saturating_mul(walk).saturating_add(self.sampler_bytes()), "walks")
     }
 
     /// What all samples share is made by the first.
@@ -341,6 +344,11 @@ impl Model {
             let problem = "the GAN has not been trained".to_string();
             return Err(Error::State { call, problem });
         }
+        self.check_options(options)?;
+        Ok(data)
+    }
+
+    fn check_options(&self, options: &SampleOptions) -> Result<()> {
         self.most_steps(options.seq_len)?;
         let numbers = [
             ("truncation_psi", options.truncation_psi),
@@ -352,7 +360,7 @@ impl Model {
                 return Err(Error::argument(name, value, "a number above 0"));
             }
         }
-        Ok(data)
+        Ok(())
     }
 
     /// count x C scaled conditions.

@@ -104,7 +104,7 @@ impl Model {
         }
         check_targets(targets)?;
         let lottery = self.lottery(options.candidates)?;
-        self.afford_walks(lottery.rows(targets.len()))?;
+        self.afford_walks(targets.len().saturating_add(lottery.rows(targets.len())))?;
         Ok(lottery)
     }
 
@@ -130,6 +130,11 @@ impl Model {
             let expected = format!("{} x {}", targets.len(), self.config.summary_dim);
             return Err(Error::argument("z", format!("{n} x {s}"), expected));
         }
+        self.check_options(options)?;
+        if let Some((i, x)) = z.iter().enumerate().find(|(_, x)| !x.is_finite()) {
+            return Err(Error::argument(format!("summaries[{i}]"), x, "a finite number"));
+        }
+        self.afford_walks(n)?;
         let sample = |i: usize| options.first.wrapping_add(i as u64);
         self.walk_from(&z.iter().copied().collect::<Vec<_>>(), targets, &sample, options)
     }

@@ -187,13 +187,13 @@ fn critic_too_strong(history: &[Record], c: &Config) -> Option<Diagnosis> {
         stage: 2,
         finding: story("the Wasserstein distance", W, half, now),
         cause: "the critic is too strong for the generator to learn from",
-        fix: format!(
-            "lower n_critic from {} to {}, or raise lr_generator from {} to {}",
-            c.n_critic,
-            (c.n_critic * 3 / 5).max(1),
-            c.lr_generator,
-            2.0 * c.lr_generator
-        ),
+        fix: {
+            let fewer = match c.n_critic {
+                0 | 1 => String::new(),
+                n => format!("lower n_critic from {n} to {}, or ", (n * 3 / 5).max(1)),
+            };
+            format!("{fewer}raise lr_generator from {} to {}", c.lr_generator, 2.0 * c.lr_generator)
+        },
     })
 }
 
@@ -228,7 +228,10 @@ fn generator_diverging(history: &[Record], c: &Config) -> Option<Diagnosis> {
         stage: 2,
         finding: story("the generator's loss", 1, first, last),
         cause: "the generator runs away from the critic",
-        fix: format!("lower lr_generator from {} to {}, raise n_critic to 10", c.lr_generator, 0.5 * c.lr_generator),
+        fix: {
+            let more = if c.n_critic < 10 { ", raise n_critic to 10" } else { "" };
+            format!("lower lr_generator from {} to {}{more}", c.lr_generator, 0.5 * c.lr_generator)
+        },
     })
 }
 
@@ -271,11 +274,16 @@ fn exploded(stage: Stage, finding: String, c: &Config) -> Diagnosis {
 }
 
 fn slow(stage: Stage, rate: f64, c: &Config) -> Option<Diagnosis> {
+    let (rows, smaller) = match stage {
+        Stage::Gan if c.stage2_batch_size > 0 => (c.stage2_batch_size, "stage2_batch_size"),
+        Stage::Gan => (c.batch_size, "batch_size"),
+        Stage::Autoencoder => (c.batch_size, "batch_size or max_seq_len"),
+    };
     (rate > 0.0 && rate < SLOW).then(|| Diagnosis {
         trouble: Trouble::Slow,
         stage: stage as u32,
-        finding: format!("{rate:.2} iterations a second with {} movements a batch", c.batch_size),
+        finding: format!("{rate:.2} iterations a second with {rows} movements a batch"),
         cause: "few or busy cores for batches and layers of this size",
-        fix: "use all cores (threads 0), a smaller batch_size or max_seq_len, or the preset fast".into(),
+        fix: format!("use all cores (threads 0), a smaller {smaller}, or the preset fast"),
     })
 }

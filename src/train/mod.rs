@@ -194,7 +194,8 @@ impl Model {
         let units = layers + 4 * (c.latent_dim + c.summary_dim);
         let arenas = self.parameters() * (shards + 4);
         let traces = shards::workers(threads, at_once) * shards::ROWS * c.max_seq_len * units * 20;
-        let images = if c.decoder == DecoderKind::ClosedLoop && c.augment_mirror { 4 } else { 1 };
+        // Of a walk inputs and classes, twice, or the summaries of its four images.
+        let images = if c.decoder == DecoderKind::ClosedLoop { 4 } else { 1 };
         let latents = movements * images * 2 * (c.summary_dim + c.max_seq_len * c.feature_dim);
         let chooses = stage == Stage::Gan && c.decoder == DecoderKind::ClosedLoop && c.candidates > 1;
         let ratio = if chooses { fit_bytes(movements, c.max_seq_len) } else { 0 };
