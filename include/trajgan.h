@@ -681,8 +681,9 @@ TG_API tg_status tg_stream_next(tg_stream *stream, tg_point *points, size_t capa
 TG_API tg_status tg_stream_aim(tg_stream *stream, double x, double y);
 
 // Where the pointer is at a time since the start, between points in a straight line; before the start and after the end
-// it rests. t_ms must not fall from call to call; the stream goes on as far as needed, so that tg_stream_next() gives
-// what comes after. *ended, which may be NULL: 1 if t_ms is behind the last point, else 0. [exclusive]
+// it rests. t_ms must not fall from call to call: of what is past the last point alone is known, and given. The stream
+// goes on as far as needed, so that tg_stream_next() gives what comes after. *ended, which may be NULL: 1 if t_ms is
+// behind the last point, else 0. [exclusive]
 TG_API tg_status tg_stream_at(tg_stream *stream, double t_ms, tg_point *point, uint32_t *ended);
 
 // [exclusive]

@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{dataset, tiny, tiny_closed_loop, trained};
+use common::{dataset, options, tiny, tiny_closed_loop, trained};
 use trajgan::config::{Config, Preset};
 use trajgan::model::{Record, StageState};
 use trajgan::train::diagnose::{Diagnosis, Evidence, Trouble, diagnose, diagnose_error};
-use trajgan::{Error, Stage};
+use trajgan::{Control, Error, Stage};
 
 fn history(rows: &[(u64, [f64; 4])]) -> StageState {
     let record = |&(iteration, losses)| Record { iteration, losses, rate: 1e-3, validation: None };
@@ -182,4 +182,23 @@ fn a_model_says_its_diagnosis() {
     let sick = found(&Config::default(), [history(&[(3000, [f64::NAN; 4])]), StageState::default()]);
     let json = serde_json::to_value(&sick).unwrap();
     assert_eq!((&json[0]["trouble"], &json[0]["stage"]), (&"diverged".into(), &1.into()));
+}
+
+#[test]
+fn a_latent_space_that_has_moved() {
+    for config in [tiny(), tiny_closed_loop()] {
+        let data = dataset(60, 3);
+        let mut model = trained(&config, &data, 1);
+        let mut further = |stage, stage1_iterations, stage2_iterations| {
+            let config = Config { stage1_iterations, stage2_iterations, ..config.clone() };
+            model.train(&data, stage, &options(&config, 1), &mut |_, _| Control::Continue).unwrap();
+            model.diagnose()
+        };
+        let (first, second) = (config.stage1_iterations, config.stage2_iterations);
+        assert_eq!(further(Stage::Autoencoder, first, second), [], "nothing was left to do");
+        let found = further(Stage::Autoencoder, first + 2, second).remove(0);
+        assert_eq!((found.trouble, found.stage), (Trouble::LatentSpaceMoved, 2));
+        assert!(found.finding.contains(&format!("{} iterations, {first} when", first + 2)), "{found}");
+        assert_eq!(further(Stage::Gan, first, second + 2), []);
+    }
 }

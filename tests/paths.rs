@@ -67,7 +67,7 @@ fn same(a: &[Path], b: &[Path]) -> bool {
 }
 
 fn is_whole(p: &Point) -> bool {
-    p.x.fract() == 0.0 && p.y.fract() == 0.0
+    [p.x, p.y].iter().all(|v| v.fract() == 0.0 && (*v != 0.0 || v.is_sign_positive()))
 }
 
 fn check(case: &str, points: &[Point], ends: Ends, integer_pixels: bool) {

@@ -21,9 +21,7 @@ impl tg_sample_options {
     unsafe fn get(given: *const tg_sample_options, count: usize) -> Result<SampleOptions, Failure> {
         // SAFETY: the caller's promise.
         let given = unsafe { options::read(given, tg_sample_options::default())? };
-        if given.first.checked_add(count as u64).is_none() {
-            return Err(Failure::argument("first", given.first, format!("{count} less than 2^64, or smaller")));
-        }
+        options::first(given.first, count)?;
         Ok(SampleOptions {
             seed: given.seed,
             first: given.first,

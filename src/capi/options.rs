@@ -110,3 +110,11 @@ pub fn threads(value: u32) -> Result<usize, Failure> {
         _ => Err(Failure::argument("threads", value, format!("0 to {MOST_THREADS}"))),
     }
 }
+
+/// Samples first, first + 1, ... and the one after them have a number.
+pub fn first(first: u64, count: usize) -> Result<(), Failure> {
+    match u64::MAX - count as u64 {
+        most if first > most => Err(Failure::argument("first", first, format!("{most} or less"))),
+        _ => Ok(()),
+    }
+}

@@ -92,9 +92,7 @@ impl tg_path_options {
     pub(super) unsafe fn get(given: *const tg_path_options, count: usize) -> Result<PathOptions, Failure> {
         // SAFETY: the caller's promise.
         let given = unsafe { options::read(given, tg_path_options::default())? };
-        if given.first.checked_add(count as u64).is_none() {
-            return Err(Failure::argument("first", given.first, format!("{count} less than 2^64, or smaller")));
-        }
+        options::first(given.first, count)?;
         let bounds = [given.left, given.top, given.right, given.bottom];
         Ok(PathOptions {
             seed: given.seed,

@@ -91,6 +91,9 @@ pub struct StageState {
     pub history: Vec<Record>,
     pub early_stop: EarlyStop,
     pub schedule: Option<Schedule>,
+    /// Of stage 2: iterations that stage 1 had done when it last trained, in whose latent space it learns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
 }
 
 impl StageState {

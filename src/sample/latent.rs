@@ -91,6 +91,9 @@ impl Model {
             if z.len() != s {
                 return Err(Error::argument(name, format!("{} numbers", z.len()), format!("{s}, summary_dim")));
             }
+            if let Some(i) = z.iter().position(|x| !x.is_finite()) {
+                return Err(Error::argument(format!("{name}[{i}]"), z[i], "a finite number"));
+            }
         }
         if steps < 2 {
             return Err(Error::argument("steps", steps, "2 or more"));

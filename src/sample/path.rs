@@ -293,7 +293,7 @@ impl PathOptions {
 
     /// The ends that the path gets.
     pub(super) fn ends(&self, i: usize, ends: Ends) -> Result<Ends> {
-        let ends = if self.integer_pixels { ends.map(|p| p.map(f64::round)) } else { ends };
+        let ends = if self.integer_pixels { ends.map(whole) } else { ends };
         let [a, b] = ends;
         if !ends.iter().flatten().all(|x| x.is_finite() && x.abs() <= 1e6) {
             return Err(Error::argument(format!("ends[{i}]"), format!("{ends:?}"), "within 1000000 px of 0"));
@@ -352,7 +352,7 @@ impl PathOptions {
             points = resample(&points, 1000.0 / self.polling_hz)?;
         }
         if self.integer_pixels {
-            points.iter_mut().for_each(|p| (p.x, p.y) = (p.x.round(), p.y.round()));
+            points.iter_mut().for_each(|p| [p.x, p.y] = whole([p.x, p.y]));
         }
         let outside = points.iter().any(|p| !self.inside([p.x, p.y]));
         if outside && !last {
@@ -365,4 +365,8 @@ impl PathOptions {
         }
         Ok(Some(Path { points, scaled, forced: stretched || outside }))
     }
+}
+/// In whole pixels, none of them -0.
+pub(super) fn whole(xy: [f64; 2]) -> [f64; 2] {
+    xy.map(|v| v.round() + 0.0)
 }

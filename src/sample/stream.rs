@@ -4,7 +4,7 @@ use std::f64::consts::SQRT_2;
 use std::sync::Arc;
 
 use super::lay::{Similarity, way};
-use super::path::{Ends, PathOptions};
+use super::path::{Ends, PathOptions, whole};
 use super::targets::check_targets;
 use super::walk::{WalkSettings, Walkers, Walking};
 use crate::config::DecoderKind;
@@ -158,7 +158,7 @@ impl Stream {
             Source::Walk(source) => source.next([self.recent[1].x, self.recent[1].y] == self.ends[1]).map(|p| {
                 let arrived = source.walks[0].place.left == [0, 0];
                 let [x, y] = if arrived { self.ends[1] } else { source.similarity.apply(p.x, p.y) };
-                let [x, y] = if self.whole_pixels { [x.round(), y.round()] } else { [x, y] };
+                let [x, y] = if self.whole_pixels { whole([x, y]) } else { [x, y] };
                 Point { x, y, t_ms: p.t_ms * self.time_scale }
             }),
         };
@@ -205,7 +205,7 @@ impl Stream {
         if self.ended {
             return Err(Error::State { call: "aim", problem: "the stream has ended".into() });
         }
-        let to = if self.whole_pixels { to.map(f64::round) } else { to };
+        let to = if self.whole_pixels { whole(to) } else { to };
         if to == self.ends[1] {
             return Ok(());
         }
@@ -269,7 +269,7 @@ fn bend(points: &mut Vec<Point>, next: usize, to: [f64; 2], (longest, pause): (f
         let u = (k + 1) as f64 / rest;
         let share = u * u * (3.0 - 2.0 * u);
         let [x, y] = [p.x + way[0] * share, p.y + way[1] * share];
-        [p.x, p.y] = if whole_pixels { [x.round(), y.round()] } else { [x, y] };
+        [p.x, p.y] = if whole_pixels { whole([x, y]) } else { [x, y] };
     }
     if let Some(last) = points.last_mut() {
         [last.x, last.y] = to;

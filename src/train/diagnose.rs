@@ -27,6 +27,8 @@ pub enum Trouble {
     GeneratorDiverging,
     /// A loss is not finite, or far above what it has been.
     Diverged,
+    /// Stage 1 has gone on since stage 2 learnt in its latent space.
+    LatentSpaceMoved,
     /// Few iterations a second.
     Slow,
 }
@@ -91,7 +93,7 @@ pub fn diagnose(evidence: &Evidence) -> Vec<Diagnosis> {
     let second_stage = [mode_collapse(h2), critic_too_strong(h2, config), generator_diverging(h2, config)];
     let not_finite = [(Stage::Autoencoder, h1), (Stage::Gan, h2)].map(|(stage, h)| not_finite(stage, h, config));
     let speed = speed.and_then(|(stage, rate)| slow(stage, rate, config));
-    let all = second_stage.into_iter().chain(not_finite).chain([first_stage, speed]);
+    let all = second_stage.into_iter().chain(not_finite).chain([first_stage, moved(first, second), speed]);
     all.flatten().collect()
 }
 
@@ -271,6 +273,17 @@ fn exploded(stage: Stage, finding: String, c: &Config) -> Diagnosis {
         ),
     };
     Diagnosis { trouble: Trouble::Diverged, stage: stage as u32, finding, cause: "training has exploded", fix }
+}
+
+fn moved(first: &StageState, second: &StageState) -> Option<Diagnosis> {
+    let after = second.after.filter(|&after| second.iteration > 0 && after != first.iteration)?;
+    Some(Diagnosis {
+        trouble: Trouble::LatentSpaceMoved,
+        stage: 2,
+        finding: format!("stage 1 has done {} iterations, {after} when stage 2 last trained", first.iteration),
+        cause: "the generator makes summaries as the encoder made them then",
+        fix: format!("train stage 2 further: more than {} for stage2_iterations", second.iteration),
+    })
 }
 
 fn slow(stage: Stage, rate: f64, c: &Config) -> Option<Diagnosis> {

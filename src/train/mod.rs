@@ -163,6 +163,7 @@ impl Model {
         self.config = config;
         self.stages[k].seed = options.seed;
         self.stages[k].device = Some(self.backend.name());
+        self.stages[k].after = (stage == Stage::Gan).then_some(self.stages[0].iteration);
         self.sampler = Default::default();
         let done = match stage {
             Stage::Autoencoder => self.train_autoencoder(&data, options, on_progress),
@@ -170,6 +171,9 @@ impl Model {
         };
         let learnt_nothing = done.is_err() || before.1.is_none();
         let none_done = self.stages[k].iteration == iteration;
+        if stage == Stage::Autoencoder && !none_done {
+            self.ratio = None; // of walks as they were
+        }
         if none_done {
             self.stages[k].device.clone_from(&before.2.device);
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use trajgan::SampleOptions;
+use trajgan::config::DecoderKind;
 
 use crate::console::{self, Console, shown};
 use crate::failure::{Failure, Result};
@@ -49,7 +50,7 @@ pub struct Args {
     #[arg(long)]
     psi: Option<f64>,
     /// closed-loop decoder: below 1, the likelier steps and times; 1 as learnt
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     temperature: f64,
     /// closed-loop decoder: draw so many for each and keep one, the likelier the more often recordings are like it; 1: the
     /// fastest; 0: the model's own number
@@ -85,6 +86,9 @@ pub fn run(args: &Args) -> Result<()> {
         }
         (None, distance) => distance.map(|d| vec![d; count]),
     };
+    if args.temperature != 1.0 && model.config().decoder == DecoderKind::V6 {
+        return Err(Failure::Usage("--temperature is of the closed-loop decoder, this model has v6".into()));
+    }
     let options = SampleOptions {
         seed: args.seed,
         first: args.first,

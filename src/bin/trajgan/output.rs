@@ -12,6 +12,7 @@ use trajgan::data::FEATURES;
 use trajgan::files::write_whole;
 use trajgan::{Error, Model, Point, SampleOptions};
 
+use crate::console;
 use crate::failure::{Failure, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +53,20 @@ impl Order<'_> {
             let bytes = self.npz(pixels && !self.features)?;
             return Ok(write_whole(path, |out| out.write_all(&bytes))?);
         }
-        let mut failed = None;
+        console::watch_interrupts()?;
+        let (mut failed, before) = (None, console::interrupted());
         let written = write_whole(path, |out| {
             if format == Format::Csv {
                 writeln!(out, "movement,{}", if self.features { columns(self.model) } else { "t_ms,x,y".into() })?;
             }
             // In pieces, since text of many movements would not fit in memory: sample i is the same in any piece.
             for start in (0..self.count).step_by(PIECE) {
+                if console::interrupted() && !before {
+                    failed = Some(Failure::Work(format!("interrupted; {} is as it was", path.display())));
+                    return Err(io::Error::other("interrupted"));
+                }
                 let text = self.piece(start..self.count.min(start + PIECE)).text(format, start).map_err(|error| {
-                    failed = Some(error);
+                    failed = Some(error.into());
                     io::Error::other("sampling failed")
                 })?;
                 out.write_all(text.as_bytes())?;
@@ -68,7 +74,7 @@ impl Order<'_> {
             Ok(())
         });
         match failed {
-            Some(error) => Err(error.into()),
+            Some(failure) => Err(failure),
             None => Ok(written?),
         }
     }

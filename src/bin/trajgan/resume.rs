@@ -1,6 +1,6 @@
 //! `resume`: a run that was stopped goes on as if it had not been.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use trajgan::{Config, Model, Stage};
 
@@ -47,9 +47,13 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let mut settings = Settings::resumed(&args.settings, model.config(), &folder.config())?;
     settings.warn(console);
-    let stages = stages_left(&model, &settings.config, settings.stage())?;
+    let stages = stages_left(&path, &model, &settings.config, settings.stage())?;
     let data = settings.data(args.data.as_deref())?;
     console.line(&format!("Going on from {}", path.display()));
+    let [first, second] = model.stages().each_ref().map(|stage| stage.iteration);
+    if second > 0 && first < settings.config.stage1_iterations {
+        console.line(&format!("Stage 1 stays at iteration {first}: stage 2 has begun in its latent space"));
+    }
     let (data, _) = recordings::open(&data, &mut settings, console)?;
     if !args.other_data && !recordings::seen(&model, &data, &settings.config)? {
         let problem =
@@ -71,7 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Those of the run that have not done all their iterations; the last one, if all have.
-fn stages_left(model: &Model, config: &Config, stage: Option<&str>) -> Result<Vec<Stage>> {
+fn stages_left(path: &Path, model: &Model, config: &Config, stage: Option<&str>) -> Result<Vec<Stage>> {
     let (_, mut stages) = train::stages(stage)?;
     let [first, second] = model.stages();
     // Stage 1 has ended, early or not, once stage 2 has begun.
@@ -80,7 +84,8 @@ fn stages_left(model: &Model, config: &Config, stage: Option<&str>) -> Result<Ve
         || first.early_stop.converged(config.stage1_patience);
     stages.retain(|&stage| stage == Stage::Gan || !first_done);
     if stages.is_empty() {
-        return Err(Failure::Usage("stage 1 is done; go on with: trajgan train --stage 2 --from".into()));
+        let model = console::quoted(path);
+        return Err(Failure::Usage(format!("stage 1 is done; go on with: trajgan train --stage 2 --from {model}")));
     }
     Ok(stages)
 }

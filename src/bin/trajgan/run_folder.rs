@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use trajgan::files::write_whole;
 use trajgan::train::diagnose::Diagnosis;
-use trajgan::{Device, Model, Progress, Stage};
+use trajgan::{Device, Error, Model, Progress, Stage};
 
 use crate::console;
 use crate::failure::{Failure, Result};
@@ -171,6 +171,7 @@ pub fn load(path: &Path, device: Device) -> Result<(PathBuf, Model)> {
                     best = Some((file, model));
                 }
             }
+            Err(error @ Error::Device { .. }) => return Err(error.into()),
             Err(error) => console::complain(&format!("left aside: {error}")),
         }
     }

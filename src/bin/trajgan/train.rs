@@ -83,6 +83,9 @@ pub fn run(args: &Args) -> Result<()> {
     // The split stays that of the model, whatever the seed of this training: what it was tested on must not be learnt.
     settings.config.seed = model.config().seed;
     // Now rather than after the folder is there.
+    if stages.len() == 2 && settings.config.stage1_iterations == 0 && model.stages()[0].iteration == 0 {
+        return Err(Failure::Usage("stage1_iterations is 0: stage 2 learns on top of stage 1".into()));
+    }
     model.config().same_architecture(&settings.config)?;
     let known = model.data().and_then(|d| d.scaler.as_ref());
     recordings::splits(&data.prepare(&settings.config, known)?.report, console);

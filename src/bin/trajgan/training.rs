@@ -144,8 +144,8 @@ impl Job<'_> {
         let iteration = self.model.stages()[stage as usize - 1].iteration;
         let path = self.folder.model(&checkpoint(stage, iteration));
         self.model.save(&path)?;
-        let path = path.display();
-        Err(Failure::Work(format!("{why}; saved {path}; go on with: trajgan resume {path}")))
+        let (path, quoted) = (path.display(), console::quoted(&path));
+        Err(Failure::Work(format!("{why}; saved {path}; go on with: trajgan resume {quoted}")))
     }
 
     fn tell(&self, stage: Stage, outcome: &Outcome) {
