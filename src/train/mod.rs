@@ -118,7 +118,9 @@ pub struct Outcome {
 pub type OnProgress<'a> = dyn FnMut(&Model, &Progress) -> Control + 'a;
 
 impl Model {
-    /// Trains one stage, the autoencoder first. Called again, it goes on from where the model is.
+    /// Trains one stage, the autoencoder first. Called again, it goes on from where the model is. An autoencoder that goes on
+    /// moves the latent space that the GAN has learnt in: [`Model::diagnose`] says so until the GAN has trained again, which
+    /// then learns anew which candidates to choose.
     ///
     /// # Errors
     /// `Argument` for settings or data that do not fit the model; `State` for the GAN before the autoencoder;
