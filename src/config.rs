@@ -294,6 +294,11 @@ impl Config {
         }
     }
 
+    /// Movements of a batch of stage 2.
+    pub fn stage2_batch(&self) -> usize {
+        if self.stage2_batch_size > 0 { self.stage2_batch_size } else { self.batch_size }
+    }
+
     /// Names the first architecture setting in which the two differ.
     pub fn same_architecture(&self, other: &Config) -> Result<()> {
         let a = serde_json::to_value(self).unwrap_or_default();

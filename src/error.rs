@@ -1,5 +1,6 @@
 //! What can go wrong: one variant for each thing a caller can do about it.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -61,6 +62,14 @@ impl Error {
 
     pub fn format(path: impl AsRef<Path>, field: impl Into<String>, problem: impl ToString) -> Self {
         Error::Format { path: path.as_ref().to_owned(), field: field.into(), problem: problem.to_string() }
+    }
+}
+
+/// An `Argument` that names the first of some numbers that is not finite.
+pub(crate) fn all_finite<T: Copy + Display + Into<f64>>(name: &str, numbers: &[T]) -> Result<()> {
+    match numbers.iter().position(|&x| !x.into().is_finite()) {
+        Some(i) => Err(Error::argument(format!("{name}[{i}]"), numbers[i], "a finite number")),
+        None => Ok(()),
     }
 }
 

@@ -199,6 +199,7 @@ fn a_latent_space_that_has_moved() {
         let found = further(Stage::Autoencoder, first + 2, second).remove(0);
         assert_eq!((found.trouble, found.stage), (Trouble::LatentSpaceMoved, 2));
         assert!(found.finding.contains(&format!("{} iterations, {first} when", first + 2)), "{found}");
+        assert_eq!(further(Stage::Gan, first, second)[0].trouble, Trouble::LatentSpaceMoved, "nothing was left to do");
         assert_eq!(further(Stage::Gan, first, second + 2), []);
     }
 }

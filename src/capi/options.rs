@@ -113,8 +113,9 @@ pub fn threads(value: u32) -> Result<usize, Failure> {
 
 /// Samples first, first + 1, ... and the one after them have a number.
 pub fn first(first: u64, count: usize) -> Result<(), Failure> {
-    match u64::MAX - count as u64 {
-        most if first > most => Err(Failure::argument("first", first, format!("{most} or less"))),
-        _ => Ok(()),
+    let most = u64::MAX - count as u64;
+    if first > most {
+        return Err(Failure::argument("first", first, format!("{most} or less")));
     }
+    Ok(())
 }

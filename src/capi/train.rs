@@ -165,10 +165,7 @@ impl tg_train_options {
                 (config.stage2_iterations, config.lr_generator, config.stage2_grad_clip, config.stage2_weight_decay)
             }
         };
-        let batch_size = match (stage, config.stage2_batch_size) {
-            (Stage::Gan, own) if own != 0 => own,
-            _ => config.batch_size,
-        };
+        let batch_size = if stage == Stage::Gan { config.stage2_batch() } else { config.batch_size };
         tg_train_options {
             struct_size: 0,
             threads: 0,

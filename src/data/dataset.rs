@@ -5,7 +5,7 @@ use std::path::Path;
 use super::features::check_range;
 use super::readers::{self, ReadOptions, ReadReport, v4};
 use super::{Movement, Scaler};
-use crate::error::{Error, Result, try_push};
+use crate::error::{Error, Result, all_finite, try_push};
 
 /// Movements with their conditions, or a V4 folder's splits with their scaled features.
 #[derive(Clone, Debug)]
@@ -48,9 +48,7 @@ impl Dataset {
                     let got = format!("{} numbers", numbers.len());
                     return Err(Error::argument("condition", got, format!("{} numbers", self.condition_dim)));
                 }
-                if let Some(i) = numbers.iter().position(|c| !c.is_finite()) {
-                    return Err(Error::argument(format!("condition[{i}]"), numbers[i], "a finite number"));
-                }
+                all_finite("condition", numbers)?;
             }
         }
         // Room for the condition before the movement comes: they come together or not at all.

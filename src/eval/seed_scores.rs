@@ -7,7 +7,7 @@ use super::kernel::Rows;
 use super::neighbours::prdc;
 use super::report::{Scale, Score};
 use super::sequences::{OwnedSequences, distribution_metrics, equal_lengths, latent_metrics};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, all_finite};
 use crate::rng::Rng;
 
 /// Neighbours that make a ball.
@@ -104,9 +104,7 @@ fn latent_scores(inputs: &Inputs, sets: SummarySets, options: &EvalOptions, rng:
         if width == 0 || values.len() < 4 * width || values.len() % width != 0 {
             return Err(Error::argument(name, values.len(), format!("4 or more rows of {width} numbers")));
         }
-        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            return Err(Error::argument(format!("{name}[{i}]"), values[i], "a finite number"));
-        }
+        all_finite(name, values)?;
     }
     let (a, b) = real_halves(inputs, sets.real.len() / width, options, rng);
     let (real, made) = (rng.permutation(sets.real.len() / width), rng.permutation(sets.generated.len() / width));

@@ -269,11 +269,7 @@ impl Expander {
         let mut seen: &[R] = x;
         if let Some((dropout, site)) = dropout.filter(|_| *p > 0.0) {
             let (dropped, mask) = (trace.dropped.fit(seen.len()), trace.mask.fit(seen.len()));
-            for t in 0..steps.len() {
-                let here = steps.step(t, hidden);
-                let (x, y) = (&seen[here.clone()], &mut dropped[here.clone()]);
-                dropout.apply(w.isa, (site, *p), t, hidden, x, y, &mut mask[here]);
-            }
+            dropout.apply_steps(w.isa, (site, *p), steps, hidden, seen, dropped, mask);
             seen = dropped;
         }
         let x = second.fit(steps.total() * hidden);

@@ -168,11 +168,7 @@ impl Pooler {
         let mut seen: &[R] = activation;
         if let Some((dropout, site)) = dropout.filter(|_| self.dropout > 0.0) {
             let (dropped, mask) = (trace.dropped.fit(seen.len()), trace.mask.fit(seen.len()));
-            for t in 0..steps.len() {
-                let here = steps.step(t, half);
-                let (x, y) = (&seen[here.clone()], &mut dropped[here.clone()]);
-                dropout.apply(w.isa, (site, self.dropout), t, half, x, y, &mut mask[here]);
-            }
+            dropout.apply_steps(w.isa, (site, self.dropout), steps, half, seen, dropped, mask);
             seen = dropped;
         }
         let share = trace.share.fit(steps.total());

@@ -1,6 +1,7 @@
 //! Dropout whose masks are a function of (seed, step, site, row, time, unit), so that they do not depend on
 //! how rows are spread over threads.
 
+use super::Steps;
 use crate::backend::cpu::{Isa, Real, math};
 use crate::rng::Stream;
 
@@ -39,6 +40,23 @@ impl Dropout {
         for (row, ((x, y), mask)) in numbers.enumerate() {
             let place = t as u32 * self.batch_rows + self.first_row + row as u32;
             math::dropout(isa, key, place.wrapping_mul(blocks), rest, threshold, keep, x, y, mask);
+        }
+    }
+
+    /// The same of all steps: x, y, mask (N,width).
+    pub fn apply_steps<R: Real>(
+        &self,
+        isa: Isa,
+        at: (Site, f64),
+        steps: &Steps,
+        width: usize,
+        x: &[R],
+        y: &mut [R],
+        mask: &mut [R],
+    ) {
+        for t in 0..steps.len() {
+            let here = steps.step(t, width);
+            self.apply(isa, at, t, width, &x[here.clone()], &mut y[here.clone()], &mut mask[here]);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::backend::cpu::{Pool, Scratch};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda;
 use crate::data::{Movement, features};
-use crate::error::{Error, Result, afford, try_zeroed};
+use crate::error::{Error, Result, afford, all_finite, try_zeroed};
 use crate::model::expander::POSITIONS;
 use crate::model::{Autoencoder, Model, closed_loop, v6};
 use crate::nn::Steps;
@@ -91,9 +91,7 @@ impl Model {
             if z.len() != s {
                 return Err(Error::argument(name, format!("{} numbers", z.len()), format!("{s}, summary_dim")));
             }
-            if let Some(i) = z.iter().position(|x| !x.is_finite()) {
-                return Err(Error::argument(format!("{name}[{i}]"), z[i], "a finite number"));
-            }
+            all_finite(name, z)?;
         }
         if steps < 2 {
             return Err(Error::argument("steps", steps, "2 or more"));
@@ -196,9 +194,7 @@ impl Model {
         }
         self.afford_batch(lengths.iter().copied(), Way::Out, threads)?;
         let z: Vec<f32> = z.iter().copied().collect();
-        if let Some(i) = z.iter().position(|x| !x.is_finite()) {
-            return Err(Error::argument(format!("summaries[{i}]"), z[i], "a finite number"));
-        }
+        all_finite("summaries", &z)?;
         #[cfg(feature = "cuda")]
         if let Some(mut movements) = self.movements_on_cuda(lengths, false)? {
             let rows = movements.rows();

@@ -18,7 +18,7 @@ use ndarray::{Array2, Array3};
 use crate::backend::cpu::Pool;
 use crate::config::DecoderKind;
 use crate::data::{FEATURES, Movement, Point, Scaler, features};
-use crate::error::{Error, Result, afford, try_zeroed};
+use crate::error::{Error, Result, afford, all_finite, try_zeroed};
 use crate::model::generator::GeneratorTrace;
 use crate::model::{Autoencoder, DataModel, Model};
 use crate::nn::Weights;
@@ -404,10 +404,7 @@ fn check_conditions(given: &[f64], count: usize, dim: usize) -> Result<()> {
         let got = format!("{} numbers", given.len());
         return Err(Error::argument("conditions", got, format!("{count} x {dim}")));
     }
-    match given.iter().position(|x| !x.is_finite()) {
-        Some(i) => Err(Error::argument(format!("conditions[{i}]"), given[i], "a finite number")),
-        None => Ok(()),
-    }
+    all_finite("conditions", given)
 }
 
 fn movement(scaler: &Scaler, scaled: &[f32]) -> Movement {

@@ -366,6 +366,7 @@ impl PathOptions {
         Ok(Some(Path { points, scaled, forced: stretched || outside }))
     }
 }
+
 /// In whole pixels, none of them -0.
 pub(super) fn whole(xy: [f64; 2]) -> [f64; 2] {
     xy.map(|v| v.round() + 0.0)

@@ -12,7 +12,7 @@ use crate::backend::cpu::Pool;
 use crate::backend::cuda;
 use crate::data::Movement;
 use crate::data::steps::{MOST_WAY, condition};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, all_finite};
 use crate::model::{Autoencoder, Model};
 use crate::rng::{Rng, Stream};
 use crate::train::shards::{ROWS, row_ranges, workers};
@@ -131,12 +131,11 @@ impl Model {
             return Err(Error::argument("z", format!("{n} x {s}"), expected));
         }
         self.check_options(options)?;
-        if let Some((i, x)) = z.iter().enumerate().find(|(_, x)| !x.is_finite()) {
-            return Err(Error::argument(format!("summaries[{i}]"), x, "a finite number"));
-        }
+        let z: Vec<f32> = z.iter().copied().collect();
+        all_finite("summaries", &z)?;
         self.afford_walks(n)?;
         let sample = |i: usize| options.first.wrapping_add(i as u64);
-        self.walk_from(&z.iter().copied().collect::<Vec<_>>(), targets, &sample, options)
+        self.walk_from(&z, targets, &sample, options)
     }
 
     fn walk_from(

@@ -288,8 +288,7 @@ fn moved(first: &StageState, second: &StageState) -> Option<Diagnosis> {
 
 fn slow(stage: Stage, rate: f64, c: &Config) -> Option<Diagnosis> {
     let (rows, smaller) = match stage {
-        Stage::Gan if c.stage2_batch_size > 0 => (c.stage2_batch_size, "stage2_batch_size"),
-        Stage::Gan => (c.batch_size, "batch_size"),
+        Stage::Gan => (c.stage2_batch(), if c.stage2_batch_size > 0 { "stage2_batch_size" } else { "batch_size" }),
         Stage::Autoencoder => (c.batch_size, "batch_size or max_seq_len"),
     };
     (rate > 0.0 && rate < SLOW).then(|| Diagnosis {

@@ -29,9 +29,7 @@ impl Model {
         on_progress: &mut OnProgress,
     ) -> Result<Outcome> {
         let mut c = self.config.clone();
-        if c.stage2_batch_size > 0 {
-            c.batch_size = c.stage2_batch_size;
-        }
+        c.batch_size = c.stage2_batch();
         let mut pool = Pool::new(options.threads);
         let latents = match self.data.as_ref().and_then(|d| d.codec.clone()) {
             Some(codec) => self.walk_latents(data, &codec, &mut pool)?,

@@ -173,11 +173,11 @@ impl Model {
         };
         let learnt_nothing = done.is_err() || before.1.is_none();
         let none_done = self.stages[k].iteration == iteration;
-        if stage == Stage::Autoencoder && !none_done {
-            self.ratio = None; // of walks as they were
-        }
         if none_done {
             self.stages[k].device.clone_from(&before.2.device);
+            self.stages[k].after = before.2.after;
+        } else if stage == Stage::Autoencoder {
+            self.ratio = None; // of walks as they were
         }
         if learnt_nothing && none_done {
             (self.config, self.data, self.stages[k], self.average, self.ratio) = before;
