@@ -89,6 +89,8 @@ pub struct Config {
     /// closed-loop: classes of a step's pixels along an axis, without its sign, and of its ticks.
     pub step_magnitudes: usize,
     pub tick_classes: usize,
+    /// closed-loop: learnt profiles of a step's class around each class that a simple hand would draw; 0: none.
+    pub step_profiles: usize,
     pub noise_dim: usize,
     pub condition_dim: usize,
     pub generator_type: GeneratorKind,
@@ -198,6 +200,7 @@ impl Default for Config {
             expander_dropout: 0.1,
             step_magnitudes: 28,
             tick_classes: 12,
+            step_profiles: 0,
             noise_dim: 128,
             condition_dim: 1,
             generator_type: GeneratorKind::Standard,
@@ -276,7 +279,8 @@ const V6_ONLY: &[&str] = &[
     "augment_noise",
 ];
 
-const CLOSED_LOOP_ONLY: &[&str] = &["step_magnitudes", "tick_classes", "summary_noise", "augment_turn", "candidates"];
+const CLOSED_LOOP_ONLY: &[&str] =
+    &["step_magnitudes", "tick_classes", "step_profiles", "summary_noise", "augment_turn", "candidates"];
 
 /// Bounds on what a config file or a model file may ask for, so that neither can exhaust the machine.
 pub const MAX_DIM: usize = 4096;
@@ -284,6 +288,7 @@ pub const MAX_LAYERS: usize = 16;
 pub const MAX_STEPS: usize = 4096;
 pub const MAX_BATCH: usize = 65_536;
 pub const MAX_CANDIDATES: u32 = 4096;
+pub const MAX_PROFILES: usize = 16;
 
 impl Config {
     /// Numbers that generator and critic see of a condition. closed-loop: log distance, direction cosine and sine.
@@ -329,6 +334,7 @@ const ARCHITECTURE: &[&str] = &[
     "expander_num_layers",
     "step_magnitudes",
     "tick_classes",
+    "step_profiles",
     "noise_dim",
     "condition_dim",
     "generator_type",

@@ -3,6 +3,7 @@
 //! Gradients of the whole autoencoder on every instruction set stand in gradients/, training and going on in
 //! determinism.rs, files in checkpoint.rs.
 
+mod classes;
 mod common;
 mod skip;
 
@@ -44,6 +45,7 @@ fn config(n: usize) -> Config {
         expander_num_layers: if n == 3 { 3 } else { 2 },
         step_magnitudes: n.max(2),
         tick_classes: n.max(2),
+        step_profiles: n % 4,
         lstm_dropout: 0.2,
         pooler_dropout: 0.2,
         expander_dropout: 0.2,
@@ -66,11 +68,7 @@ impl Given {
         lengths[0] = 6;
         lengths.sort_by_key(|&n| std::cmp::Reverse(n));
         let steps = Steps::new(&lengths);
-        let mut class = |n: usize| rng.below(n) as u16;
-        let width = 2 * c.step_magnitudes - 1;
-        let classes =
-            (0..steps.total()).map(|_| Classes { x: class(width), y: class(width), ticks: class(c.tick_classes) });
-        let classes = classes.collect();
+        let classes = (0..steps.total()).map(|_| classes::random(&mut rng, c)).collect();
         let (x, noise) = (random(seed + 1, steps.total() * INPUTS), random(seed + 2, rows * c.summary_dim));
         Given { x, classes, noise: noise.iter().map(|x| 0.3 * x).collect(), steps }
     }
@@ -94,7 +92,8 @@ fn walker(c: &Config) -> (Walker, Layout, Weights<f64>) {
     c.check().unwrap();
     let mut layout = Layout::default();
     let walker = Walker::new(&mut layout, c);
-    let (params, _) = layout.initialise::<f64>(11);
+    let (mut params, _) = layout.initialise::<f64>(11);
+    classes::fill_profiles(&layout, &mut params);
     let w = Weights::new(Isa::detect(), &layout, params);
     (walker, layout, w)
 }
@@ -163,10 +162,9 @@ fn the_loss_is_the_likelihood() {
         (losses, grads, dz.to_vec())
     };
     // What stands at a walk's last step is not looked at.
-    let mut other = given.classes.clone();
+    let (mut other, mut rng) = (given.classes.clone(), Rng::new(6, Stream::Evaluation, 0));
     for (row, &length) in given.steps.lengths().iter().enumerate() {
-        let at = given.steps.at(row, length - 1);
-        other[at] = Classes { x: (other[at].x + 1) % 13, y: (other[at].y + 5) % 13, ticks: (other[at].ticks + 3) % 7 };
+        other[given.steps.at(row, length - 1)] = classes::random(&mut rng, &c);
     }
     assert!(run(&w, &given.classes) == run(&w, &other), "at the target nothing is left");
 

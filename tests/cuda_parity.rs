@@ -2,6 +2,7 @@
 //! driver runs the same kernels and the same launch code.
 #![cfg(feature = "cuda")]
 
+mod classes;
 mod cuda_support;
 mod golden_support;
 mod skip;
@@ -14,7 +15,7 @@ use trajgan::backend::cuda::Context;
 use trajgan::backend::cuda::parts::{Given, Outcome, Part, run};
 use trajgan::backend::cuda::stage1::{Learner, Stage1, room};
 use trajgan::config::{Config, DecoderKind, Expand, OptimizerKind, Pool as Pooling};
-use trajgan::data::steps::{Classes, INPUTS, Walk};
+use trajgan::data::steps::{INPUTS, Walk};
 use trajgan::model::Networks;
 use trajgan::model::expander::ExpanderTrace;
 use trajgan::model::pooler::PoolerTrace;
@@ -87,7 +88,8 @@ fn small() -> Config {
 
 fn seeded(c: &Config) -> (Networks, Weights<f32>, Vec<f32>) {
     let networks = Networks::new(c);
-    let (params, buffers) = networks.layout.initialise(3);
+    let (mut params, buffers) = networks.layout.initialise(3);
+    classes::fill_profiles(&networks.layout, &mut params);
     let weights = Weights::new(Isa::detect(), &networks.layout, params);
     (networks, weights, buffers)
 }
@@ -249,10 +251,7 @@ fn walk_batches(c: &Config) -> Vec<Batch> {
     let walk = |(&n, i): (&usize, u64)| {
         let n = n + 1; // a walk has two points at least
         let mut rng = Rng::new(i, Stream::SampleEvents, n as u64);
-        let mut class = |count: usize| rng.below(count) as u16;
-        let steps = 2 * c.step_magnitudes - 1;
-        let events =
-            (1..n).map(|_| Classes { x: class(steps), y: class(steps), ticks: class(c.tick_classes) }).collect();
+        let events = (1..n).map(|_| classes::random(&mut rng, c)).collect();
         Walk { inputs: numbers(n * INPUTS, i), events }
     };
     let walks = |(rows, most): &(usize, usize)| lengths(*rows, *most).iter().zip(0u64..).map(walk).collect::<Vec<_>>();

@@ -1,6 +1,8 @@
 //! What settings may be.
 
-use super::{Config, CriticKind, DecoderKind, MAX_BATCH, MAX_CANDIDATES, MAX_DIM, MAX_LAYERS, MAX_STEPS, Pool};
+use super::{
+    Config, CriticKind, DecoderKind, MAX_BATCH, MAX_CANDIDATES, MAX_DIM, MAX_LAYERS, MAX_PROFILES, MAX_STEPS, Pool,
+};
 use crate::error::{Error, Result};
 
 impl Config {
@@ -130,6 +132,9 @@ impl Config {
             if !(2..=128).contains(&classes) {
                 return Err(Error::argument(name, classes, "2 to 128"));
             }
+        }
+        if self.step_profiles > MAX_PROFILES {
+            return Err(Error::argument("step_profiles", self.step_profiles, format!("0 to {MAX_PROFILES}")));
         }
         if self.stage2_batch_size > MAX_BATCH {
             return Err(Error::argument("stage2_batch_size", self.stage2_batch_size, format!("0 to {MAX_BATCH}")));

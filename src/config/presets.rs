@@ -58,6 +58,7 @@ impl Config {
             lstm_dropout: 0.1,
             summary_dim: 32,
             pool_type: Pool::Hybrid,
+            step_profiles: 4,
             lr_autoencoder: 4e-3,
             stage1_iterations: 20_000,
             stage1_weight_decay: 1e-4,

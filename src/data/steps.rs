@@ -49,7 +49,22 @@ pub struct Classes {
     pub x: u16,
     pub y: u16,
     pub ticks: u16,
+    pub x_anchors: Anchors<X_ANCHORS>,
+    pub y_anchors: Anchors<Y_ANCHORS>,
 }
+
+impl Classes {
+    /// Of the head of x, y or ticks.
+    pub fn anchors(&self, head: usize) -> &[Option<u16>] {
+        let all: [&[Option<u16>]; 3] = [&self.x_anchors, &self.y_anchors, &[]];
+        all[head]
+    }
+}
+
+/// Classes that a step would have if the hand did something simple; None where it says nothing.
+pub type Anchors<const N: usize> = [Option<u16>; N];
+pub const X_ANCHORS: usize = 2;
+pub const Y_ANCHORS: usize = 4;
 
 /// A movement for teacher forcing. Row k is what stands before event k and which event that was; the last row
 /// stands at the target.
@@ -98,6 +113,32 @@ impl Place {
             0.0,
         ]
         .map(|x| x as f32)
+    }
+
+    /// Of the next step's x: as the last step; straight to the target, as long as the last step.
+    pub fn x_anchors(&self, codec: &StepCodec) -> Anchors<X_ANCHORS> {
+        self.as_before(0, codec)
+    }
+
+    /// Of its y, where x (px) is drawn: in the direction of the last step; in that of the target; and as those of x.
+    pub fn y_anchors(&self, codec: &StepCodec, x: i32) -> Anchors<Y_ANCHORS> {
+        let along = |[dx, dy]: [i32; 2]| {
+            let y = f64::from(x) * f64::from(dy) / f64::from(dx);
+            (x != 0 && dx != 0).then(|| codec.nearest_class(y))
+        };
+        let [repeated, straight] = self.as_before(1, codec);
+        [along([self.last.x, self.last.y]), along(self.left), repeated, straight]
+    }
+
+    /// None before the first step.
+    fn as_before(&self, axis: usize, codec: &StepCodec) -> [Option<u16>; 2] {
+        let length = |[x, y]: [i32; 2]| (f64::from(x) * f64::from(x) + f64::from(y) * f64::from(y)).sqrt();
+        let (last, moved) = ([self.last.x, self.last.y], self.index > 0);
+        let straight = f64::from(self.left[axis]) * length(last) / length(self.left);
+        [
+            moved.then(|| codec.nearest_class(f64::from(last[axis]))),
+            (moved && self.left != [0, 0]).then(|| codec.nearest_class(straight)),
+        ]
     }
 
     /// The place after an event.
@@ -175,6 +216,12 @@ impl StepCodec {
         (self.zero_class() as i32 + if step < 0 { -k } else { k }) as u16
     }
 
+    /// The class of a step that need not be whole.
+    fn nearest_class(&self, step: f64) -> u16 {
+        let most = f64::from(MOST_STEP);
+        self.step_class(step.clamp(-most, most).round() as i32)
+    }
+
     pub fn tick_class(&self, ticks: u32) -> u16 {
         class(&self.tick_edges, ticks)
     }
@@ -204,8 +251,13 @@ impl StepCodec {
         let mut walk = Walk::default();
         for event in events {
             walk.inputs.extend(place.inputs(self));
-            let (x, y) = (self.step_class(event.x), self.step_class(event.y));
-            walk.events.push(Classes { x, y, ticks: self.tick_class(event.ticks) });
+            walk.events.push(Classes {
+                x: self.step_class(event.x),
+                y: self.step_class(event.y),
+                ticks: self.tick_class(event.ticks),
+                x_anchors: place.x_anchors(self),
+                y_anchors: place.y_anchors(self, event.x),
+            });
             place = place.after(event);
         }
         walk.inputs.extend(place.inputs(self));

@@ -7,6 +7,7 @@ pub mod embed;
 pub mod expander;
 pub mod gan;
 pub mod generator;
+pub mod head;
 pub mod pooler;
 pub mod sequence;
 mod state;

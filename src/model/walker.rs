@@ -5,12 +5,13 @@
 //! Trained by teacher forcing on the negative log-likelihood of recorded events. That the last step lands exactly is a
 //! decision of its own, because a softmax smooths so narrow a peak: walks would creep up to their targets and past them.
 //!
-//! With o (N,K) the trunk, E the embeddings and s(v) = v sigmoid(v):
-//! stop = A o, x = B s(o), y = C s(o + E x), ticks = D s(o + E x + E' y).
+//! With o (N,K) the trunk, E the embeddings, s(v) = v sigmoid(v), and heads as in head.rs:
+//! stop = A o, x = head s(o), y = head s(o + E x), ticks = head s(o + E x + E' y).
 
 use crate::backend::cpu::{Buffer, Isa, Real, math};
 use crate::config::Config;
-use crate::data::steps::{Classes, INPUTS};
+use crate::data::steps::{Classes, INPUTS, X_ANCHORS, Y_ANCHORS};
+use crate::model::head::Head;
 use crate::nn::dropout::Site;
 use crate::nn::lstm::{Lstm, LstmTrace};
 use crate::nn::params::{Initial, Matrix, To};
@@ -23,7 +24,7 @@ pub struct Walker {
     width: usize,
     pub(crate) trunk: Linear,
     pub(crate) stop: Linear,
-    pub(crate) heads: [Linear; 3],
+    pub(crate) heads: [Head; 3],
     /// Of the x class and the y class: (classes, K), a row each.
     pub(crate) embeddings: [Matrix; 2],
 }
@@ -73,8 +74,9 @@ impl Walker {
         let lstm = Lstm::new(layout, "walker.lstm", INPUTS, c.summary_dim, hidden, layers, dropout);
         let trunk = Linear::new(layout, "walker.trunk", hidden, hidden);
         let stop = Linear::new(layout, "walker.stop", hidden, 1);
-        let heads = [("x", step_classes), ("y", step_classes), ("ticks", c.tick_classes)];
-        let heads = heads.map(|(name, classes)| Linear::new(layout, &format!("walker.head_{name}"), hidden, classes));
+        let heads = [("x", step_classes, X_ANCHORS), ("y", step_classes, Y_ANCHORS), ("ticks", c.tick_classes, 0)];
+        let heads =
+            heads.map(|(name, classes, anchors)| Head::new(layout, name, hidden, classes, anchors, c.step_profiles));
         let embedding = |name: &str| format!("walker.embed_{name}.weight");
         // Small at first: the trunk leads, the conditions modulate.
         let initial = Initial::Uniform(0.3);
@@ -125,15 +127,18 @@ impl Walker {
         for (i, head) in self.heads.iter().enumerate() {
             let (before, gate) = (&trace.before[i], &mut trace.gate[i]);
             swish(w, before, gate, &mut trace.active);
-            let logits = trace.logits.fit(n * head.weight.outputs);
-            head.forward(w, &trace.active, logits);
+            let logits = trace.logits.fit(n * head.width());
+            head.linear.forward(w, &trace.active, logits);
+            head.add_profiles(w, logits, classes.iter().map(|c| c.anchors(i)));
             let target = |c: &Classes| usize::from([c.x, c.y, c.ticks][i]);
             // Where the last event goes is known.
             let (sum, least) = if i < 2 { (&mut losses.steps, 2) } else { (&mut losses.ticks, 1) };
-            *sum += categorical(w.isa, logits, classes.iter().map(target), least, &left, slope) * share;
+            let rows = (&mut *logits, head.classes);
+            *sum += categorical(w.isa, rows, classes.iter().map(target), least, &left, slope) * share;
             if let Some((grads, _)) = grads.as_mut() {
-                head.gradient(w.isa, logits, &trace.active, grads);
-                head.backward(w, logits, trace.dactive.fit(n * k));
+                head.profiles_backward(w, logits, classes.iter().map(|c| c.anchors(i)), grads);
+                head.linear.gradient(w.isa, logits, &trace.active, grads);
+                head.linear.backward(w, logits, trace.dactive.fit(n * k));
                 swish_backward(before, gate, &trace.dactive, &mut trace.dbefore[i]);
             }
         }
@@ -190,18 +195,22 @@ impl Walker {
         self.stop.forward(w, trunk, logits.fit(trunk.len() / self.width));
     }
 
-    /// Sampling: trunk (B,K), to which the classes drawn so far have been added -> logits of the next head (B,classes).
-    pub fn head_logits<R: Real>(
+    /// Sampling: trunk (B,K), to which the classes drawn so far have been added -> rows of the next head (B,width), which
+    /// begin with its logits.
+    pub fn head_logits<'a, R: Real>(
         &self,
         w: &Weights<R>,
         head: usize,
         trunk: &[R],
+        anchors: impl Iterator<Item = &'a [Option<u16>]>,
         (gate, active): (&mut Buffer<R>, &mut Buffer<R>),
-        logits: &mut Buffer<R>,
+        rows: &mut Buffer<R>,
     ) {
         swish(w, trunk, gate, active);
         let head = &self.heads[head];
-        head.forward(w, active, logits.fit(trunk.len() / self.width * head.weight.outputs));
+        let rows = rows.fit(trunk.len() / self.width * head.width());
+        head.linear.forward(w, active, rows);
+        head.add_profiles(w, rows, anchors);
     }
 
     /// Sampling: adds the embeddings of the classes that x (0) or y (1) drew.
@@ -257,18 +266,19 @@ fn binary<R: Real>(logits: &mut [R], left: &[usize], slope: R) -> f64 {
     loss
 }
 
-/// The same for logits (N,classes) and cross-entropy, where `least` events or more are left.
+/// The same for rows that begin with the logits of so many classes, and cross-entropy, where `least` events or more are left.
 fn categorical<R: Real>(
     isa: Isa,
-    logits: &mut [R],
+    (rows, classes): (&mut [R], usize),
     targets: impl Iterator<Item = usize>,
     least: usize,
     left: &[usize],
     slope: R,
 ) -> f64 {
-    let classes = logits.len() / left.len();
+    let width = rows.len() / left.len();
     let mut loss = 0.0;
-    for ((row, target), &left) in logits.chunks_exact_mut(classes).zip(targets).zip(left) {
+    for ((row, target), &left) in rows.chunks_exact_mut(width).zip(targets).zip(left) {
+        let row = &mut row[..classes];
         if left < least {
             row.fill(R::ZERO);
             continue;

@@ -1,7 +1,7 @@
 //! The closed-loop decoder at work: walks of several rows at a time, or of one.
 
 use crate::backend::cpu::{Buffer, Real, math};
-use crate::data::steps::{Event, Place, StepCodec};
+use crate::data::steps::{Event, Place, StepCodec, X_ANCHORS, Y_ANCHORS};
 use crate::data::{Movement, Point};
 use crate::model::walker::Walker;
 use crate::nn::Weights;
@@ -107,9 +107,30 @@ pub struct Walkers {
     logits: Buffer<f32>,
     next: Buffer<f32>,
     dice: Vec<Dice>,
-    classes: Vec<[usize; 3]>,
-    /// Whether the event is the row's last, whose step goes to the target.
-    last: Vec<bool>,
+    /// What each row draws, and its anchors.
+    drawn: Vec<Drawn>,
+}
+
+/// One event in the making.
+#[derive(Clone, Copy, Debug, Default)]
+struct Drawn {
+    /// Whether it is the last, whose step goes to the target.
+    last: bool,
+    classes: [usize; 3],
+    /// Pixels, as far as x and y are drawn.
+    step: [i32; 2],
+    anchors: [Option<u16>; Y_ANCHORS],
+}
+
+impl Drawn {
+    /// The anchors of the next head.
+    fn look(&mut self, head: usize, place: &Place, codec: &StepCodec) {
+        match head {
+            0 => self.anchors[..X_ANCHORS].copy_from_slice(&place.x_anchors(codec)),
+            1 => self.anchors = place.y_anchors(codec, self.step[0]),
+            _ => {}
+        }
+    }
 }
 
 impl Walkers {
@@ -138,39 +159,47 @@ impl Walkers {
         walker.stop_logits(w, &self.trunk, &mut self.stop);
         self.dice.clear();
         self.dice.extend(walks.iter().map(|walk| Dice::throw(&walk.rng, walk.place.index)));
-        let rows = walks.len();
-        self.classes.clear();
-        self.classes.resize(rows, [0; 3]);
         let rolled = walks.iter().zip(&self.stop).zip(&self.dice);
-        self.last.clear();
-        self.last.extend(rolled.map(|((walk, &stop), Dice(dice))| is_last(&walk.place, stop, dice[0], settings)));
+        let begun = |((walk, &stop), Dice(dice)): ((&Walking, &f32), &Dice)| Drawn {
+            last: is_last(&walk.place, stop, dice[0], settings),
+            ..Drawn::default()
+        };
+        self.drawn.clear();
+        self.drawn.extend(rolled.map(begun));
         for head in 0..3 {
-            walker.head_logits(w, head, &self.trunk, (&mut self.gate, &mut self.active), &mut self.logits);
+            for (drawn, walk) in self.drawn.iter_mut().zip(&*walks) {
+                drawn.look(head, &walk.place, codec);
+            }
+            let anchors = self.drawn.iter().map(|drawn| drawn.anchors.as_slice());
+            let buffers = (&mut self.gate, &mut self.active);
+            walker.head_logits(w, head, &self.trunk, anchors, buffers, &mut self.logits);
             let temperature = if head < 2 { settings.step_temperature } else { settings.time_temperature };
-            let width = self.logits.len() / rows;
+            let (width, classes) = (walker.heads[head].width(), walker.heads[head].classes);
             for (row, logits) in self.logits.chunks_exact_mut(width).enumerate() {
-                let classes = &mut self.classes[row];
+                let (drawn, Dice(dice), logits) = (&mut self.drawn[row], self.dice[row], &mut logits[..classes]);
                 // A recorder that reports only changes never reports no step at all.
-                if head == 1 && !codec.repeats && classes[0] == codec.zero_class() {
+                if head == 1 && !codec.repeats && drawn.classes[0] == codec.zero_class() {
                     logits[codec.zero_class()] = f32::NEG_INFINITY;
                 }
-                classes[head] = match walks[row].place.left {
-                    left if self.last[row] && head < 2 => codec.step_class(left[head]).into(),
-                    _ => choose(logits, temperature, self.dice[row].0[1 + head]),
+                drawn.classes[head] = match walks[row].place.left {
+                    left if drawn.last && head < 2 => codec.step_class(left[head]).into(),
+                    _ => choose(logits, temperature, dice[1 + head]),
                 };
+                if head < 2 {
+                    let left = walks[row].place.left[head];
+                    drawn.step[head] = if drawn.last { left } else { codec.step(drawn.classes[head], dice[4 + head]) };
+                }
             }
             if head < 2 {
-                walker.add_embedding(w, head, self.classes.iter().map(|c| c[head]), &mut self.trunk);
+                walker.add_embedding(w, head, self.drawn.iter().map(|d| d.classes[head]), &mut self.trunk);
             }
         }
-        for (row, walk) in walks.iter_mut().enumerate() {
-            let (Dice(dice), [x, y, ticks], left) = (self.dice[row], self.classes[row], walk.place.left);
-            let step = if self.last[row] { left } else { [codec.step(x, dice[4]), codec.step(y, dice[5])] };
-            let [x, y] = shortened(step, settings.longest_step);
-            walk.go(Event { x, y, ticks: codec.ticks(ticks, dice[6]).max(1) }, codec);
+        for ((walk, drawn), Dice(dice)) in walks.iter_mut().zip(&self.drawn).zip(&self.dice) {
+            let [x, y] = shortened(drawn.step, settings.longest_step);
+            walk.go(Event { x, y, ticks: codec.ticks(drawn.classes[2], dice[6]).max(1) }, codec);
             // Only a recorder that repeats positions has events at the target. (Of others' movements a few pass their end and
             // come back, 0.4 % of Balabit's: a walk that is there has ended.)
-            let ended = self.last[row] || !codec.repeats;
+            let ended = drawn.last || !codec.repeats;
             walk.arrived = ended && walk.place.left == [0, 0] && walk.place.index >= FEWEST_EVENTS;
         }
     }

@@ -11,10 +11,11 @@ use trajgan::model::pooler::PoolerTrace;
 use trajgan::model::sequence::SequenceTrace;
 use trajgan::model::v6::{self, LossWeights, V6};
 use trajgan::nn::{Dropout, Steps, Weights};
+use trajgan::rng::{Rng, Stream};
 use trajgan::train::shards::row_ranges;
 use trajgan::train::stage2::ROWS;
 
-use super::{DROPOUT, SIZES, build, check_params, config, critics, random, random_steps, uniform};
+use super::{DROPOUT, SIZES, build, check_params, classes, config, critics, random, random_steps, uniform};
 
 /// The whole WGAN-GP loss, second derivative included, over as many shards as its rows fill.
 #[test]
@@ -226,24 +227,21 @@ fn closed_loop_losses() {
                     expander_num_layers: layers,
                     step_magnitudes: n.max(2),
                     tick_classes: n.max(2),
+                    step_profiles: 1 + k % 3,
                     ..config(n)
                 };
-                let (networks, w, buffers) = build(isa, &c);
+                let (networks, mut w, buffers) = build(isa, &c);
+                classes::fill_profiles(&networks.layout, &mut w.params);
                 let net = networks.closed_loop().unwrap();
                 let steps = random_steps(8, SIZES[3 - k], 5);
                 let x = random(9, steps.total() * INPUTS);
                 let noise: Vec<f64> = random(10, steps.rows() * c.summary_dim).iter().map(|x| 0.3 * x).collect();
-                let step_classes = 2 * c.step_magnitudes as u16 - 1;
-                let class = |i: usize| Classes {
-                    x: (i * 7 % 1000) as u16 % step_classes,
-                    y: (i * 11 % 1000) as u16 % step_classes,
-                    ticks: i as u16 % n as u16,
-                };
-                let classes: Vec<Classes> = (0..steps.total()).map(class).collect();
+                let mut rng = Rng::new(12, Stream::Evaluation, 0);
+                let events: Vec<Classes> = (0..steps.total()).map(|_| classes::random(&mut rng, &c)).collect();
                 let dropout = dropped.then_some(&DROPOUT);
                 let run = |w: &Weights<f64>, grads: Option<&mut [f64]>| {
                     let norm = net.encoder.head.normalise(&w.params, &mut buffers.clone(), false);
-                    let shard = closed_loop::Shard { steps: &steps, x: &x, classes: &classes, noise: &noise };
+                    let shard = closed_loop::Shard { steps: &steps, x: &x, classes: &events, noise: &noise };
                     let mut trace = closed_loop::Trace::default();
                     net.losses(w, &norm, shard, steps.total(), dropout, &mut trace, grads).total()
                 };

@@ -4,6 +4,8 @@
 //! tails (no multiple of 4 or 8) and exchanged extents, 33 whole vectors with a tail and more rows than one shard
 //! holds. Every tensor is sampled, its first and last number always.
 
+#[path = "../classes/mod.rs"]
+mod classes;
 mod layers;
 mod losses;
 mod networks;
