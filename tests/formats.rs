@@ -38,11 +38,12 @@ fn small(config: Config) -> Config {
     }
 }
 
-/// Names of format 1 and the models in them.
-fn models() -> [(&'static str, Config); 2] {
+/// Names of format 1 and the models in them. The first closed loop is of the time before there were profiles.
+fn models() -> [(&'static str, Config); 3] {
     let average = Config { generator_average: 0.5, ..tiny() };
-    let choosing = Config { candidates: 2, ..tiny_closed_loop() };
-    [("1_v6", small(average)), ("1_closed_loop", small(choosing))]
+    let profiles = Config { candidates: 2, ..tiny_closed_loop() };
+    let plain = Config { step_profiles: 0, ..profiles.clone() };
+    [("1_v6", small(average)), ("1_closed_loop", small(plain)), ("1_closed_loop_profiles", small(profiles))]
 }
 
 fn draw(model: &Model) -> Vec<Movement> {

@@ -398,6 +398,30 @@ mod tests {
     }
 
     #[test]
+    fn anchors_are_what_a_simple_hand_would_do() {
+        let codec = codec();
+        let class = |step: i32| Some(codec.step_class(step));
+        let last = Event { x: -6, y: 2, ticks: 1 };
+        let place = Place { left: [30, -40], last, index: 1, ..Place::default() };
+        let straight = 40f64.sqrt() / 50.0; // of what is left, as long as the last step
+        assert_eq!(place.x_anchors(&codec), [class(-6), class((30.0 * straight).round() as i32)]);
+        let y = [class(2), class((-40.0 * straight).round() as i32)];
+        assert_eq!(place.y_anchors(&codec, 9), [class(-3), class(-12), y[0], y[1]]);
+        assert_eq!(place.y_anchors(&codec, 0), [None, None, y[0], y[1]]);
+        // Before the first step only the target tells a direction, and at the target nothing does.
+        let first = Place { last: Event::default(), index: 0, ..place };
+        assert_eq!((first.x_anchors(&codec), first.y_anchors(&codec, -9)), ([None; 2], [None, class(12), None, None]));
+        let there = Place { left: [0, 0], ..place };
+        assert_eq!(
+            (there.x_anchors(&codec), there.y_anchors(&codec, 3)),
+            ([class(-6), None], [class(-1), None, class(2), None])
+        );
+        // Steps beyond all classes are in the last.
+        let steep = Place { left: [1, -100_000], ..place };
+        assert_eq!(steep.y_anchors(&codec, 300)[1], Some(0));
+    }
+
+    #[test]
     fn a_walk_ends_at_its_target() {
         let m = movement(&[(3.0, -4.0, 16.0), (2.0, 1.0, 31.0), (0.0, 1.0, 16.0)]);
         let codec = codec();

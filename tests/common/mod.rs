@@ -68,7 +68,7 @@ pub fn tiny() -> Config {
 
 pub fn tiny_closed_loop() -> Config {
     let base = tiny();
-    Config { decoder: DecoderKind::ClosedLoop, generator_average: 0.9, stage2_batch_size: 33, ..base }
+    Config { decoder: DecoderKind::ClosedLoop, step_profiles: 2, generator_average: 0.9, stage2_batch_size: 33, ..base }
 }
 
 pub fn options(config: &Config, threads: usize) -> TrainOptions {

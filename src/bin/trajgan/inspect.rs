@@ -139,7 +139,8 @@ fn architecture(c: &Config) -> Vec<(&'static str, String)> {
     };
     let decoder = lstm(c.decoder_num_layers, c.decoder_hidden_dim, &latent, &c.feature_dim.to_string());
     let (hidden_walker, layers_walker) = (c.expander_hidden_dim, c.expander_num_layers);
-    let classes = format!("{} step and {} tick classes", 2 * c.step_magnitudes - 1, c.tick_classes);
+    let classes =
+        format!("{} step and {} tick classes, {} profiles", 2 * c.step_magnitudes - 1, c.tick_classes, c.step_profiles);
     let mut rows = vec![
         ("encoder", lstm(layers, hidden, &inputs.to_string(), &latent)),
         ("pooler", format!("{}, {latent} -> {summary}", c.pool_type.name())),
