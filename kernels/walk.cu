@@ -98,8 +98,8 @@ static __device__ int anchor_of(const Place& place, int axis, int k, int x, cons
 }
 
 // A warp adds profiles, table (gates,2*classes-1), to the logits of a row, whose gates are behind them. each: gates of an anchor.
-static __device__ void add_profiles(float* row, const float* table, const int* anchors, int count, int each, int classes,
-                                    int lane) {
+static __device__ void add_row_profiles(float* row, const float* table, const int* anchors, int count, int each, int classes,
+                                        int lane) {
 #pragma unroll 1
     for (int c = lane; c < classes; c += 32) {
         float logit = row[c];
@@ -283,7 +283,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
             __syncthreads();
             float* const row = logits + warp * width;
             if (profiles && around)
-                add_profiles(row, k == 0 ? profiles_x : profiles_y, anchors[warp], around, profiles, classes, lane);
+                add_row_profiles(row, k == 0 ? profiles_x : profiles_y, anchors[warp], around, profiles, classes, lane);
             // A recorder that reports only changes never reports no step at all.
             const bool still = k == 1 && !repeats && drawn[warp][0] == zero_class;
             const int mine = choose(row, weights + warp * most_classes, classes, still ? zero_class : -1,

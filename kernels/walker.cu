@@ -67,10 +67,10 @@ extern "C" __global__ void __launch_bounds__(256) profiles_backward(float* parti
     const int k = blockIdx.x, columns = 2 * count - 1, from = blockIdx.y * CHUNK, size = min(CHUNK, *rows - from);
     if (size <= 0) return;
     float* const d = logits + (size_t)from * width;
-    if (threadIdx.x < size) {
-        const int anchor = classes[TG_CLASSES * (size_t)(from + threadIdx.x) + first + k / each];
-        starts[threadIdx.x] = anchor < 0 ? columns : count - 1 - anchor;
-        gates[threadIdx.x] = d[(size_t)threadIdx.x * width + count + k];
+    for (int r = threadIdx.x; r < size; r += blockDim.x) {
+        const int anchor = classes[TG_CLASSES * (size_t)(from + r) + first + k / each];
+        starts[r] = anchor < 0 ? columns : count - 1 - anchor;
+        gates[r] = d[(size_t)r * width + count + k];
     }
     __syncthreads();
     for (int j = threadIdx.x; j < columns; j += blockDim.x) {
