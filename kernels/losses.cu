@@ -1,5 +1,6 @@
 // Losses and their gradients, and how losses leave the device. Sums are double, in one order.
 #include "tg_cuda.h"
+#include "classes.h"
 
 // How many events of its walk are still to come at packed step n: none at the last.
 static __device__ __forceinline__ int events_left(int n, const int* offsets, const int* lengths, const int* times) {
@@ -43,14 +44,14 @@ extern "C" __global__ void binary_loss(float* logits, double* loss, const int* h
     logits[n] = (float)(last ? p - 1.0 : p) * (float)share;
 }
 
-// The same for logits (N,K) of classes: cross-entropy with classes[3 n + which]. Where a walk's last event goes (which 0 and 1)
-// is known.
+// The same for rows (N,W) that begin with the logits of `count` classes: cross-entropy with column `which` of classes. Where a
+// walk's last event goes (which 0 and 1) is known; where nothing is to be learnt the whole row becomes 0.
 // Launch: warps(N)
-extern "C" __global__ void categorical_loss(float* logits,                                    // (N,K)
+extern "C" __global__ void categorical_loss(float* logits,                                    // (N,W)
                                             double* loss,                                     // (N)
-                                            const int* classes, int which,                    // (N,3)
+                                            const int* classes, int which,                    // see classes.h
                                             const int* head, const int* offsets, const int* lengths, const int* times,
-                                            int width) {
+                                            int count, int width) {
     const int n = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (n >= head[2]) return;
     float* const row = logits + (size_t)n * width;
@@ -60,12 +61,12 @@ extern "C" __global__ void categorical_loss(float* logits,                      
         return;
     }
     float most = row[0];
-    for (int j = 1; j < width; ++j) most = fmaxf(most, row[j]);
-    const int target = classes[3 * n + which];
+    for (int j = 1; j < count; ++j) most = fmaxf(most, row[j]);
+    const int target = classes[TG_CLASSES * n + which];
     const double hit = (double)row[target] - (double)most, share = 1.0 / head[2];
     __syncwarp();  // all lanes have read the logits that are now replaced
     double sum = 0.0;
-    for (int j = lane; j < width; j += 32) {
+    for (int j = lane; j < count; j += 32) {
         const double e = exp((double)row[j] - (double)most);
         sum += e;
         row[j] = (float)e;
@@ -73,7 +74,7 @@ extern "C" __global__ void categorical_loss(float* logits,                      
     sum = tg_warp_sum(sum);
     if (lane == 0) loss[n] = (log(sum) - hit) * share;
     const float scale = (float)share * (float)(1.0 / sum);
-    for (int j = lane; j < width; j += 32) row[j] = row[j] * scale - (j == target ? (float)share : 0.0f);
+    for (int j = lane; j < count; j += 32) row[j] = row[j] * scale - (j == target ? (float)share : 0.0f);
 }
 
 // out (1) = scale sum(x). Of what has `size` = *rows width numbers, there is one x for every `chunk`.  flags: TG_ADD.

@@ -3,11 +3,13 @@
 // A block walks with eight rows, all weights from the cache, until all of them have arrived. What a walk has done comes back as
 // events (x px, y px, ticks); the host makes points of them, as it does of its own.
 #include "tg_cuda.h"
+#include "classes.h"
 
 constexpr int ROWS = 8;
 constexpr int INPUTS = 13;
 constexpr int FEWEST_EVENTS = 2;
 constexpr double LONGEST_LANDING = 3.0;
+constexpr double MOST_STEP = 4096.0;
 constexpr int SAMPLE_EVENTS = 15;  // Stream::SampleEvents
 
 // Where a walk stands: Place of src/data/steps.rs.
@@ -16,10 +18,12 @@ struct Place {
     double distance;
 };
 
+static __device__ __forceinline__ double length(const int* v) { return sqrt((double)v[0] * v[0] + (double)v[1] * v[1]); }
+
 static __device__ __forceinline__ float squash(int pixels) { return (float)(asinh(pixels / 2.0) / 3.0); }
 
 static __device__ void inputs_of(float* x, const Place& place) {
-    const double left = sqrt((double)place.left[0] * place.left[0] + (double)place.left[1] * place.left[1]);
+    const double left = length(place.left);
     x[0] = squash(place.left[0]);
     x[1] = squash(place.left[1]);
     x[2] = squash(place.last[0]);
@@ -37,7 +41,7 @@ static __device__ void start(Place& place, const int* target) {
     place = Place();
     place.done = !target;
     for (int axis = 0; axis < 2 && target; ++axis) place.left[axis] = target[axis];
-    place.distance = sqrt((double)place.left[0] * place.left[0] + (double)place.left[1] * place.left[1]);
+    place.distance = length(place.left);
 }
 
 // The random numbers of an event: two blocks, whatever is drawn from them.
@@ -72,6 +76,42 @@ static __device__ __forceinline__ int step_class(const int* edges, int zero_clas
     return zero_class + (step < 0 ? -k : k);
 }
 
+// The class of a step that need not be whole.
+static __device__ __forceinline__ int nearest_class(const int* edges, int zero_class, double step) {
+    return step_class(edges, zero_class, (int)round(fmin(MOST_STEP, fmax(-MOST_STEP, step))));
+}
+
+// Anchor k of the next step along an axis, or -1: of x as before and straight; of y, where x (px) is drawn, along the last
+// step, along what is left, as before and straight. Place::x_anchors and ::y_anchors, operation by operation.
+static __device__ int anchor_of(const Place& place, int axis, int k, int x, const int* edges, int zero_class) {
+    double step;
+    if (axis == 1 && k < TG_Y_ANCHORS - TG_X_ANCHORS) {
+        const int* const way = k == 0 ? place.last : place.left;
+        if (x == 0 || way[0] == 0) return -1;
+        step = (double)x * way[1] / way[0];
+    } else {
+        const bool straight = k % TG_X_ANCHORS == 1;
+        if (place.index == 0 || (straight && place.left[0] == 0 && place.left[1] == 0)) return -1;
+        step = straight ? place.left[axis] * length(place.last) / length(place.left) : place.last[axis];
+    }
+    return nearest_class(edges, zero_class, step);
+}
+
+// A warp adds profiles, table (gates,2*classes-1), to the logits of a row, whose gates are behind them. each: gates of an anchor.
+static __device__ void add_row_profiles(float* row, const float* table, const int* anchors, int count, int each, int classes,
+                                        int lane) {
+#pragma unroll 1
+    for (int c = lane; c < classes; c += 32) {
+        float logit = row[c];
+#pragma unroll 1
+        for (int a = 0; a < count; ++a)
+            for (int k = a * each; k < (a + 1) * each && anchors[a] >= 0; ++k)
+                logit = fmaf(row[classes + k], table[k * (2 * classes - 1) + classes - 1 - anchors[a] + c], logit);
+        row[c] = logit;
+    }
+    __syncwarp();
+}
+
 // Whether the next event is the last, which goes to the target, for the logit of that and a number in [0,1).
 static __device__ bool is_last(const Place& place, float logit, double unit, int most_points) {
     if (place.index + 2 >= most_points) return true;  // no room for more
@@ -81,12 +121,10 @@ static __device__ bool is_last(const Place& place, float logit, double unit, int
     return one_step && place.index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + exp(-(double)logit));
 }
 
-// The place after an event of the drawn classes, or the last, which becomes event (3).
-static __device__ void go(Place& place, int* event, const int* drawn, bool last, const double* dice, const int* step_edges,
-                          const int* tick_edges, int zero_class, int tick_classes) {
-    int step[2] = {step_of(step_edges, zero_class, drawn[0], dice[4]), step_of(step_edges, zero_class, drawn[1], dice[5])};
-    if (last) step[0] = place.left[0], step[1] = place.left[1];
-    event[0] = step[0], event[1] = step[1], event[2] = max(1, within(tick_edges, drawn[2], dice[6]));
+// The place after a drawn step and a class of ticks, which become event (3).
+static __device__ void go(Place& place, int* event, const int* step, int drawn_ticks, double unit, const int* tick_edges,
+                          int tick_classes) {
+    event[0] = step[0], event[1] = step[1], event[2] = max(1, within(tick_edges, drawn_ticks, unit));
     place.time_class = class_of(tick_edges, tick_classes, event[2]);
     for (int axis = 0; axis < 2; ++axis) place.left[axis] -= step[axis], place.last[axis] = step[axis];
     place.index += 1;
@@ -163,10 +201,11 @@ static __device__ void lstm_step(float* gates, float* h, float* c, const float* 
 // Walks to targets, until each arrives, with most_points points at the latest. events (B,most_points-1,3); counts (B): events of each walk.
 //
 // stack_t: as expander.cu has it, with INPUTS in place of L. heads: transposed weights, each with its bias behind it: trunk (H,H)
-// (H), stop (H,1) (1), x (H,X) (X), y (H,X) (X), ticks (H,Q) (Q). edges of steps (X/2 + 2) and ticks (Q + 1): those of the codec.
-// Row r is sample (clock's step) + r of the clock's seed. X = step_classes, Q = tick_classes.
+// (H), stop (H,1) (1), x (H,X+2P) (X+2P), y (H,X+4P) (X+4P), ticks (H,Q) (Q): behind the classes, gates of P profiles for each
+// anchor. edges of steps (X/2 + 2) and ticks (Q + 1): those of the codec.
+// Row r is sample (clock's step) + r of the clock's seed. X = step_classes, Q = tick_classes, P = profiles; for 0, no tables.
 // Launch: blocks(ceil(B/8)) of 256, four on a multiprocessor (for five, ptxas would spill), shared
-// 8 (8 max(X, Q)) + 4 * 8 (INPUTS + (2 layers + 6) H + max(X, Q))
+// 8 (8 max(X, Q)) + 4 * 8 (INPUTS + (2 layers + 6) H + max(X + 4P, Q))
 extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,                           // (B,most_points-1,3)
                                                        int* counts,                           // (B)
                                                        const int* targets,                    // (B,2)
@@ -175,11 +214,12 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
                                                        const float* biases,                   // (layers,4H)
                                                        const float* heads,
                                                        const float* embed_x, const float* embed_y,    // (X,H)
+                                                       const float* profiles_x, const float* profiles_y,  // (2P,2X-1) (4P,2X-1)
                                                        const int* step_edges, const int* tick_edges,
                                                        const tg_u32* clock,                   // (4)
                                                        double step_temperature, double time_temperature, int rows, int hidden,
                                                        int layers, int step_classes, int tick_classes, int repeats,
-                                                       int most_points) {
+                                                       int most_points, int profiles) {
     const int H = hidden, most_classes = max(step_classes, tick_classes), zero_class = (step_classes - 1) / 2;
     const int first = blockIdx.x * ROWS, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (first >= rows) return;
@@ -188,10 +228,10 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
     float *const h = x + ROWS * INPUTS, *const c = h + layers * ROWS * H;  // (layers,ROWS,H) each
     float *const gates = c + layers * ROWS * H;                         // (ROWS,4H)
     float *const trunk = gates + 4 * ROWS * H, *const active = trunk + ROWS * H;  // (ROWS,H) each
-    float* const logits = active + ROWS * H;                            // (ROWS,most_classes)
+    float* const logits = active + ROWS * H;                            // (ROWS,max(X+4P,Q)): of a head at a time
     __shared__ Place places[ROWS];
     __shared__ double dice[ROWS][8];
-    __shared__ int drawn[ROWS][3];
+    __shared__ int drawn[ROWS][3], steps[ROWS][2], anchors[ROWS][TG_Y_ANCHORS];
 
 #pragma unroll 1
     for (int i = threadIdx.x; i < 2 * layers * ROWS * H; i += blockDim.x) h[i] = 0.0f;  // h and c
@@ -232,17 +272,25 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
         head += H + 1;
         for (int k = 0; k < 3; ++k) {
             const int classes = k < 2 ? step_classes : tick_classes;
+            const int around = k == 0 ? TG_X_ANCHORS : k == 1 ? TG_Y_ANCHORS : 0, width = classes + around * profiles;
+            if (profiles && lane < around)
+                anchors[warp][lane] = anchor_of(place, k, lane, steps[warp][0], step_edges, zero_class);
 #pragma unroll 1
             for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) active[i] = trunk[i] * tg_sigmoid(trunk[i]);
             __syncthreads();
-            linear(logits, active, head, head + (size_t)H * classes, H, classes);
-            head += (size_t)H * classes + classes;
+            linear(logits, active, head, head + (size_t)H * width, H, width);
+            head += (size_t)H * width + width;
             __syncthreads();
+            float* const row = logits + warp * width;
+            if (profiles && around)
+                add_row_profiles(row, k == 0 ? profiles_x : profiles_y, anchors[warp], around, profiles, classes, lane);
             // A recorder that reports only changes never reports no step at all.
             const bool still = k == 1 && !repeats && drawn[warp][0] == zero_class;
-            const int mine = choose(logits + warp * classes, weights + warp * most_classes, classes, still ? zero_class : -1,
+            const int mine = choose(row, weights + warp * most_classes, classes, still ? zero_class : -1,
                                     k < 2 ? step_temperature : time_temperature, dice[warp][1 + k], lane);
             if (lane == 0) drawn[warp][k] = last && k < 2 ? step_class(step_edges, zero_class, place.left[k]) : mine;
+            if (lane == 0 && k < 2)
+                steps[warp][k] = last ? place.left[k] : step_of(step_edges, zero_class, mine, dice[warp][4 + k]);
             __syncthreads();
             if (k == 2) break;
             const float* const table = k == 0 ? embed_x : embed_y;
@@ -252,8 +300,8 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
         }
         if (lane == 0 && !place.done) {
             const int row = first + warp;
-            go(place, events + ((size_t)row * (most_points - 1) + place.index) * 3, drawn[warp], last, dice[warp], step_edges,
-               tick_edges, zero_class, tick_classes);
+            go(place, events + ((size_t)row * (most_points - 1) + place.index) * 3, steps[warp], drawn[warp][2], dice[warp][6],
+               tick_edges, tick_classes);
             counts[row] = place.index;
             // Only a recorder that repeats positions has events at the target.
             const bool there = place.left[0] == 0 && place.left[1] == 0;

@@ -95,11 +95,21 @@ fn stopping_and_going_on_is_exact() {
 
 #[test]
 fn walks_are_those_of_the_cpu() {
+    walks_as_on_the_cpu(4);
+}
+
+#[test]
+fn walks_without_profiles_are_those_of_the_cpu() {
+    walks_as_on_the_cpu(0);
+}
+
+fn walks_as_on_the_cpu(step_profiles: usize) {
     if !cuda_support::load() {
         return;
     }
     // As many recordings as it takes to learn to choose among walks.
-    let (data, config) = (dataset(400, 3), Config { summary_noise: 0.1, candidates: 2, ..tiny_closed_loop() });
+    let data = dataset(400, 3);
+    let config = Config { summary_noise: 0.1, candidates: 2, step_profiles, ..tiny_closed_loop() };
     let (folder, path) = after_stage1(&config, &data);
     train_gan(&path, Device::Cpu, &data, &config).save(&path).unwrap();
     let (cpu, cuda) = (Model::load(&path, Device::Cpu).unwrap(), Model::load(&path, Device::Cuda(0)).unwrap());

@@ -328,9 +328,10 @@ fn v6_steps_are_those_of_the_cpu() {
 #[test]
 fn closed_loop_steps_are_those_of_the_cpu() {
     let Some(device) = cuda_support::device() else { return };
-    let noisy = Config { decoder: DecoderKind::ClosedLoop, summary_noise: 0.3, ..small() };
+    let noisy = Config { decoder: DecoderKind::ClosedLoop, summary_noise: 0.3, step_profiles: 3, ..small() };
     let mean = Config { pool_type: Pooling::Mean, expander_hidden_dim: 64, summary_noise: 0.0, ..noisy.clone() };
-    for c in [noisy, mean] {
+    let plain = Config { step_profiles: 0, ..noisy.clone() };
+    for c in [noisy, mean, plain] {
         steps_as_on_the_cpu(&c, &walk_batches(&c), &device);
     }
 }

@@ -47,6 +47,12 @@ impl Head {
         Head { linear, classes, profiles }
     }
 
+    /// Table of the profiles, and how many every anchor has.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn profiles(&self) -> Option<(Matrix, usize)> {
+        self.profiles.map(|profiles| (profiles.table, profiles.each))
+    }
+
     /// Numbers of a row.
     pub fn width(&self) -> usize {
         self.linear.weight.outputs

@@ -5,6 +5,7 @@
 #include "test_rows.h"
 #include "test_training.h"
 #include "test_walk.h"
+#include "test_walker.h"
 
 int main(int count, char** arguments) {
     const std::string option = count > 1 ? arguments[1] : "";
@@ -15,6 +16,7 @@ int main(int count, char** arguments) {
     test_training::all();
     test_recurrent::all();
     test_walk::all();
+    test_walker::all();
     printf("%d passed, %d failed\n", check::passed, check::failed);
     return check::failed != 0;
 }

@@ -12,6 +12,7 @@ inline void elements(int M, int W) {
     Ints chosen, classes;
     for (int i = 0; i < M; ++i) {
         chosen.push_back((i * 3 + 1) % 5);
+        classes.resize(i * TG_CLASSES, -1);
         classes.insert(classes.end(), {i % 2, i % 5, i % 3});
     }
     // f(i): what element i becomes; run(out): the launch, on a copy of z.
@@ -44,7 +45,7 @@ inline void elements(int M, int W) {
          [&](float* out) { add_scaled_rows(out, scale.data(), x.data(), &rows, W); });
     test("gather_rows", [&](size_t i) { return table[chosen[i / W] * W + i % W]; },
          [&](float* out) { gather_rows(out, table.data(), chosen.data(), &rows, W); });
-    test("embed", [&](size_t i) { return x[i] + table[classes[3 * (i / W) + 1] * W + i % W]; },
+    test("embed", [&](size_t i) { return x[i] + table[classes[TG_CLASSES * (i / W) + 1] * W + i % W]; },
          [&](float* out) { embed(out, x.data(), table.data(), classes.data(), 1, &rows, W); });
     const int A = (W + 2) / 3, B = W - A;  // the first columns and the others
     const auto part = [&](const Floats& of, size_t i) { return (int)(i % W) < A ? of[i / W * A + i % W] : of[i / W * B + i % W - A]; };
@@ -71,7 +72,7 @@ inline void elements(int M, int W) {
     Doubles dots(scale.begin(), scale.end()), scattered(5 * W);
     for (size_t i = 0; i < n; ++i) {
         dots[i / W] += (double)x[i] * y[i];
-        scattered[classes[3 * (i / W) + 1] * W + i % W] += x[i];
+        scattered[classes[TG_CLASSES * (i / W) + 1] * W + i % W] += x[i];
     }
     same("add_row_dots", dots, 1e-5, [&] {
         Floats out = scale;

@@ -176,13 +176,17 @@ inline void errors_and_sums(int M, int W) {
     });
 }
 
-inline void cross_entropies(int B, int T, int K) {
+// Rows of W numbers, of which the first K are logits.
+inline void cross_entropies(int B, int T, int K, int W) {
     const Steps s = Steps::falling(B, T);
     const int N = s.total(), *head = s.head.data(), *offsets = s.offsets.data(), *lengths = s.lengths.data(), *times = s.times.data();
-    const Floats stop = numbers(N, 1, 30.0f), logits = numbers(N * K, 2, 5.0f);
+    const Floats stop = numbers(N, 1, 30.0f), rows = numbers(N * W, 2, 5.0f);
     Ints classes;
-    for (int n = 0; n < N; ++n) classes.insert(classes.end(), {-1, n * 7 % K, n * 5 % K});
-    Doubles binary(2 * N), categorical[2] = {Doubles(N * K + N), Doubles(N * K + N)};
+    for (int n = 0; n < N; ++n) {
+        classes.resize(n * TG_CLASSES, -1);
+        classes.insert(classes.end(), {-1, n * 7 % K, n * 5 % K});
+    }
+    Doubles binary(2 * N), categorical[2] = {Doubles(N * W + N), Doubles(N * W + N)};
     for (int b = 0; b < B; ++b)
         for (int t = 0; t < s.lengths[b]; ++t) {
             const int n = s.at(b, t);
@@ -192,12 +196,13 @@ inline void cross_entropies(int B, int T, int K) {
             binary[n] = (sigmoid(x) - (left == 1)) / N;
             binary[N + n] = -std::log(std::max(1e-300, left == 1 ? sigmoid(x) : sigmoid(-x))) / N;
             double sum = 0.0;
-            for (int k = 0; k < K; ++k) sum += std::exp((double)logits[n * K + k]);
+            for (int k = 0; k < K; ++k) sum += std::exp((double)rows[n * W + k]);
             for (int which = left == 1 ? 2 : 1; which < 3; ++which) {  // where the last event goes is known
-                const int target = classes[3 * n + which];
+                const int target = classes[TG_CLASSES * n + which];
                 Doubles& out = categorical[which - 1];
-                for (int k = 0; k < K; ++k) out[n * K + k] = (std::exp((double)logits[n * K + k]) / sum - (k == target)) / N;
-                out[N * K + n] = (std::log(sum) - logits[n * K + target]) / N;
+                for (int k = 0; k < K; ++k) out[n * W + k] = (std::exp((double)rows[n * W + k]) / sum - (k == target)) / N;
+                for (int k = K; k < W; ++k) out[n * W + k] = rows[n * W + k];
+                out[N * W + n] = (std::log(sum) - rows[n * W + target]) / N;
             }
         }
     same("binary_loss", binary, 1e-6, [&] {
@@ -209,9 +214,9 @@ inline void cross_entropies(int B, int T, int K) {
     });
     for (int which = 1; which < 3; ++which)
         same("categorical_loss", categorical[which - 1], 1e-6, [&] {
-            Floats d = logits;
+            Floats d = rows;
             Doubles loss(N, NAN);
-            warps(N + 9, [&] { categorical_loss(d.data(), loss.data(), classes.data(), which, head, offsets, lengths, times, K); });
+            warps(N + 9, [&] { categorical_loss(d.data(), loss.data(), classes.data(), which, head, offsets, lengths, times, K, W); });
             append(d, loss);
             return d;
         });
@@ -406,7 +411,7 @@ inline void all() {
     for (int B : {1, 3, 65})
         for (int T : {1, 2, 13}) {
             dropout(B, T, 17);
-            cross_entropies(B, T, 55);
+            cross_entropies(B, T, 55, T == 2 ? 55 : 58);
             pooling(B, T, 12);
         }
     for (bool adaptive : {false, true}) {

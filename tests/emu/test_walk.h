@@ -15,15 +15,15 @@ constexpr int INPUTS = 13;
 struct Decoder {
     int H, layers, X, Q;
     bool repeats;
-    int most_points;
+    int most_points, P;
     double step_temperature, time_temperature;
     std::vector<Floats> inputs, recurrents;
     Floats biases, trunk, trunk_bias, stop, stop_bias, embed_x, embed_y;
-    Floats head[3], head_bias[3];
+    Floats head[3], head_bias[3], profiles[2];
     Ints step_edges = {0, 1, 2, 3, 6, 12, 30}, tick_edges = {0, 1, 2, 4, 9};
 
-    Decoder(int H, int layers, bool repeats, int most_points)
-        : H(H), layers(layers), X(11), Q(4), repeats(repeats), most_points(most_points), step_temperature(0.9), time_temperature(1.2) {
+    Decoder(int H, int layers, bool repeats, int most_points, int P)
+        : H(H), layers(layers), X(11), Q(4), repeats(repeats), most_points(most_points), P(P), step_temperature(0.9), time_temperature(1.2) {
         const float size = 1.0f / std::sqrt(H);
         for (int k = 0; k < layers; ++k) {
             inputs.push_back(numbers(4 * H * (k ? H : INPUTS), 10 + k, size));
@@ -31,8 +31,30 @@ struct Decoder {
         }
         biases = numbers(layers * 4 * H, 3), trunk = numbers(H * H, 4, size), trunk_bias = numbers(H, 5);
         stop = numbers(H, 6, 0.1f), stop_bias = {0.5f}, embed_x = numbers(X * H, 8, 0.3f), embed_y = numbers(X * H, 9, 0.3f);
-        for (int k = 0; k < 3; ++k) head[k] = numbers(H * (k < 2 ? X : Q), 30 + k, 0.3f * size), head_bias[k] = numbers(k < 2 ? X : Q, 33 + k);
+        for (int k = 0; k < 3; ++k) head[k] = numbers(H * width(k), 30 + k, 0.3f * size), head_bias[k] = numbers(width(k), 33 + k);
+        for (int k = 0; k < 2; ++k) profiles[k] = numbers((width(k) - X) * (2 * X - 1), 36 + k);
         for (int k = 0; k < 2 && repeats; ++k) head_bias[k][(X - 1) / 2] += 5.0f;
+    }
+
+    // Classes of a head and its gates, of P profiles for each anchor.
+    int width(int k) const { return k == 0 ? X + 2 * P : k == 1 ? X + 4 * P : Q; }
+
+    // As Place::x_anchors and ::y_anchors of src/data/steps.rs; -1 for none.
+    Ints anchors(int axis, const int* left, const int* last, int index, int x) const {
+        const auto along = [&](const int* way) { return x && way[0] ? step_class(x * (double)way[1] / way[0]) : -1; };
+        const double to_go = std::sqrt((double)left[0] * left[0] + (double)left[1] * left[1]);
+        const double length = std::sqrt((double)last[0] * last[0] + (double)last[1] * last[1]);
+        Ints out = axis ? Ints{along(last), along(left)} : Ints();
+        out.push_back(index ? step_class(last[axis]) : -1);
+        out.push_back(index && to_go > 0.0 ? step_class(left[axis] * length / to_go) : -1);
+        return out;
+    }
+
+    int step_class(double step) const {
+        const int zero = (X - 1) / 2, pixels = std::round(std::min(4096.0, std::max(-4096.0, step)));
+        int size = 0;
+        while (size < zero && step_edges[size + 1] <= std::abs(pixels)) ++size;
+        return pixels < 0 ? zero - size : zero + size;
     }
 
     Floats stack_t() const {
@@ -48,7 +70,7 @@ struct Decoder {
         Floats out = transposed(trunk, H, H);
         for (const Floats* part : {&trunk_bias, &stop, &stop_bias}) append(out, *part);
         for (int k = 0; k < 3; ++k) {
-            append(out, transposed(head[k], H, k < 2 ? X : Q));
+            append(out, transposed(head[k], H, width(k)));
             append(out, head_bias[k]);
         }
         return out;
@@ -105,25 +127,29 @@ inline Ints walk_once(const Decoder& d, const float* constant, const int* target
         const bool landing = index && std::hypot(left[0], left[1]) <= longest && dice[0] < sigmoid(stop);
         const bool last = landing || index + 2 == d.most_points;
         landed |= landing && (left[0] || left[1]);
-        int drawn[3];
+        int drawn[3], step[2];
         for (int k = 0; k < 3; ++k) {
             Doubles active, logits(d.head_bias[k].begin(), d.head_bias[k].end());
             for (double v : trunk) active.push_back(v * sigmoid(v));
             multiply(logits.data(), d.head[k].data(), active.data(), H, logits.size(), H);
+            const Ints anchors = k < 2 ? d.anchors(k, left, event, index, step[0]) : Ints();
+            for (int g = 0; g < d.width(k) - d.X && k < 2; ++g)
+                for (int c = 0; c < d.X && anchors[g / d.P] >= 0; ++c)
+                    logits[c] += logits[d.X + g] * d.profiles[k][g * (2 * d.X - 1) + d.X - 1 + c - anchors[g / d.P]];
+            logits.resize(k < 2 ? d.X : d.Q);
             const bool still = k == 1 && !d.repeats && drawn[0] == zero;
             drawn[k] = choose(logits, still ? zero : -1, k < 2 ? d.step_temperature : d.time_temperature, dice[1 + k]);
-            if (last && k < 2) {
-                int size = 0;
-                while (size < zero && d.step_edges[size + 1] <= std::abs(left[k])) ++size;
-                drawn[k] = left[k] < 0 ? zero - size : zero + size;
+            if (last && k < 2) drawn[k] = d.step_class(left[k]);
+            if (k < 2) {
+                const int sign = drawn[k] < zero ? -1 : 1, size = std::abs(drawn[k] - zero);
+                const int low = d.step_edges[size], high = d.step_edges[size + 1];
+                step[k] = last ? left[k] : sign * (low + (int)((high - low) * dice[4 + k]));
             }
             for (int j = 0; j < H && k < 2; ++j) trunk[j] += (k ? d.embed_y : d.embed_x)[drawn[k] * H + j];
         }
         for (int axis = 0; axis < 2; ++axis) {
-            const int k = drawn[axis] - zero, low = d.step_edges[std::abs(k)], high = d.step_edges[std::abs(k) + 1];
-            const int size = low + (int)((high - low) * dice[4 + axis]);
-            event[axis] = last ? left[axis] : k < 0 ? -size : k > 0 ? size : 0;
-            left[axis] -= event[axis];
+            event[axis] = step[axis];
+            left[axis] -= step[axis];
         }
         const int low = d.tick_edges[drawn[2]], high = d.tick_edges[drawn[2] + 1];
         event[2] = std::max(1, low + (int)((high - low) * dice[6]));
@@ -150,12 +176,13 @@ inline void walks(int B, const Decoder& d) {
     }
     report(landed || B == 1, "walks", "the test does not test what it is for");
     const int most = std::max(d.X, d.Q);
+    const float* const tables[2] = {d.P ? d.profiles[0].data() : nullptr, d.P ? d.profiles[1].data() : nullptr};
     same("walk B " + std::to_string(B) + " H " + std::to_string(d.H), expected, 0.0, [&] {
         Ints events(B * row, -1), counts(B, -1);
-        blocks((B + 7) / 8, 64 * most + 32 * (INPUTS + (2 * d.layers + 6) * d.H + most), [&] {
+        blocks((B + 7) / 8, 64 * most + 32 * (INPUTS + (2 * d.layers + 6) * d.H + std::max(d.width(1), d.Q)), [&] {
             walk(events.data(), counts.data(), targets.data(), constant.data(), stack_t.data(), d.biases.data(), heads.data(),
-                 d.embed_x.data(), d.embed_y.data(), d.step_edges.data(), d.tick_edges.data(), clock.data(), d.step_temperature,
-                 d.time_temperature, B, d.H, d.layers, d.X, d.Q, d.repeats, d.most_points);
+                 d.embed_x.data(), d.embed_y.data(), tables[0], tables[1], d.step_edges.data(), d.tick_edges.data(), clock.data(),
+                 d.step_temperature, d.time_temperature, B, d.H, d.layers, d.X, d.Q, d.repeats, d.most_points, d.P);
         });
         Floats out;
         for (int b = 0; b < B; ++b) {
@@ -167,9 +194,10 @@ inline void walks(int B, const Decoder& d) {
 }
 
 inline void all() {
-    walks(1, Decoder(12, 1, true, 9));
-    walks(9, Decoder(17, 2, true, 40));
-    walks(17, Decoder(64, 2, false, 12));
+    walks(1, Decoder(12, 1, true, 9, 0));
+    walks(9, Decoder(17, 2, true, 40, 2));
+    walks(17, Decoder(64, 2, false, 12, 0));
+    walks(17, Decoder(12, 1, false, 20, 3));
 }
 
 }  // namespace test_walk

@@ -2,8 +2,15 @@
 
 use super::launch_sequence::{Packed, Room};
 use super::session::{Numbers, Span};
+use crate::data::steps::{Classes, X_ANCHORS, Y_ANCHORS};
 use crate::nn::Steps;
 use crate::train::shards::SequenceShard;
+
+/// Numbers of an event's classes: see kernels/classes.h.
+pub(super) const CLASSES: usize = 3 + X_ANCHORS + Y_ANCHORS;
+
+/// Where in them the anchors of each head begin; that of ticks has none.
+pub(super) const ANCHORS: [usize; 3] = [3, 3 + X_ANCHORS, CLASSES];
 
 /// Rows of some shards packed together, longest first.
 #[derive(Debug, Default)]
@@ -13,7 +20,7 @@ pub(super) struct Merged {
     times: Vec<u32>,
     /// (N,F)
     x: Vec<f32>,
-    /// (N,3), or none
+    /// (N,CLASSES), or none
     classes: Vec<u32>,
     pub steps: usize,
     pub rows: usize,
@@ -29,7 +36,7 @@ impl Merged {
             for shard in shards.iter().filter(|shard| t < shard.steps.len()) {
                 merged.x.extend_from_slice(&shard.x[shard.steps.step(t, width)]);
                 let classes = shard.classes.get(shard.steps.step(t, 1)).unwrap_or_default(); // none for features
-                merged.classes.extend(classes.iter().flat_map(|c| [c.x, c.y, c.ticks].map(u32::from)));
+                merged.classes.extend(classes.iter().flat_map(words));
             }
         }
         merged
@@ -57,6 +64,12 @@ impl Merged {
             (classes, Numbers::Words(&self.classes)),
         ]
     }
+}
+
+fn words(c: &Classes) -> impl Iterator<Item = u32> {
+    let none = -1i32 as u32;
+    let anchors = c.x_anchors.into_iter().chain(c.y_anchors);
+    [c.x, c.y, c.ticks].into_iter().map(u32::from).chain(anchors.map(move |a| a.map_or(none, u32::from)))
 }
 
 /// The room that any of some groups of shards needs.

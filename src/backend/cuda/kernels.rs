@@ -83,7 +83,7 @@ kernels! {
     losses {
         squared_error: "ppppfpi",
         binary_loss: "pppppp",
-        categorical_loss: "pppippppi",
+        categorical_loss: "pppippppii",
         sum_doubles: "ppdpiii",
         mean_floats: "ppdpi",
         store_losses: "ppppi",
@@ -169,10 +169,12 @@ kernels! {
         dropout_mask: "pppppiiif",
     }
     walk {
-        walk: "ppppppppppppddiiiiiii",
+        walk: "ppppppppppppppddiiiiiiii",
     }
     walker {
         embed: "ppppipi",
         scatter: "pppipi",
+        add_profiles: "pppiipii",
+        profiles_backward: "pppppiipii",
     }
 }

@@ -13,7 +13,7 @@ pub(super) const LEAKY: usize = 2;
 pub(super) const TANH: usize = 4;
 
 /// Rows of a batch whose share of a gradient is summed apart.
-const CHUNK: usize = 256;
+pub(super) const CHUNK: usize = 256;
 /// Numbers that [`Session::matrix_gradient`] needs beside the result.
 pub(super) fn gradient_room(matrix: &Matrix, rows: usize) -> usize {
     if rows > CHUNK { rows.div_ceil(CHUNK) * matrix.outputs * (matrix.inputs + 1) } else { 0 }
@@ -123,7 +123,7 @@ impl Session {
 
     /// float* dw (O,I), float* db, float* db2 (O), const float* partials (ceil(M/256),O,I+1), const int* rows, int inputs,
     /// int outputs, int stride, int flags
-    fn matrix_gradient_add(
+    pub(super) fn matrix_gradient_add(
         &self,
         to: [Arg; 3],
         partials: Span,

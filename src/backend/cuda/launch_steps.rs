@@ -3,7 +3,7 @@
 use super::kernels::Kernel;
 use super::session::{Arg, Rows, Session, Shape, Span};
 use crate::backend::cpu::math::AdamStep;
-use crate::data::steps::INPUTS;
+use crate::data::steps::{INPUTS, Y_ANCHORS};
 use crate::error::Result;
 use crate::rng::Stream;
 
@@ -55,6 +55,8 @@ pub(super) struct Walk {
     pub biases: Span,
     pub heads: Span,
     pub embeddings: [Span; 2],
+    /// None without profiles.
+    pub profiles: [Option<Span>; 2],
     pub step_edges: Span,
     pub tick_edges: Span,
     pub clock: Span,
@@ -69,13 +71,16 @@ pub(super) struct WalkSizes {
     pub tick_classes: usize,
     pub repeats: bool,
     pub most_points: usize,
+    /// Of every anchor.
+    pub profiles: usize,
 }
 
 impl WalkSizes {
     /// Bytes of shared memory that eight walks together need.
     pub fn shared(&self) -> usize {
         let classes = self.step_classes.max(self.tick_classes);
-        8 * (8 * classes) + 4 * 8 * (INPUTS + (2 * self.layers + 6) * self.hidden + classes)
+        let width = (self.step_classes + Y_ANCHORS * self.profiles).max(self.tick_classes);
+        8 * (8 * classes) + 4 * 8 * (INPUTS + (2 * self.layers + 6) * self.hidden + width)
     }
 }
 
@@ -254,16 +259,20 @@ impl Session {
 
     /// int* events (B,most_points-1,3), int* counts (B), const int* targets (B,2), const float* constant (B,4H),
     /// const float* stack_t, const float* biases (layers,4H), const float* heads, const float* embed_x,
-    /// const float* embed_y (X,H), const int* step_edges, const int* tick_edges, const unsigned* clock (4),
-    /// double step_temperature, double time_temperature, int rows, int hidden, int layers, int step_classes,
-    /// int tick_classes, int repeats, int most_points
+    /// const float* embed_y (X,H), const float* profiles_x (2P,2X-1), const float* profiles_y (4P,2X-1),
+    /// const int* step_edges, const int* tick_edges, const unsigned* clock (4), double step_temperature,
+    /// double time_temperature, int rows, int hidden, int layers, int step_classes, int tick_classes, int repeats,
+    /// int most_points, int profiles
     pub(super) fn walk(&self, walk: Walk, temperatures: [f64; 2], rows: usize, sizes: WalkSizes) -> Result<()> {
         let Walk { events, counts, targets, constant, stack_t, biases, heads, .. } = walk;
         let ([x, y], Walk { step_edges, tick_edges, clock, .. }) = (walk.embeddings, walk);
-        let pointers = [events, counts, targets, constant, stack_t, biases, heads, x, y, step_edges, tick_edges, clock];
-        let WalkSizes { hidden, layers, step_classes, tick_classes, repeats, most_points } = sizes;
-        let numbers = [rows, hidden, layers, step_classes, tick_classes, usize::from(repeats), most_points];
-        let args = [&pointers.map(Arg::Span)[..], &temperatures.map(Arg::Double), &numbers.map(Arg::from)].concat();
+        let spans = [events, counts, targets, constant, stack_t, biases, heads, x, y].map(Arg::Span);
+        let tables = walk.profiles.map(Arg::from);
+        let codec = [step_edges, tick_edges, clock].map(Arg::Span);
+        let WalkSizes { hidden, layers, step_classes, tick_classes, repeats, most_points, profiles } = sizes;
+        let numbers = [rows, hidden, layers, step_classes, tick_classes, usize::from(repeats), most_points, profiles];
+        let numbers = numbers.map(Arg::from);
+        let args = [&spans[..], &tables, &codec, &temperatures.map(Arg::Double), &numbers].concat();
         self.launch(Kernel::walk, Shape::Blocks(rows.div_ceil(8)), sizes.shared(), &args)
     }
 }

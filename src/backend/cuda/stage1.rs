@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::batch::Merged;
+use super::batch::{CLASSES, Merged};
 use super::context::Context;
 use super::launch::{ADD, gradient_room};
 use super::launch_sequence::{Packed, Room};
@@ -128,7 +128,7 @@ impl Stage1 {
             kept: plan.floats(buffers),
             steps: learner.moments.steps,
             x: plan.floats(room.steps * width),
-            classes: plan.floats(if closed_loop { 3 * room.steps } else { 0 }),
+            classes: plan.floats(if closed_loop { CLASSES * room.steps } else { 0 }),
             orders: plan.floats(4 + SETTINGS),
             space,
             losses: plan.doubles(LOSSES),

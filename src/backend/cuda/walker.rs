@@ -1,14 +1,17 @@
 //! The closed-loop autoencoder on the device: src/model/walker.rs and closed_loop.rs, sweep by sweep.
 
+use super::batch::ANCHORS;
 use super::context::Context;
 use super::launch::ADD;
 use super::launch_sequence::{Room, lstm_fits};
+use super::launch_walker::Profiles;
 use super::layers::tensor;
 use super::pooler::PoolerSpace;
 use super::sequence::{self, LstmSpace, SequenceSpace, Sweep, transposed};
 use super::session::{Plan, Span};
 use crate::error::Result;
 use crate::model::closed_loop::{ClosedLoop, ENCODER, POOLER, WALKER};
+use crate::model::head::Head;
 use crate::model::walker::Walker;
 use crate::nn::dropout::Site;
 
@@ -25,7 +28,7 @@ struct WalkerSpace {
     active: Span,
     /// (N)
     stop: Span,
-    /// (N,classes) of the head with the most.
+    /// Rows (N,width) of the widest head.
     logits: Span,
     /// (N,H)
     dh: Span,
@@ -36,7 +39,7 @@ struct WalkerSpace {
 impl WalkerSpace {
     fn new(plan: &mut Plan, net: &Walker, room: Room) -> WalkerSpace {
         let width = room.steps * net.width();
-        let classes = net.heads.iter().map(|head| head.weight.outputs).max().unwrap_or(0);
+        let widest = net.heads.iter().map(Head::width).max().unwrap_or(0);
         let mut three = || [(); 3].map(|()| plan.floats(width));
         let [before, gate, dbefore] = [(); 3].map(|()| three());
         WalkerSpace {
@@ -47,7 +50,7 @@ impl WalkerSpace {
             dbefore,
             active: plan.floats(width),
             stop: plan.floats(room.steps),
-            logits: plan.floats(room.steps * classes),
+            logits: plan.floats(room.steps * widest),
             dh: plan.floats(room.steps * net.lstm.hidden()),
             shares: plan.doubles(room.steps),
         }
@@ -96,7 +99,7 @@ impl Sweep<'_> {
         self.transpose(&net.walker.lstm, &space.walker.transposed)
     }
 
-    /// x (N,INPUTS), classes (N,3) -> losses: doubles steps, ticks, stop, and their sum. noise: asked for its numbers,
+    /// x (N,INPUTS), classes (N,9) -> losses: doubles steps, ticks, stop, and their sum. noise: asked for its numbers,
     /// which are added to space.noisy. With `gradients`, those of the parameters are added to.
     pub fn closed_loop(
         &self,
@@ -142,15 +145,22 @@ impl Sweep<'_> {
         s.binary_loss(space.stop, space.shares, self.by_step())?;
         s.sum_parts(stop, space.shares, 1.0, rows, (1, 1), 0)?;
         for (i, head) in net.heads.iter().enumerate() {
-            let (before, gate, width) = (space.before[i], space.gate[i], head.weight.outputs);
+            let (before, gate, sizes) = (space.before[i], space.gate[i], (head.classes, head.width()));
+            let profiles = self.profiles(head, (classes, ANCHORS[i]));
             s.swish((space.active, gate), before, rows, k)?;
-            self.steps.linear(head, space.active, space.logits, 0)?;
-            s.categorical_loss(space.logits, space.shares, (classes, i), self.by_step(), width)?;
+            self.steps.linear(&head.linear, space.active, space.logits, 0)?;
+            if let Some(profiles) = profiles {
+                s.add_profiles(space.logits, profiles, rows)?;
+            }
+            s.categorical_loss(space.logits, space.shares, (classes, i), self.by_step(), sizes)?;
             let (loss, flags) = if i < 2 { (steps, i * ADD) } else { (ticks, 0) };
             s.sum_parts(loss, space.shares, 1.0, rows, (1, 1), flags)?;
             if dz.is_some() {
-                self.steps.gradient(head, space.logits, space.active)?;
-                self.steps.backward(&head.weight, space.logits, space.dbefore[i], 0)?;
+                if let Some(profiles) = profiles {
+                    s.profiles_backward(space.logits, profiles, self.rows.arenas.partials, rows)?;
+                }
+                self.steps.gradient(&head.linear, space.logits, space.active)?;
+                self.steps.backward(&head.linear.weight, space.logits, space.dbefore[i], 0)?;
                 s.swish_backward(space.dbefore[i], space.dbefore[i], (before, gate), rows, k)?;
             }
         }
@@ -159,6 +169,19 @@ impl Sweep<'_> {
             Some(dz) => self.walk_backward(net, (x, classes), (z, dz), space),
             None => Ok(()),
         }
+    }
+
+    /// A head's profiles, and where their anchors are.
+    fn profiles(&self, head: &Head, (classes, first): (Span, usize)) -> Option<Profiles> {
+        head.profiles().map(|(m, each)| Profiles {
+            table: tensor(self.params(), &m),
+            dtable: tensor(self.rows.arenas.grads, &m),
+            each,
+            classes,
+            first,
+            count: head.classes,
+            width: head.width(),
+        })
     }
 
     /// From the gradients of stop and heads, which are in `space`.

@@ -14,7 +14,7 @@ use crate::data::steps::Event;
 use crate::error::{Error, Result};
 use crate::model::Networks;
 use crate::model::walker::Walker;
-use crate::nn::Matrix;
+use crate::nn::{Linear, Matrix};
 use crate::rng::Stream;
 use crate::sample::SampleOptions;
 
@@ -33,10 +33,11 @@ impl Sizes {
         Sizes(WalkSizes {
             hidden: walker.lstm.hidden(),
             layers: walker.lstm.layers.len(),
-            step_classes: walker.heads[0].weight.outputs,
-            tick_classes: walker.heads[2].weight.outputs,
+            step_classes: walker.heads[0].classes,
+            tick_classes: walker.heads[2].classes,
             repeats: codec.repeats,
             most_points,
+            profiles: walker.heads[0].profiles().map_or(0, |(_, each)| each),
         })
     }
 
@@ -111,6 +112,7 @@ impl<'a> Walks<'a> {
             biases: plan.floats(biases.len()),
             heads: plan.floats(heads.len()),
             embeddings: walker.embeddings.map(|m| tensor(arena, &m)),
+            profiles: [0, 1].map(|k| walker.heads[k].profiles().map(|(table, _)| tensor(arena, &table))),
             step_edges: plan.floats(codec.step_edges.len()),
             tick_edges: plan.floats(codec.tick_edges.len()),
             clock: plan.floats(4),
@@ -178,8 +180,7 @@ impl<'a> Walks<'a> {
 fn rounded(walker: &Walker, params: &[f32]) -> Vec<f32> {
     let mut params = params.to_vec();
     let layers = walker.lstm.layers.iter().flat_map(|l| [Some(l.input), l.constant, Some(l.recurrent)]).flatten();
-    let heads = [walker.trunk, walker.stop].into_iter().chain(walker.heads).map(|linear| linear.weight);
-    for m in layers.chain(heads) {
+    for m in layers.chain(linears(walker).map(|linear| linear.weight)) {
         for o in 0..m.outputs {
             let row = &mut params[m.offset + o * m.stride..][..m.inputs];
             for two in row.chunks_mut(2) {
@@ -189,6 +190,11 @@ fn rounded(walker: &Walker, params: &[f32]) -> Vec<f32> {
         }
     }
     params
+}
+
+/// Trunk, stop and the three heads.
+fn linears(walker: &Walker) -> impl Iterator<Item = Linear> {
+    [walker.trunk, walker.stop].into_iter().chain(walker.heads.map(|head| head.linear))
 }
 
 /// Of every layer the input's weight and the recurrent one, transposed.
@@ -204,10 +210,9 @@ fn biases(walker: &Walker, params: &[f32]) -> Vec<f32> {
     sums.flatten().collect()
 }
 
-/// Of trunk, stop and the three heads the weight, transposed, and the bias.
+/// Of each of these the weight, transposed, and the bias.
 fn heads(walker: &Walker, params: &[f32]) -> Vec<f32> {
-    let linears = [walker.trunk, walker.stop].into_iter().chain(walker.heads);
-    linears.flat_map(|l| [transposed(&l.weight, params), l.bias.of(params).to_vec()].concat()).collect()
+    linears(walker).flat_map(|l| [transposed(&l.weight, params), l.bias.of(params).to_vec()].concat()).collect()
 }
 
 /// w (O,I) -> (I,O)
