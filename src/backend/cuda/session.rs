@@ -176,6 +176,9 @@ pub(super) enum Numbers<'a> {
     Words(&'a [u32]),
 }
 
+/// A kernel, its blocks, and their bytes of shared memory.
+type Question = (Kernel, Together, usize);
+
 /// Memory and a queue of a device.
 pub struct Session {
     // The driver gives graphs and memory back to the context that is current: they come before the host's, which is put back
@@ -190,8 +193,8 @@ pub struct Session {
     /// Set by blocks that waited too long for each other (kernels/expander_group.h), and whether any have been launched that may.
     late: Span,
     waiting: Cell<bool>,
-    /// What `at_once` has answered, by kernel and bytes of shared memory.
-    at_once: RefCell<Vec<((Kernel, Together, usize), usize)>>,
+    /// What `at_once` has answered.
+    at_once: RefCell<Vec<(Question, usize)>>,
     pub(super) multiprocessors: usize,
     /// Whether products forward round their factors to TF32.
     pub(super) tf32: bool,
