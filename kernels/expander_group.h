@@ -104,12 +104,16 @@ struct ByMemory {
 
     __device__ __forceinline__ float await(const tg_u64* at) {
         tg_u64 word = read_word(at), until = 0;
+        // Time also passes while the device stands still, for a debugger or a paused machine: only a second wait is too long.
 #pragma unroll 1
-        for (tg_u32 polls = 0; (tg_u32)(word >> 32) != count && waits; word = read_word(at)) {
+        for (tg_u32 polls = 0, waited = 0; (tg_u32)(word >> 32) != count && waits; word = read_word(at)) {
             pause();
             if (++polls % 1024) continue;
-            if (!until) until = nanoseconds() + PATIENCE;
-            if (nanoseconds() > until) *(volatile int*)late = 1;
+            const tg_u64 now = nanoseconds();
+            if (now > until) {
+                if (waited++ == 2) *(volatile int*)late = 1;
+                until = now + PATIENCE;
+            }
             waits = !*(volatile int*)late;
         }
         return waits ? __uint_as_float((tg_u32)word) : __uint_as_float(0x7fc00000u);

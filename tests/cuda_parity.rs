@@ -221,6 +221,12 @@ fn expanders_are_the_same_without_clusters() {
             }
         }
     }
+    // Nor where a slice of a device has no room for a cluster, or a grid cannot be launched all at the same time.
+    for device in [[("EMU_MAJOR", "9"), ("EMU_SLICE", "1")], [("EMU_MAJOR", "8"), ("EMU_LACKS", "95")]] {
+        let launched = cuda_support::kernels_of("expanders_are_those_of_the_cpu", device);
+        assert!(launched.contains("expander_backward_"), "{launched}");
+        assert!(!launched.contains("_cluster\n") && !launched.contains("_group\n"), "{device:?}: {launched}");
+    }
 }
 
 /// Products with more results than a small device has multiprocessors for go by wide tiles.

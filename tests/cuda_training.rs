@@ -9,6 +9,7 @@ mod skip;
 
 use common::{Contents, assert_same, contents, dataset, movements, options, tiny, tiny_closed_loop, train_until};
 use golden_support::{OUTPUT, WEIGHT};
+use trajgan::backend::cuda::session::{Plan, Session};
 use trajgan::config::{Expand, OptimizerKind, Pool, ScheduleKind};
 use trajgan::{Config, Control, Dataset, Device, Error, Model, SampleOptions, Stage};
 
@@ -242,6 +243,74 @@ fn blocks_that_wait_in_vain_are_the_devices_failure() {
     cuda_support::run_child("waiting_child", "EMU_MAJOR", "8");
 }
 
+/// Not a test of its own: what the next one runs, and counts the kernels of.
+#[test]
+fn recorded_child() {
+    if std::env::var_os("EMU_TRACE").is_none() || !cuda_support::load() {
+        return;
+    }
+    let config = Config { expander_hidden_dim: 64, batch_size: 4, stage1_iterations: 4, ..tiny() };
+    let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+    model.train(&dataset(60, 3), Stage::Autoencoder, &options(&config, 1), &mut |_, _| Control::Continue).unwrap();
+}
+
+/// What the first iteration has been told of a kernel, the second, which is recorded, does not ask again.
+#[test]
+fn recorded_expanders_are_over_many_blocks() {
+    if std::env::var_os("TRAJGAN_DRIVER").is_some() || cuda_support::library().is_none() {
+        return;
+    }
+    for (major, kernel) in [("9", "expander_backward_cluster"), ("8", "expander_backward_group")] {
+        let launched = cuda_support::kernels_of("recorded_child", [("EMU_MAJOR", major)]);
+        let backward: Vec<_> = launched.lines().filter(|name| name.starts_with("expander_backward")).collect();
+        assert_eq!(backward, [kernel; 4]);
+    }
+}
+
+/// A panic while work is recorded does not leave the queue recording.
+#[test]
+fn a_recording_ends_where_its_work_panics() {
+    let Some(device) = cuda_support::device() else { return };
+    let mut plan = Plan::default();
+    let span = plan.floats(3);
+    let session = Session::new(&device, plan, "a test").unwrap();
+    session.ask(|| Ok(())).unwrap();
+    let work = || session.ask(|| panic!("what is recorded"));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err();
+    session.upload(span, &[1.0f32, 2.0, 3.0]).unwrap();
+    let mut back = [0.0f32; 3];
+    session.download(span, &mut back).unwrap();
+    assert_eq!(back, [1.0, 2.0, 3.0]);
+}
+
+/// Not a test of its own: what the next one runs.
+#[test]
+fn silent_child() {
+    if std::env::var_os("EMU_SILENT").is_none() || !cuda_support::load() {
+        return;
+    }
+    let config = Config { expander_hidden_dim: 64, stage1_iterations: 1, ..tiny() };
+    let mut model = Model::new(config.clone(), Device::Cuda(0)).unwrap();
+    // Multiprocessors, capability, cooperative launches, shared memory, clusters.
+    for attribute in ["16", "75", "95", "97", "120"] {
+        // SAFETY: the only test of this process, on its only thread but the harness's, which waits.
+        unsafe { std::env::set_var("EMU_SILENT", attribute) };
+        let Err(Error::Device { device: 0, reason }) = Device::Cuda(0).check() else { panic!("{attribute}") };
+        assert_eq!(reason, "asking what the device can do gives CUDA_ERROR_NOT_INITIALIZED (3)");
+    }
+    // SAFETY: as above.
+    unsafe { std::env::set_var("EMU_SILENT", "97") };
+    let options = options(&config, 1);
+    model.train(&dataset(60, 3), Stage::Autoencoder, &options, &mut |_, _| Control::Continue).unwrap();
+    println!("usable");
+}
+
+/// A device that does not say what it can do is not opened; one that is open is not asked again.
+#[test]
+fn what_a_device_can_do_is_asked_once() {
+    cuda_support::run_child("silent_child", "EMU_SILENT", "0");
+}
+
 /// A host program may use CUDA too: the context that its thread has current is its own.
 #[test]
 fn the_hosts_context_stays_current() {
@@ -269,6 +338,14 @@ fn the_hosts_context_stays_current() {
         kept("samples");
         drop(model);
         kept("a model's end");
+    }
+}
+
+/// The same where the driver has no pools of memory.
+#[test]
+fn the_hosts_context_stays_current_without_pools() {
+    if std::env::var_os("TRAJGAN_DRIVER").is_none() && cuda_support::library().is_some() {
+        cuda_support::kernels_of("the_hosts_context_stays_current", [("EMU_LACKS", "115")]);
     }
 }
 

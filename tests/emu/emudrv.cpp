@@ -3,13 +3,18 @@
 //     g++ -std=c++17 -O1 -march=native -ffp-contract=off -shared -fPIC -Wl,-soname,libcuda.so.1 emudrv.cpp -o libcuda.so.1 -pthread
 //
 // With its folder in LD_LIBRARY_PATH the real host code runs: argument packing, shared-memory sizes, capture and replay of
-// graphs. Streams are synchronous. Work is refused of a thread whose current context is another than the device's. What a test may set in the environment, read at the call that it is about:
+// graphs. Streams are synchronous. Work, and memory and graphs given back, are refused of a thread whose current context is
+// another than the device's; so are questions about a kernel of a thread that records. What a test may set in the
+// environment, read at the call that it is about:
 //     EMU_MEMORY    bytes of device memory; what is beyond gives CUDA_ERROR_OUT_OF_MEMORY
 //     EMU_DEVICES   devices that are counted (1)
 //     EMU_VERSION   version of the driver (12010)
 //     EMU_MAJOR     first number of the compute capability (9)
 //     EMU_MULTIPROCESSORS   how many there are (132)
 //     EMU_BLOCKS    blocks of a kernel that each of them runs at the same time, as the occupancy is asked for (1)
+//     EMU_LACKS     number of a device attribute that is 0: 95 cooperative launches, 115 memory pools
+//     EMU_SILENT    number of a device attribute that the driver does not say: CUDA_ERROR_NOT_INITIALIZED
+//     EMU_SLICE     a slice of a device that has no room for a cluster: CUDA_ERROR_INVALID_CLUSTER_SIZE
 //     EMU_SHARED    bytes of shared memory that a block can have (232448)
 //     EMU_ORDER     0, 1, 2: threads run forward, in reverse, at random
 //     EMU_FAIL      the device fails at so many more kernels, for good: CUDA_ERROR_LAUNCH_FAILED
@@ -28,6 +33,7 @@ enum Code {
     SUCCESS = 0,
     INVALID_VALUE = 1,
     OUT_OF_MEMORY = 2,
+    NOT_INITIALIZED = 3,
     NO_DEVICE = 100,
     INVALID_DEVICE = 101,
     INVALID_IMAGE = 200,
@@ -35,10 +41,12 @@ enum Code {
     NOT_FOUND = 500,
     LAUNCH_FAILED = 719,
     TOO_LARGE = 720,
+    NOT_SUPPORTED = 801,
     CAPTURE_UNSUPPORTED = 900,
+    INVALID_CLUSTER_SIZE = 912,
 };
 
-enum { COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MULTIPROCESSORS = 16, SHARED_OPTIN = 97 };
+enum { MULTIPROCESSORS = 16, COMPUTE_MAJOR = 75, COOPERATIVE = 95, SHARED_OPTIN = 97, MEMORY_POOLS = 115, CLUSTERS = 120 };
 enum { SHARED_DEFAULT = 48 << 10 };
 enum { FUNCTION_MAX_DYNAMIC_SHARED = 8 };
 enum { ATTRIBUTE_COOPERATIVE = 2, ATTRIBUTE_CLUSTER = 4 };
@@ -80,6 +88,7 @@ struct Module {
 
 void* const PRIMARY = reinterpret_cast<void*>(8);  // the device's context
 thread_local void* current = nullptr;
+thread_local int recording = 0;  // streams
 
 std::mutex lock;
 std::map<void*, size_t> allocations;
@@ -93,6 +102,19 @@ size_t setting(const char* name, size_t otherwise) {
 size_t multiprocessors() { return setting("EMU_MULTIPROCESSORS", 132); }
 int most_shared() { return setting("EMU_SHARED", 232448); }  // an H100's
 size_t at_once() { return setting("EMU_BLOCKS", 1) * multiprocessors(); }
+
+size_t attribute_of(size_t which) {
+    if (which == setting("EMU_LACKS", 0)) return 0;
+    switch (which) {
+        case MULTIPROCESSORS: return multiprocessors();
+        case COMPUTE_MAJOR: return setting("EMU_MAJOR", 9);
+        case SHARED_OPTIN: return most_shared();
+        case COOPERATIVE:
+        case MEMORY_POOLS: return 1;
+        case CLUSTERS: return setting("EMU_MAJOR", 9) >= 9;
+        default: return 0;
+    }
+}
 
 #define K(name) {#name, {#name, [](void** arguments) { return emu::unpack(name, arguments); }}},
 std::map<std::string, Kernel>& kernels() {
@@ -160,8 +182,8 @@ int cuDeviceGetName(char* name, int size, int) { return snprintf(name, size, "CP
 int cuDeviceGetUuid_v2(char* uuid, int) { return memset(uuid, 0, 16), SUCCESS; }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = setting("EMU_MEMORY", size_t(1) << 33), SUCCESS; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
-    *value = attribute == MULTIPROCESSORS ? multiprocessors() : attribute == COMPUTE_MAJOR ? setting("EMU_MAJOR", 9) : attribute == SHARED_OPTIN ? most_shared() : 0;
-    return SUCCESS;
+    if (attribute == static_cast<int>(setting("EMU_SILENT", 0))) return NOT_INITIALIZED;
+    return *value = attribute_of(attribute), SUCCESS;
 }
 
 int cuDevicePrimaryCtxRetain(void** context, int) { return *context = PRIMARY, SUCCESS; }
@@ -181,6 +203,7 @@ int cuStreamWaitEvent(Stream*, void*, unsigned) { return SUCCESS; }
 int cuStreamBeginCapture_v2(Stream* stream, int) {
     if (!stream || stream->capturing) return CAPTURE_UNSUPPORTED;  // the default stream cannot be captured
     stream->capturing = true;
+    ++recording;
     return SUCCESS;
 }
 int cuStreamIsCapturing(Stream* stream, int* status) { return *status = stream && stream->capturing, SUCCESS; }
@@ -190,6 +213,7 @@ int cuStreamGetCaptureInfo_v2(Stream* stream, int* status, void*, void*, void*, 
 int cuStreamEndCapture(Stream* stream, Graph** graph) {
     if (!stream || !stream->capturing) return INVALID_VALUE;
     stream->capturing = false;
+    --recording;
     *graph = new Graph(std::move(stream->graph));
     stream->graph = Graph();
     return SUCCESS;
@@ -200,8 +224,11 @@ int cuGraphLaunch(Graph* graph, Stream* stream) {
     for (const Operation& operation : graph->operations) run(stream, operation);
     return failed() ? LAUNCH_FAILED : SUCCESS;
 }
-int cuGraphExecDestroy(Graph* graph) { return delete graph, SUCCESS; }
-int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
+int cuGraphDestroy(Graph* graph) {
+    if (current != PRIMARY) return INVALID_CONTEXT;
+    return delete graph, SUCCESS;
+}
+int cuGraphExecDestroy(Graph* graph) { return cuGraphDestroy(graph); }
 
 int cuModuleLoadData(Module** module, const void* image) {
     const char* const text = static_cast<const char*>(image);
@@ -225,8 +252,14 @@ int cuFuncSetAttribute(Kernel* kernel, int attribute, int value) {
 }
 int cuFuncGetAttribute(int* value, int, Kernel*) { return *value = 0, SUCCESS; }
 
-int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int, size_t) { return *blocks = setting("EMU_BLOCKS", 1), SUCCESS; }
+int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int, size_t) {
+    if (recording) return CAPTURE_UNSUPPORTED;
+    return *blocks = setting("EMU_BLOCKS", 1), SUCCESS;
+}
 int cuOccupancyMaxActiveClusters(int* clusters, Kernel*, const Launch* launch) {
+    if (recording) return CAPTURE_UNSUPPORTED;
+    if (!launch->stream) return INVALID_VALUE;
+    if (getenv("EMU_SLICE")) return INVALID_CLUSTER_SIZE;
     return *clusters = at_once() / launch->attributes->value[0], SUCCESS;
 }
 
@@ -243,6 +276,7 @@ int cuMemAlloc_v2(void** pointer, size_t bytes) {
     return SUCCESS;
 }
 int cuMemFree_v2(void* pointer) {
+    if (current != PRIMARY) return INVALID_CONTEXT;
     const std::lock_guard<std::mutex> guard(lock);
     const auto found = allocations.find(pointer);
     if (found == allocations.end()) return INVALID_VALUE;
@@ -251,7 +285,11 @@ int cuMemFree_v2(void* pointer) {
     free(pointer);
     return SUCCESS;
 }
-int cuMemAllocAsync(void** pointer, size_t bytes, Stream*) { return cuMemAlloc_v2(pointer, bytes); }
+int cuMemAllocAsync(void** pointer, size_t bytes, Stream*) {
+    if (recording) return CAPTURE_UNSUPPORTED;
+    if (!attribute_of(MEMORY_POOLS)) return NOT_SUPPORTED;
+    return cuMemAlloc_v2(pointer, bytes);
+}
 int cuMemFreeAsync(void* pointer, Stream*) { return cuMemFree_v2(pointer); }
 int cuMemGetInfo_v2(size_t* unused, size_t* total) {
     *total = setting("EMU_MEMORY", size_t(1) << 33);
@@ -293,8 +331,13 @@ int cuLaunchKernel(Kernel* kernel, unsigned gx, unsigned gy, unsigned gz, unsign
 int cuLaunchKernelEx(const Launch* launch, Kernel* kernel, void** arguments, void**) {
     unsigned together = 1;
     for (const Attribute* a = launch->attributes; a < launch->attributes + launch->count; ++a) {
-        if (a->id == ATTRIBUTE_CLUSTER) together = a->value[0];
-        if (a->id == ATTRIBUTE_COOPERATIVE && a->value[0]) together = launch->grid[0];
+        if (a->id == ATTRIBUTE_CLUSTER) {
+            if (getenv("EMU_SLICE")) return INVALID_CLUSTER_SIZE;
+            together = a->value[0];
+        }
+        if (a->id != ATTRIBUTE_COOPERATIVE || !a->value[0]) continue;
+        if (!attribute_of(COOPERATIVE)) return NOT_SUPPORTED;
+        together = launch->grid[0];
     }
     const dim3 grid(launch->grid[0], launch->grid[1], launch->grid[2]), block(launch->block[0], launch->block[1], launch->block[2]);
     return start(kernel, grid, block, launch->shared, launch->stream, arguments, together);

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 pub struct Context {
     ordinal: u32,
     name: String,
+    limits: Limits,
     pub(super) cuda: Arc<CudaContext>,
     /// What has been used so far: the driver compiles a file when it is first needed.
     files: [OnceLock<Arc<CudaModule>>; File::ALL.len()],
@@ -22,8 +23,35 @@ pub struct Context {
     host: Host,
 }
 
+/// What the device has and can do.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Bytes of shared memory of a block.
+    shared: usize,
+    multiprocessors: usize,
+    /// The first number of the compute capability.
+    capability: usize,
+    clusters: bool,
+    cooperative: bool,
+}
+
+impl Limits {
+    fn of(cuda: &CudaContext) -> std::result::Result<Limits, DriverError> {
+        use sys::CUdevice_attribute as Which;
+        let ask = |which| cuda.attribute(which).map(|value| value.max(0) as usize);
+        Ok(Limits {
+            shared: ask(Which::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+            multiprocessors: ask(Which::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            capability: ask(Which::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            clusters: ask(Which::CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH)? > 0,
+            cooperative: ask(Which::CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH)? > 0,
+        })
+    }
+}
+
 /// The context that a thread had current before ours: of a host program that uses CUDA itself. It is current again once this
-/// is dropped. What ends with cudarc's objects in it has one as its last field, which is dropped last, and sets it first.
+/// is dropped. What ends with cudarc's objects in it has one as a field below them, which is dropped after them, and sets it
+/// first.
 #[derive(Debug, Default)]
 pub(super) struct Host(Option<usize>);
 
@@ -46,6 +74,7 @@ impl Drop for Host {
 impl Drop for Context {
     fn drop(&mut self) {
         self.host = Host::now();
+        self.make_current();
     }
 }
 
@@ -64,8 +93,9 @@ impl Context {
         // SAFETY: a session uses its memory from its own stream only, and waits for that before it reads.
         unsafe { cuda.disable_event_tracking() };
         let name = cuda.name().map_err(failed("asking for the device's name"))?;
+        let limits = Limits::of(&cuda).map_err(failed("asking what the device can do"))?;
         let (files, kernels) = ([const { OnceLock::new() }; _], [const { OnceLock::new() }; _]);
-        let context = Context { ordinal, name, cuda, files, kernels, host: Host::default() };
+        let context = Context { ordinal, name, limits, cuda, files, kernels, host: Host::default() };
         // A driver that cannot compile our PTX is found out here, where Auto can still take the CPU.
         context.kernel(Kernel::fill).map_err(words)?;
         Ok(context)
@@ -82,32 +112,27 @@ impl Context {
 
     /// Bytes of shared memory that a block can have.
     pub(super) fn shared(&self) -> usize {
-        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+        self.limits.shared
     }
 
     /// How many blocks can run at the same time at least.
     pub(super) fn multiprocessors(&self) -> usize {
-        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+        self.limits.multiprocessors
     }
 
-    /// 0 where the driver does not say.
-    fn attribute(&self, which: sys::CUdevice_attribute) -> usize {
-        self.cuda.attribute(which).map_or(0, |value| value.max(0) as usize)
-    }
-
-    /// Whether blocks can be launched in clusters: compute capability 9.0 and above.
+    /// Whether blocks can be launched in clusters: from compute capability 9.0 on.
     pub(super) fn has_clusters(&self) -> bool {
-        self.capability() >= 9
+        self.limits.clusters
+    }
+
+    /// Whether all blocks of a grid can be launched at the same time.
+    pub(super) fn has_cooperative(&self) -> bool {
+        self.limits.cooperative
     }
 
     /// Whether its tensor cores know TF32: compute capability 8.0 and above.
     pub fn has_tf32(&self) -> bool {
-        self.capability() >= 8
-    }
-
-    /// The first number of the compute capability.
-    fn capability(&self) -> usize {
-        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
+        self.limits.capability >= 8
     }
 
     /// Bytes of the device's memory that nobody uses at the moment.
@@ -120,6 +145,12 @@ impl Context {
     pub(super) fn enter(&self) -> std::result::Result<Host, DriverError> {
         let host = Host::now();
         self.cuda.bind_to_thread().map(|()| host)
+    }
+
+    /// The same for good, whatever has failed before: for what ends, and cannot tell.
+    pub(super) fn make_current(&self) {
+        // SAFETY: cudarc's context is there for as long as this one.
+        _ = unsafe { result::ctx::set_current(self.cuda.cu_ctx()) };
     }
 
     /// The context has been entered.

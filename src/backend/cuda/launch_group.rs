@@ -16,7 +16,7 @@ const TILE: usize = 4;
 const NARROWEST: usize = 64;
 /// More would only take more memory: no device has the blocks for them.
 const MOST_GROUPS: usize = 64;
-/// Blocks of a cluster that every device with clusters can have.
+/// Blocks of a cluster: as many as every whole device with clusters can have. `at_once` says whether a slice of one can.
 const CLUSTER: usize = 8;
 
 /// Blocks that share the weights of an expander: kernels/expander_group.h.
@@ -65,6 +65,9 @@ impl Session {
     pub(super) fn group(&self, sizes: ExpanderSizes, rows: usize, forward: bool) -> Result<Option<Group>> {
         let Some(size) = sizes.group_size(self.context()) else { return Ok(None) };
         let cluster = size == CLUSTER && self.context().has_clusters();
+        if !cluster && !self.context().has_cooperative() {
+            return Ok(None);
+        }
         let (kernel, together) = match (forward, cluster) {
             (true, true) => (Kernel::expander_forward_cluster, Together::Cluster(size)),
             (true, false) => (Kernel::expander_forward_group, Together::All),

@@ -1,11 +1,11 @@
 //! One piece of work on a device: its memory, and the queue that its kernels run in, one after the other.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::sync::Arc;
 
 use cudarc::driver::{
-    CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys,
+    CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg, result, sys,
 };
 
 use super::context::{Context, Host};
@@ -91,7 +91,7 @@ pub(super) enum Shape {
 }
 
 /// Which blocks run at the same time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Together {
     /// So many neighbours, which reach each other's shared memory: compute capability 9.0 and above.
     Cluster(usize),
@@ -176,26 +176,34 @@ pub(super) enum Numbers<'a> {
     Words(&'a [u32]),
 }
 
+/// A kernel, its blocks, and their bytes of shared memory.
+type Question = (Kernel, Together, usize);
+
 /// Memory and a queue of a device.
 pub struct Session {
-    context: Arc<Context>,
-    stream: Arc<CudaStream>,
+    // The driver gives graphs and memory back to the context that is current: they come before the host's, which is put back
+    // before the device may be closed.
+    routine: Cell<Routine>,
     _memory: CudaSlice<f32>,
+    stream: Arc<CudaStream>,
+    host: Host,
+    context: Arc<Context>,
     start: u64,
     len: usize,
     /// Set by blocks that waited too long for each other (kernels/expander_group.h), and whether any have been launched that may.
     late: Span,
     waiting: Cell<bool>,
+    /// What `at_once` has answered.
+    at_once: RefCell<Vec<(Question, usize)>>,
     pub(super) multiprocessors: usize,
     /// Whether products forward round their factors to TF32.
     pub(super) tf32: bool,
-    routine: Cell<Routine>,
-    host: Host,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.host = Host::now();
+        self.context.make_current();
     }
 }
 
@@ -219,17 +227,18 @@ impl Session {
         let start = memory.device_ptr(&stream).0;
         let (context, multiprocessors) = (context.clone(), context.multiprocessors());
         let session = Session {
-            context,
-            stream,
+            routine: Cell::default(),
             _memory: memory,
+            stream,
+            host: Host::default(),
+            context,
             start,
             len,
             late,
             waiting: Cell::default(),
+            at_once: RefCell::default(),
             multiprocessors,
             tf32: false,
-            routine: Cell::default(),
-            host: Host::default(),
         };
         session.wait()?;
         Ok(session)
@@ -359,27 +368,34 @@ impl Session {
         code.result().map_err(failed)
     }
 
-    /// How many blocks of 256 threads run at the same time, in whole clusters where those are asked for.
+    /// How many blocks of 256 threads run at the same time, in whole clusters where those are asked for; 0 where the driver has
+    /// no answer, as for clusters larger than a slice of a device can have.
+    ///
+    /// It is asked once, before a graph is recorded.
     pub(super) fn at_once(&self, kernel: Kernel, together: Together, shared: usize) -> Result<usize> {
+        let key = (kernel, together, shared);
+        if let Some(&(_, blocks)) = self.at_once.borrow().iter().find(|(asked, _)| *asked == key) {
+            return Ok(blocks);
+        }
         let failed = |e| self.context.failed("asking for the room of a kernel", e);
         let _host = self.context.enter().map_err(failed)?;
-        let function = self.context.kernel(kernel)?;
-        let size = match together {
-            Together::Cluster(size) => size,
+        let function = self.context.kernel(kernel)?.cu_function();
+        let blocks = match together {
+            Together::Cluster(size) => {
+                let (mut attribute, mut clusters) = (together.attribute(), 0);
+                let config = together_config(size, shared, &mut attribute, self.stream.cu_stream());
+                // SAFETY: a number is written; the configuration and its attribute live until the call is over.
+                let code = unsafe { sys::cuOccupancyMaxActiveClusters(&mut clusters, function, &config) };
+                code.result().map_or(0, |()| clusters.max(0) as usize * size)
+            }
             Together::All => {
                 // SAFETY: the function is there.
-                let each = unsafe {
-                    result::occupancy::max_active_block_per_multiprocessor(function.cu_function(), 256, shared)
-                };
-                return Ok(each.map_err(failed)?.max(0) as usize * self.multiprocessors);
+                let each = unsafe { result::occupancy::max_active_block_per_multiprocessor(function, 256, shared) };
+                each.map_or(0, |each| each.max(0) as usize * self.multiprocessors)
             }
         };
-        let (mut attribute, mut clusters) = (together.attribute(), 0);
-        let config = together_config(size, shared, &mut attribute, std::ptr::null_mut());
-        // SAFETY: a number is written; the configuration and its attribute live until the call is over.
-        let code = unsafe { sys::cuOccupancyMaxActiveClusters(&mut clusters, function.cu_function(), &config) };
-        code.result().map_err(failed)?;
-        Ok(clusters.max(0) as usize * size)
+        self.at_once.borrow_mut().push((key, blocks));
+        Ok(blocks)
     }
 
     /// A kernel, and what is in the places of its arguments.
@@ -413,25 +429,22 @@ impl Session {
     /// Records what `work` asks for instead of doing it. Nothing in it may wait, nor use a kernel for the first time.
     fn record(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
         let failed = |e| self.context.failed("recording a graph", e);
-        let _host = self.context.enter().map_err(failed)?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(failed)?;
-        let worked = work();
-        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0)); // ended whatever the work says
-        worked?;
-        let graph = graph.map_err(failed)?;
+        let recording = Recording(&self.stream);
+        work()?;
+        let graph = recording.end().map_err(failed)?;
         graph.ok_or_else(|| self.context.error("an empty graph")).map(Graph)
     }
 
-    /// Does again what was recorded.
-    fn replay(&self, graph: &Graph) -> Result<()> {
-        let failed = |e| self.context.failed("launching a graph", e);
-        let _host = self.context.enter().map_err(failed)?;
-        graph.0.launch().map_err(failed)
-    }
-
     /// Asks for the session's routine, which is the same work every time. Nothing in it may wait.
-    pub(super) fn ask(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of the work; `Device` where it cannot be recorded or done again.
+    pub fn ask(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let failed = |e| self.context.failed("launching a graph", e);
+        // A graph that fails is dropped here, in the device's context.
+        let _host = self.context.enter().map_err(failed)?;
         let routine = match self.routine.take() {
             // The first time finds and compiles the kernels, which must not happen while a graph is recorded.
             Routine::New => work().map(|()| Routine::Tried)?,
@@ -439,10 +452,27 @@ impl Session {
             recorded => recorded,
         };
         if let Routine::Recorded(graph) = &routine {
-            self.replay(graph)?;
+            graph.0.launch().map_err(failed)?;
         }
         self.routine.set(routine);
         Ok(())
+    }
+}
+
+/// A stream that records. It ends where the work that is recorded fails or panics.
+struct Recording<'a>(&'a Arc<CudaStream>);
+
+impl Recording<'_> {
+    fn end(self) -> std::result::Result<Option<CudaGraph>, DriverError> {
+        let stream = self.0;
+        std::mem::forget(self);
+        stream.end_capture(sys::CUgraphInstantiate_flags(0))
+    }
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        _ = self.0.end_capture(sys::CUgraphInstantiate_flags(0));
     }
 }
 
