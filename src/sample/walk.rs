@@ -181,13 +181,14 @@ impl Walkers {
                 if head == 1 && !codec.repeats && drawn.classes[0] == codec.zero_class() {
                     logits[codec.zero_class()] = f32::NEG_INFINITY;
                 }
-                drawn.classes[head] = match walks[row].place.left {
-                    left if drawn.last && head < 2 => codec.step_class(left[head]).into(),
-                    _ => choose(logits, temperature, dice[1 + head]),
+                let landing = (drawn.last && head < 2).then(|| walks[row].place.left[head]);
+                let class = match landing {
+                    Some(left) => codec.step_class(left).into(),
+                    None => choose(logits, temperature, dice[1 + head]),
                 };
+                drawn.classes[head] = class;
                 if head < 2 {
-                    let left = walks[row].place.left[head];
-                    drawn.step[head] = if drawn.last { left } else { codec.step(drawn.classes[head], dice[4 + head]) };
+                    drawn.step[head] = landing.unwrap_or_else(|| codec.step(class, dice[4 + head]));
                 }
             }
             if head < 2 {
