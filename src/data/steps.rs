@@ -130,7 +130,7 @@ impl Place {
         [along([self.last.x, self.last.y]), along(self.left), repeated, straight]
     }
 
-    /// None before the first step.
+    /// None before the first step. The root and not hypot: it has the same bits in kernels/walk.cu.
     fn as_before(&self, axis: usize, codec: &StepCodec) -> [Option<u16>; 2] {
         let length = |[x, y]: [i32; 2]| (f64::from(x) * f64::from(x) + f64::from(y) * f64::from(y)).sqrt();
         let (last, moved) = ([self.last.x, self.last.y], self.index > 0);

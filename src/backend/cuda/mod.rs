@@ -24,6 +24,7 @@ pub mod movements;
 pub mod parts;
 mod pooler;
 pub mod probe;
+mod routine;
 mod sequence;
 pub mod session;
 pub mod stage1;

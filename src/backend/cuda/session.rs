@@ -4,12 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::{
-    CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg, result, sys,
-};
+use cudarc::driver::{CudaFunction, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys};
 
 use super::context::{Context, Host};
 use super::kernels::Kernel;
+use super::routine::Routine;
 use crate::error::{Error, Result};
 
 /// Part of a session's memory, counted in units of 32 bits.
@@ -426,67 +425,17 @@ impl Session {
         }
     }
 
-    /// Records what `work` asks for instead of doing it. Nothing in it may wait, nor use a kernel for the first time.
-    fn record(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
-        let failed = |e| self.context.failed("recording a graph", e);
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        self.stream.begin_capture(mode).map_err(failed)?;
-        let recording = Recording(&self.stream);
-        work()?;
-        let graph = recording.end().map_err(failed)?;
-        graph.ok_or_else(|| self.context.error("an empty graph")).map(Graph)
-    }
-
     /// Asks for the session's routine, which is the same work every time. Nothing in it may wait.
     ///
     /// # Errors
     /// Those of the work; `Device` where it cannot be recorded or done again.
     pub fn ask(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
-        let failed = |e| self.context.failed("launching a graph", e);
         // A graph that fails is dropped here, in the device's context.
-        let _host = self.context.enter().map_err(failed)?;
-        let routine = match self.routine.take() {
-            // The first time finds and compiles the kernels, which must not happen while a graph is recorded.
-            Routine::New => work().map(|()| Routine::Tried)?,
-            Routine::Tried => Routine::Recorded(self.record(work)?),
-            recorded => recorded,
-        };
-        if let Routine::Recorded(graph) = &routine {
-            graph.0.launch().map_err(failed)?;
-        }
-        self.routine.set(routine);
+        let _host = self.context.enter().map_err(|e| self.context.failed("launching a graph", e))?;
+        self.routine.set(self.routine.take().again(&self.context, &self.stream, work)?);
         Ok(())
     }
 }
-
-/// A stream that records. It ends where the work that is recorded fails or panics.
-struct Recording<'a>(&'a Arc<CudaStream>);
-
-impl Recording<'_> {
-    fn end(self) -> std::result::Result<Option<CudaGraph>, DriverError> {
-        let stream = self.0;
-        std::mem::forget(self);
-        stream.end_capture(sys::CUgraphInstantiate_flags(0))
-    }
-}
-
-impl Drop for Recording<'_> {
-    fn drop(&mut self) {
-        _ = self.0.end_capture(sys::CUgraphInstantiate_flags(0));
-    }
-}
-
-/// Work that is asked for again and again: done, then recorded, from then on one launch.
-#[derive(Default)]
-enum Routine {
-    #[default]
-    New,
-    Tried,
-    Recorded(Graph),
-}
-
-/// Work of a session that was recorded once: one launch does all of it.
-struct Graph(CudaGraph);
 
 /// So many blocks of 256 threads, with an attribute that the call reads.
 fn together_config(
