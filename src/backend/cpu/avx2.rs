@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{LANES, Lanes, LanesF32, derived, exp, intrinsics, sigmoid, tanh};
+use super::lanes::{LANES, Lanes, LanesF32, derived, each, exp, intrinsics, sigmoid, tanh};
 use crate::rng::{BLOCKS, MULTIPLIERS, round_key};
 
 #[derive(Clone, Copy)]
@@ -38,9 +38,8 @@ impl Lanes<f32> for Pair {
         unsafe {
             let at = from.as_ptr().cast::<__m256i>();
             let words = [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))];
-            let [a, b] = words.map(|w| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(w)));
-            let [c, d] = words.map(|w| _mm256_castsi256_ps(w));
-            [Pair(a, b), Pair(c, d)]
+            let upper = |w| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(w));
+            [Pair(upper(words[0]), upper(words[1])), Pair(_mm256_castsi256_ps(words[0]), _mm256_castsi256_ps(words[1]))]
         }
     }
     #[inline(always)]
@@ -72,20 +71,20 @@ impl Lanes<f32> for Pair {
             unsafe {
                 let splat = |x: u32| _mm256_set1_epi64x(i64::from(x));
                 let lanes = [_mm256_setr_epi64x(0, 1, 2, 3), _mm256_setr_epi64x(4, 5, 6, 7)];
-                let counters = lanes.map(|lanes| _mm256_add_epi32(splat(first.wrapping_add(done as u32)), lanes));
-                let [r1, r2, r3] = rest.map(|x| [splat(x); 2]);
+                let counters = each(|i| _mm256_add_epi32(splat(first.wrapping_add(done as u32)), lanes[i]));
+                let [r1, r2, r3] = each(|i| [splat(rest[i]); 2]);
                 let mut c = [counters, r1, r2, r3];
-                let [m0, m1] = MULTIPLIERS.map(splat);
+                let [m0, m1] = each(|i| splat(MULTIPLIERS[i]));
                 for round in 0..10 {
-                    let [k0, k1] = round_key(key, round).map(splat);
-                    let (p0, p1) = (c[0].map(|x| _mm256_mul_epu32(x, m0)), c[2].map(|x| _mm256_mul_epu32(x, m1)));
+                    let keys = round_key(key, round);
+                    let (p0, p1) = (each(|i| _mm256_mul_epu32(c[0][i], m0)), each(|i| _mm256_mul_epu32(c[2][i], m1)));
                     let mixed = |p: [__m256i; 2], c: [__m256i; 2], k| {
-                        [0, 1].map(|i| _mm256_xor_si256(_mm256_srli_epi64::<32>(p[i]), _mm256_xor_si256(c[i], k)))
+                        each(|i| _mm256_xor_si256(_mm256_srli_epi64::<32>(p[i]), _mm256_xor_si256(c[i], k)))
                     };
-                    c = [mixed(p1, c[1], k0), p1, mixed(p0, c[3], k1), p0];
+                    c = [mixed(p1, c[1], splat(keys[0])), p1, mixed(p0, c[3], splat(keys[1])), p0];
                 }
                 for (words, c) in words.iter_mut().zip(c) {
-                    let [a, b] = c.map(|x| _mm256_castsi256_ps(x));
+                    let [a, b] = each(|i| _mm256_castsi256_ps(c[i]));
                     let lower = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
                     let in_order = _mm256_permute4x64_epi64::<0b11_01_10_00>(lower);
                     _mm256_storeu_si256(words.as_mut_ptr().add(done).cast(), in_order);

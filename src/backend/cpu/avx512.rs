@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{LANES, Lanes, LanesF32, derived, exp, intrinsics, sigmoid, tanh};
+use super::lanes::{LANES, Lanes, LanesF32, derived, each, exp, intrinsics, sigmoid, tanh};
 use crate::rng::{BLOCKS, MULTIPLIERS, round_key};
 
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ impl Lanes<f32> for Whole {
         // SAFETY: 16 words are there.
         unsafe {
             let words = _mm512_loadu_si512(from.as_ptr().cast());
-            [_mm512_slli_epi32::<16>(words), words].map(|w| Whole(_mm512_castsi512_ps(w)))
+            [Whole(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))), Whole(_mm512_castsi512_ps(words))]
         }
     }
     #[inline(always)]
@@ -84,17 +84,17 @@ impl Lanes<f32> for Whole {
         unsafe {
             let splat = |x: u32| _mm512_set1_epi64(i64::from(x));
             let lanes = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
-            let counters = [first, first.wrapping_add(8)].map(|n| _mm512_add_epi32(splat(n), lanes));
-            let [r1, r2, r3] = rest.map(|x| [splat(x); 2]);
+            let counters = each(|i| _mm512_add_epi32(splat(first.wrapping_add(8 * i as u32)), lanes));
+            let [r1, r2, r3] = each(|i| [splat(rest[i]); 2]);
             let mut c = [counters, r1, r2, r3];
-            let [m0, m1] = MULTIPLIERS.map(splat);
+            let [m0, m1] = each(|i| splat(MULTIPLIERS[i]));
             for round in 0..10 {
-                let [k0, k1] = round_key(key, round).map(splat);
-                let (p0, p1) = (c[0].map(|x| _mm512_mul_epu32(x, m0)), c[2].map(|x| _mm512_mul_epu32(x, m1)));
+                let keys = round_key(key, round);
+                let (p0, p1) = (each(|i| _mm512_mul_epu32(c[0][i], m0)), each(|i| _mm512_mul_epu32(c[2][i], m1)));
                 let mixed = |p: [__m512i; 2], c: [__m512i; 2], k| {
-                    [0, 1].map(|i| _mm512_ternarylogic_epi64::<0x96>(_mm512_srli_epi64::<32>(p[i]), c[i], k)) // xor
+                    each(|i| _mm512_ternarylogic_epi64::<0x96>(_mm512_srli_epi64::<32>(p[i]), c[i], k)) // xor
                 };
-                c = [mixed(p1, c[1], k0), p1, mixed(p0, c[3], k1), p0];
+                c = [mixed(p1, c[1], splat(keys[0])), p1, mixed(p0, c[3], splat(keys[1])), p0];
             }
             let mut words = [[0; BLOCKS]; 4];
             for (words, c) in words.iter_mut().zip(c) {

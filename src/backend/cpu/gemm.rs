@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::buffer::Line;
-use super::lanes::{LANES, Lanes, Real};
+use super::lanes::{LANES, Lanes, Real, each};
 use super::vectorised;
 
 /// A k x n matrix in panels of 16 columns, zero-padded: element (i, j) is data[j/16*k + i].0[j%16].
@@ -66,9 +66,9 @@ impl<R: Real> Packed<R> {
         for panel in self.data.chunks_exact_mut(self.k.max(1)) {
             for rows in panel.chunks_mut(2) {
                 let number = |r: usize, j: usize| rows.get(r).map_or(0.0, |row| row.0[j].to_f64() as f32);
-                let words: [u32; LANES] = std::array::from_fn(|j| two_weights(number(0, j), number(1, j)));
+                let words: [u32; LANES] = each(|j| two_weights(number(0, j), number(1, j)));
                 for (r, row) in rows.iter_mut().enumerate() {
-                    row.0 = words.map(|word| R::from_f64(f64::from(weights_of(word)[r])));
+                    row.0 = each(|j| R::from_f64(f64::from(weights_of(words[j])[r])));
                 }
                 self.half.push(Line(words));
             }
@@ -243,11 +243,11 @@ fn row_panels<R: Real, W, L: Lanes<R>, const P: usize, const EACH: usize>(
     const AHEAD: usize = 16;
     let mut sums = [L::splat(R::ZERO); P];
     let size = panels.len() / P;
-    let panels: [&[W]; P] = std::array::from_fn(|p| &panels[p * size..][..size]);
+    let panels: [&[W]; P] = each(|p| &panels[p * size..][..size]);
     for i in 0..size {
         // Beside the last row of an odd number there is none.
         let x = |at: usize| if at < k { a.data[at * a.column_stride] } else { R::ZERO };
-        let x: [L; EACH] = std::array::from_fn(|r| L::splat(x(EACH * i + r)));
+        let x: [L; EACH] = each(|r| L::splat(x(EACH * i + r)));
         for (sum, panel) in sums.iter_mut().zip(panels) {
             prefetch(panel, i + AHEAD);
             // SAFETY: i is below the panel's size.
@@ -330,7 +330,7 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     to: Target<R>,
 ) {
     let k = b.k;
-    let panels: [&[Line<R>]; P] = std::array::from_fn(|q| &b.rows[(p + q) * k..][..k]);
+    let panels: [&[Line<R>]; P] = each(|q| &b.rows[(p + q) * k..][..k]);
     assert!(a.data.len() > (M - 1) * a.row_stride + (k - 1) * a.column_stride);
     // One stride is 1 and is compiled in: what is left to compute of the addresses is little.
     let sums = if a.row_stride == 1 {
@@ -338,11 +338,14 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
         // to guess. Where columns are 2 KB apart, all lie in two of the cache's sets, which hold sixteen lines: no more than
         // are needed in time, and small tiles are done with a column in a quarter of the time.
         let ahead = if L::WIDE { 12 } else { 4 };
-        let ask = |i: usize| [0, M - 1].map(|r| prefetch(a.data, r + (i + ahead) * a.column_stride));
+        let ask = |i: usize| {
+            prefetch(a.data, (i + ahead) * a.column_stride);
+            prefetch(a.data, M - 1 + (i + ahead) * a.column_stride);
+        };
         // SAFETY: r < M and i < k, checked above for the largest of both.
-        sums::<R, L, M, P>(panels, |i| _ = ask(i), |r, i| unsafe { *a.data.get_unchecked(r + i * a.column_stride) })
+        sums::<R, L, M, P>(panels, ask, |r, i| unsafe { *a.data.get_unchecked(r + i * a.column_stride) })
     } else {
-        let rows: [&[R]; M] = std::array::from_fn(|r| &a.data[r * a.row_stride..][..k]);
+        let rows: [&[R]; M] = each(|r| &a.data[r * a.row_stride..][..k]);
         // SAFETY: i < k
         sums::<R, L, M, P>(panels, |_| (), |r, i| unsafe { *rows[r].get_unchecked(i) })
     };
@@ -365,7 +368,7 @@ fn sums<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
     for i in 0..panels[0].len() {
         ask(i);
         // SAFETY: i < k, and every panel has k rows.
-        let b: [L; P] = std::array::from_fn(|q| L::load(&unsafe { panels[q].get_unchecked(i) }.0));
+        let b: [L; P] = each(|q| L::load(&unsafe { panels[q].get_unchecked(i) }.0));
         for (r, sums) in sums.iter_mut().enumerate() {
             let x = L::splat(left(r, i));
             for (sum, b) in sums.iter_mut().zip(b) {
