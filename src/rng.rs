@@ -5,8 +5,6 @@
 
 use std::convert::Infallible;
 
-use crate::backend::cpu::lanes::each;
-
 /// What a number is for. Two uses with different streams never share a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -40,7 +38,7 @@ const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 /// The key of one of the ten rounds.
 #[inline(always)]
 pub(crate) fn round_key(key: [u32; 2], round: u32) -> [u32; 2] {
-    each(|i| key[i].wrapping_add(WEYL[i].wrapping_mul(round)))
+    [0, 1].map(|i| key[i].wrapping_add(WEYL[i].wrapping_mul(round)))
 }
 
 /// One block of four numbers. The key is the seed, low word first.
@@ -62,17 +60,17 @@ pub const BLOCKS: usize = 16;
 /// word k of block i is at [k][i].
 #[inline(always)]
 pub fn philox_blocks(key: [u32; 2], first: u32, rest: [u32; 3]) -> [[u32; BLOCKS]; 4] {
-    let counters = each(|i| first.wrapping_add(i as u32));
+    let counters = std::array::from_fn(|i| first.wrapping_add(i as u32));
     let mut c = [counters, [rest[0]; BLOCKS], [rest[1]; BLOCKS], [rest[2]; BLOCKS]];
     for round in 0..10 {
         let k = round_key(key, round);
-        let product = |word: usize, m: usize| each(|i| u64::from(MULTIPLIERS[m]) * u64::from(c[word][i]));
-        let (p0, p1): ([u64; BLOCKS], [u64; BLOCKS]) = (product(0, 0), product(2, 1));
+        let p0 = c[0].map(|x| u64::from(MULTIPLIERS[0]) * u64::from(x));
+        let p1 = c[2].map(|x| u64::from(MULTIPLIERS[1]) * u64::from(x));
         c = [
-            each(|i| (p1[i] >> 32) as u32 ^ c[1][i] ^ k[0]),
-            each(|i| p1[i] as u32),
-            each(|i| (p0[i] >> 32) as u32 ^ c[3][i] ^ k[1]),
-            each(|i| p0[i] as u32),
+            std::array::from_fn(|i| (p1[i] >> 32) as u32 ^ c[1][i] ^ k[0]),
+            p1.map(|p| p as u32),
+            std::array::from_fn(|i| (p0[i] >> 32) as u32 ^ c[3][i] ^ k[1]),
+            p0.map(|p| p as u32),
         ];
     }
     c

@@ -66,9 +66,9 @@ impl<R: Real> Packed<R> {
         for panel in self.data.chunks_exact_mut(self.k.max(1)) {
             for rows in panel.chunks_mut(2) {
                 let number = |r: usize, j: usize| rows.get(r).map_or(0.0, |row| row.0[j].to_f64() as f32);
-                let words: [u32; LANES] = each(|j| two_weights(number(0, j), number(1, j)));
+                let words: [u32; LANES] = std::array::from_fn(|j| two_weights(number(0, j), number(1, j)));
                 for (r, row) in rows.iter_mut().enumerate() {
-                    row.0 = each(|j| R::from_f64(f64::from(weights_of(words[j])[r])));
+                    row.0 = words.map(|word| R::from_f64(f64::from(weights_of(word)[r])));
                 }
                 self.half.push(Line(words));
             }
@@ -339,8 +339,9 @@ fn tile<R: Real, L: Lanes<R>, const M: usize, const P: usize>(
         // are needed in time, and small tiles are done with a column in a quarter of the time.
         let ahead = if L::WIDE { 12 } else { 4 };
         let ask = |i: usize| {
-            prefetch(a.data, (i + ahead) * a.column_stride);
-            prefetch(a.data, M - 1 + (i + ahead) * a.column_stride);
+            let column = (i + ahead) * a.column_stride;
+            prefetch(a.data, column);
+            prefetch(a.data, column + M - 1);
         };
         // SAFETY: r < M and i < k, checked above for the largest of both.
         sums::<R, L, M, P>(panels, ask, |r, i| unsafe { *a.data.get_unchecked(r + i * a.column_stride) })

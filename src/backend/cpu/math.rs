@@ -1,7 +1,7 @@
 //! Element-wise kernels: activations, LSTM cells, sums.
 
 use super::gemm::prefetch;
-use super::lanes::{LANES, Lanes, each};
+use super::lanes::{LANES, Lanes};
 use super::vectorised;
 use crate::rng::BLOCKS;
 
@@ -212,7 +212,7 @@ vectorised! {
         for done in (0..blocks).step_by(BLOCKS) {
             let words = L::philox_blocks(key, first.wrapping_add(done as u32), rest);
             for (k, words) in words.iter().enumerate() {
-                let values: [R; BLOCKS] = each(|i| if words[i] >= threshold { keep } else { R::ZERO });
+                let values = words.map(|word| if word >= threshold { keep } else { R::ZERO });
                 let start = (k * blocks + done).min(mask.len());
                 let end = (start + BLOCKS.min(blocks - done)).min(mask.len());
                 match <&mut [R; BLOCKS]>::try_from(&mut mask[start..end]) {
@@ -227,7 +227,7 @@ vectorised! {
 
 /// Quarters of one row of gates, in the order i f g o.
 fn quarters<R>(gates: &[R], hidden: usize) -> [&[R]; 4] {
-    each(|q| &gates[q * hidden..][..hidden])
+    std::array::from_fn(|q| &gates[q * hidden..][..hidden])
 }
 
 fn quarters_mut<R>(gates: &mut [R], hidden: usize) -> [&mut [R]; 4] {
