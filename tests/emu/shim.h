@@ -188,10 +188,36 @@ inline void enter() {
     abort();
 }
 
+// Stacks of fibers, kept for the next block: threads end with their launch.
+class Stacks {
+public:
+    static constexpr size_t BYTES = 128 << 10;
+
+    std::vector<char*> take(size_t count) {
+        const std::lock_guard<std::mutex> held(lock);
+        while (kept.size() < count) {
+            void* const stack = mmap(nullptr, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            if (stack == MAP_FAILED) abort();
+            kept.push_back(static_cast<char*>(stack));
+        }
+        const std::vector<char*> taken(kept.end() - count, kept.end());
+        kept.resize(kept.size() - count);
+        return taken;
+    }
+
+    void give_back(const std::vector<char*>& stacks) {
+        const std::lock_guard<std::mutex> held(lock);
+        kept.insert(kept.end(), stacks.begin(), stacks.end());
+    }
+
+private:
+    std::mutex lock;
+    std::vector<char*> kept;
+};
+inline Stacks all_stacks;
+
 inline void run_block(dim3 index, dim3 grid, dim3 size, size_t shared, const std::function<void()>& body,
                       Peers* peers = nullptr, unsigned rank = 0) {
-    constexpr size_t STACK = 128 << 10;
-    static thread_local std::vector<char*> stacks;
     const unsigned n = size.x * size.y * size.z;
     // Exactly as large as asked for, so that AddressSanitizer knows its end; garbage, as on the device.
     const size_t bytes = (shared + 15) / 16 * 16;
@@ -203,17 +229,13 @@ inline void run_block(dim3 index, dim3 grid, dim3 size, size_t shared, const std
     b.live = n;
     b.index = index, b.size = size, b.grid = grid, b.shared = room, b.body = &body, b.peers = peers, b.rank = rank;
     b.random = order_seed * 0x9E3779B97F4A7C15u + index.x * 77 + index.y * 7 + index.z;
-    while (stacks.size() < n) {
-        void* const stack = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (stack == MAP_FAILED) abort();
-        stacks.push_back(static_cast<char*>(stack));
-    }
+    const std::vector<char*> stacks = all_stacks.take(n);
     for (unsigned i = 0; i < n; ++i) {
         Fiber& fiber = b.fibers[i];
         fiber.index = i, fiber.warp = i / 32, fiber.lane = i % 32;
         fiber.thread = dim3(i % size.x, i / size.x % size.y, i / (size.x * size.y));
         ++b.warps[fiber.warp].live;
-        void** top = reinterpret_cast<void**>(stacks[i] + STACK);
+        void** top = reinterpret_cast<void**>(stacks[i] + Stacks::BYTES);
         *--top = nullptr;
         *--top = reinterpret_cast<void*>(&enter);
         for (int k = 0; k < SAVED; ++k) *--top = nullptr;
@@ -228,6 +250,7 @@ inline void run_block(dim3 index, dim3 grid, dim3 size, size_t shared, const std
     b.current = &b.fibers[order == REVERSE ? n - 1 : 0];
     emu_switch(&b.host_stack, b.current->stack_pointer);
     block = outer;
+    all_stacks.give_back(stacks);
     if (peers) peers->meet();  // nobody writes into what is gone
     free(room);
 }

@@ -205,7 +205,7 @@ static void models(void) {
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        model = trained_on(TG_DECODER_CLOSED_LOOP, 400);
+        model = trained_on(TG_DECODER_CLOSED_LOOP, 340);
         OK(tg_model_save(model, FILES[0]));
         data = arcs(60);
         static const int made[] = {WALKER, DECODER, ENDLESS};
