@@ -83,7 +83,7 @@ fn generator_losses() {
     }
 }
 
-/// A batch in shards of 16 rows, as training cuts it, and the gradients of its loss.
+/// A batch in shards of rows, as training cuts it, and the gradients of its loss.
 struct Autoencoder<'a> {
     networks: &'a Networks,
     buffers: &'a [f64],
