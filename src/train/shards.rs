@@ -10,8 +10,8 @@ use crate::data::steps::{Classes, INPUTS, Walk};
 use crate::nn::Steps;
 use crate::nn::steps::longest_first;
 
-/// Rows of a shard. What a layer keeps of a hundred steps then fits a second-level cache, and a batch of 64 keeps eight threads
-/// busy; of 16 rows training is up to a tenth slower, and no batch of 64 has work for more than four.
+/// Rows of a shard. What a layer keeps of a hundred steps then fits a second-level cache of 2 MB, and a batch of 64 keeps eight
+/// threads busy. With 16, training took up to a tenth longer.
 pub const ROWS: usize = 8;
 
 /// Sequences of a batch, longest first: features of the v6 autoencoder, or events of the closed-loop one.

@@ -308,8 +308,8 @@ pub fn tanh<V: LanesF32>(x: V) -> V {
     less_one.div(less_one.add(V::splat(2.0))).with_sign_of(x)
 }
 
-/// What f makes of each lane. Written out, because compilers do not see through the layers of `array::from_fn` in builds that
-/// check for overflow, as tests do: there, gradients took three times as long.
+/// What f makes of each lane. Written out, because compilers do not always see through the layers of `array::from_fn`: as tests
+/// are built, gradients took three times as long.
 #[inline(always)]
 fn sixteen<T>(f: impl Fn(usize) -> T) -> [T; LANES] {
     [f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)]
