@@ -27,7 +27,7 @@ use trajgan::nn::Weights;
 use trajgan::nn::optim::Moments;
 use trajgan::nn::params::outer_product;
 use trajgan::rng::{Rng, Stream};
-use trajgan::train::shards::Batch;
+use trajgan::train::shards::{Batch, ROWS};
 use trajgan::train::stage1::{self, At, Stage1};
 use trajgan::train::stage2::{self, GanBatch, Stage2};
 use trajgan::{Control, Device, Model, PathOptions, SampleOptions, Stage, TrainOptions};
@@ -84,7 +84,9 @@ fn fma_peak() -> f64 {
 /// GFLOP/s of matrix products as training has them: a step of a shard, the input products of a shard's sequence, and
 /// a weight gradient.
 fn products(peak: f64) -> Value {
-    let shapes = [(1, 128, 512), (16, 64, 256), (16, 128, 512), (16, 96, 384), (1600, 64, 256), (1600, 160, 512)];
+    let steps = ROWS * T;
+    let shapes =
+        [(1, 128, 512), (ROWS, 64, 256), (ROWS, 128, 512), (ROWS, 96, 384), (steps, 64, 256), (steps, 160, 512)];
     let mut report = json!({});
     let mut show = |name: String, flop: f64, seconds: f64| {
         let rate = flop / seconds / 1e9;
@@ -103,7 +105,7 @@ fn products(peak: f64) -> Value {
         });
         show(format!("product {m} x {k} x {n}"), 2.0 * (m * k * n) as f64, seconds / calls as f64);
     }
-    for (rows, outputs, inputs) in [(1600, 256, 64), (1600, 512, 128)] {
+    for (rows, outputs, inputs) in [(steps, 256, 64), (steps, 512, 128)] {
         let (dy, x, mut dw) = (numbers(rows * outputs, 1), numbers(rows * inputs, 2), vec![0.0; outputs * inputs]);
         let seconds = median(0.5, || {
             outer_product(isa(), &dy, outputs, x.chunks_exact(inputs), inputs, black_box(&mut dw), inputs)
@@ -140,12 +142,12 @@ fn kernels(peak: f64) -> Value {
         );
         report[name] = json!({ "ns": ns, "arithmetic_ns": by_arithmetic, "bytes_ns": by_bytes });
     };
-    let (rows, hidden) = (16, 64);
+    let (rows, hidden) = (ROWS, 64);
     let n = rows * hidden;
     let bias = numbers(4 * hidden, 9);
     let (mut gates, c0, mut c, mut h, dh) =
         (numbers(4 * n, 1), numbers(n, 2), vec![0.0; n], vec![0.0; n], numbers(n, 3));
-    show("LSTM cell 16 x 64", n, 3.0 * SIGMOID + 2.0 * TANH + 7.0, 44.0, &mut || {
+    show(&format!("LSTM cell {rows} x {hidden}"), n, 3.0 * SIGMOID + 2.0 * TANH + 7.0, 44.0, &mut || {
         math::lstm_cell(isa, &mut gates, &bias, &c0, &mut c, &mut h, hidden);
     });
     let (before, dy, mut dc, mut dbias) = (gates.clone(), numbers(n, 8), numbers(n, 4), vec![0.0; 4 * hidden]);

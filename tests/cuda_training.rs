@@ -319,7 +319,8 @@ fn the_hosts_context_stays_current() {
     }
     let data = dataset(60, 3);
     for (host, config) in [(0, tiny()), (0x7700, tiny()), (0x7700, tiny_closed_loop())] {
-        let config = Config { stage1_iterations: 2, stage2_iterations: 2, log_interval: 1, ..config };
+        // A first iteration, one that is recorded, and one of the recording; validation after the second.
+        let config = Config { stage1_iterations: 3, stage2_iterations: 3, eval_interval: 2, ..config };
         cuda_support::set_context(host);
         let kept = |what: &str| assert_eq!(cuda_support::context(), host, "{what}");
         Device::Cuda(0).check().unwrap();

@@ -103,4 +103,7 @@ static inline tg_model *trained_on(int32_t decoder, uint32_t count) {
 
 static inline tg_model *trained_model(int32_t decoder) { return trained_on(decoder, 60); }
 
+/* One that has learnt to choose among walks: of fewer movements it would not. */
+static inline tg_model *choosing_model(void) { return trained_on(TG_DECODER_CLOSED_LOOP, 340); }
+
 #endif

@@ -335,7 +335,7 @@ int main(void) {
         GIVES(TG_ERR_STATE, tg_path(model, 0, 0, 99, 9, NULL, points, STEPS, lengths, NULL));
         GIVES(TG_ERR_STATE, tg_stream_new(model, 0, 0, 99, 9, NULL, &stream));
         tg_model_free(model);
-        model = trained_on(decoder, decoder == TG_DECODER_V6 ? 60 : 340); /* of fewer a walker does not learn to choose */
+        model = decoder == TG_DECODER_CLOSED_LOOP ? choosing_model() : trained_model(decoder);
         batches(model);
         shaped(model);
         stream_is_path(model);

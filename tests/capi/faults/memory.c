@@ -1,5 +1,6 @@
 /* Memory that runs out: each call under every limit on the address space from next to nothing upwards. It must say
  * TG_ERR_MEMORY, or do its work; the process must live, and what it had must still be good. */
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -127,7 +128,7 @@ static const char *const FILES[] = {"small.safetensors", "walker.safetensors", "
 
 static const one CASES[] = {
     {"new", make, 800 << 10, 0},         {"train 1", train_1, 4 << 20, 1},    {"train 2", train_2, 4 << 20, 2},
-    {"save", save, 200 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 800 << 10, 3},
+    {"save", save, 400 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 800 << 10, 3},
     {"encode", encode, 2 << 20, 4},      {"lines", read_lines, 400 << 10, 0}, {"rows", read_rows, 2 << 20, 0},
     {"paths", paths, 12 << 20, 3},       {"choose", choose, 400 << 10, SMALL},
     {"choose v6", choose, 1 << 20, DECODER},
@@ -181,6 +182,7 @@ static int outcome(const one *c, long more) {
     CHECK(child >= 0);
     if (child == 0) {
         prepare(c->after);
+        if (c->after >= 1) malloc_trim(0); /* so that nothing is done in what preparing has freed */
         struct rlimit limit, before;
         CHECK(getrlimit(RLIMIT_AS, &before) == 0);
         limit = before;
@@ -205,7 +207,7 @@ static void models(void) {
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        model = trained_on(TG_DECODER_CLOSED_LOOP, 340);
+        model = choosing_model();
         OK(tg_model_save(model, FILES[0]));
         data = arcs(60);
         static const int made[] = {WALKER, DECODER, ENDLESS};
@@ -254,8 +256,7 @@ int main(void) {
             CHECK(got == TG_OK || got == TG_ERR_MEMORY || got == TG_ERR_FORMAT || got >= KILLED);
         }
         printf("%s: %d refused, %d killed, then done\n", c->name, refused, killed);
-        /* Saving, generating and encoding may find all they need in what training freed. */
-        CHECK(done > 0 && (refused > 0 || c->call == save || c->call == generate || c->call == encode));
+        CHECK(done > 0 && refused > 0);
         bad += killed;
     }
     return bad != 0;
