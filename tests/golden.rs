@@ -100,13 +100,14 @@ fn generator(case: &mut Case) {
 fn critic(case: &mut Case) {
     let (networks, w, mut buffers) = case.networks();
     let (z, condition) = (case.get("in/z").to_vec(), case.get("in/condition").to_vec());
-    let norms = networks.critic.normalise(&w.params, &mut buffers, case.note.contains("train mode"));
+    let norms = networks.critic.normalise(&w.params, &mut buffers, case.note.contains("train mode"), 1);
     let mut trace = CriticTrace::default();
     networks.critic.forward(&w, &norms, &z, &condition, &mut trace);
     case.check_output("out/out", &trace.score.clone());
     let mut grads = vec![0.0; networks.layout.len()];
     let cotangent = case.get("in/cotangent").to_vec();
-    networks.critic.backward(&w, &norms, (&condition, &cotangent), &mut trace, true, Some(&mut grads));
+    networks.critic.backward_to_z(&w, &norms, &cotangent, &mut trace);
+    networks.critic.backward(&w, &norms, (&condition, &cotangent), &mut trace, &mut grads);
     let mut dcondition = vec![0.0; condition.len()];
     trace.dconditions().for_each(|d| dcondition.iter_mut().zip(d).for_each(|(sum, d)| *sum += d));
     case.check_gradients(&networks, &grads, &[("z", &trace.dz), ("condition", &dcondition)]);
@@ -115,7 +116,7 @@ fn critic(case: &mut Case) {
 
 fn critic_losses(case: &mut Case) {
     let (networks, w, mut buffers) = case.networks();
-    let norms = [(); 3].map(|()| networks.critic.normalise(&w.params, &mut buffers, true));
+    let norms = networks.critic.normalise(&w.params, &mut buffers, true, 3);
     let mut grads = vec![0.0; networks.layout.len()];
     let alpha = case.get("in/alpha");
     let shard = CriticShard {
@@ -141,7 +142,7 @@ fn critic_losses(case: &mut Case) {
 
 fn generator_losses(case: &mut Case) {
     let (networks, w, mut buffers) = case.networks();
-    let norms = networks.critic.normalise(&w.params, &mut buffers, true);
+    let norms = networks.critic.normalise(&w.params, &mut buffers, true, 1);
     let (z_real, condition) = (case.get("in/z_real").to_vec(), case.get("in/condition").to_vec());
     let rows = z_real.len() / case.config.summary_dim;
     let mut trace = GanTrace::default();

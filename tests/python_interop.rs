@@ -116,7 +116,7 @@ fn check(model: &Model, inputs: &Inputs, expected: &TensorFile) {
     let mut generator = GeneratorTrace::default();
     networks.generator.forward(&w, &inputs.noise, &inputs.condition, &mut generator);
     close("generated", &generator.z, expected);
-    let norms = networks.critic.normalise(&w.params, &mut buffers, false);
+    let norms = networks.critic.normalise(&w.params, &mut buffers, false, 1);
     let mut critic = CriticTrace::default();
     networks.critic.forward(&w, &norms, &inputs.z, &inputs.condition, &mut critic);
     close("scores", &critic.score, expected);

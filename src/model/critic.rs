@@ -2,12 +2,15 @@
 //!
 //! projection: T. Miyato, M. Koyama, "cGANs with projection discriminator", ICLR 2018.
 //!
-//! Four sweeps. `forward` and `backward` are the usual ones. The gradient penalty needs the derivative of
-//! |dscore/dz|: with v fixed, v . dscore/dz is the change of the score along v, so `tangent` computes that
-//! change and `tangent_backward` differentiates it. LeakyReLU has no second derivative; LayerNorm and
-//! spectral norm bring their own.
+//! Several calls with one condition go through all sweeps together, their rows behind each other: products are then larger, and a
+//! weight's gradient is written once.
+//!
+//! Four sweeps. `forward` is the usual one. The gradient penalty needs the derivative of |dscore/dz|: with v fixed,
+//! v . dscore/dz is the change of the score along v, so after `backward_to_z`, which gives dscore/dz, `tangent` computes
+//! that change. `backward` is the reverse of `forward`, and of `tangent` where there was one. LeakyReLU has no second
+//! derivative; LayerNorm and spectral norm bring their own.
 
-use super::dense::Dense;
+use super::dense::{Calls, Dense};
 use super::embed::{Embed, EmbedTrace, concatenate, split};
 use crate::backend::cpu::{Buffer, Real, math};
 use crate::config::{Config, CriticKind};
@@ -34,15 +37,19 @@ pub(crate) struct Scale {
     pub output: Dense,
 }
 
-/// What the reverse sweeps need of the forward ones.
+/// Spectral norms of a call: one for each layer that has them.
+pub type CallNorms<R> = Vec<Normed<R>>;
+
+/// What the reverse sweeps need of the forward ones: of N rows, those of all calls, and of T tangents, which the last T have.
 #[derive(Clone, Debug, Default)]
 pub struct CriticTrace<R> {
-    /// (M): mean over the scales.
+    /// (N): mean over the scales.
     pub score: Buffer<R>,
-    /// (M,S): gradient of z, where it was wanted.
+    /// (M,S): gradient of the last call's z.
     pub dz: Buffer<R>,
     scales: Vec<ScaleTrace<R>>,
     flow: Flow<R>,
+    tangents: usize,
 }
 
 /// Buffers of a reverse sweep.
@@ -58,16 +65,10 @@ struct Flow<R> {
     weight: Buffer<R>,
 }
 
-/// Which gradients of a scale's input a reverse sweep is to give.
-#[derive(Clone, Copy)]
-struct Wanted {
-    z: bool,
-    e: bool,
-}
-
 #[derive(Clone, Debug, Default)]
 struct ScaleTrace<R> {
     z: Buffer<R>,
+    /// Of z, and of its tangents behind it where a reverse sweep is of both.
     dz: Buffer<R>,
     embed: EmbedTrace<R>,
     /// x[i]: what layer i saw; the last is what the output layer saw.
@@ -79,7 +80,13 @@ struct ScaleTrace<R> {
     tx: Vec<Buffer<R>>,
     ty: Vec<Buffer<R>>,
     change: Vec<Buffer<R>>,
-    dtz: Buffer<R>,
+}
+
+impl<R: Real> ScaleTrace<R> {
+    /// x[i], and its tangents where there are any.
+    fn seen(&self, i: usize, tangents: usize) -> (&[R], &[R]) {
+        (&self.x[i], if tangents > 0 { &self.tx[i] } else { &[] })
+    }
 }
 
 impl<R> CriticTrace<R> {
@@ -119,123 +126,134 @@ impl Critic {
         Critic { scales, downscalers }
     }
 
-    /// The norms of one call; in training mode each advances by one power iteration.
-    pub fn normalise<R: Real>(&self, params: &[R], buffers: &mut [R], training: bool) -> Vec<Normed<R>> {
-        let mut norms = Vec::new();
-        for scale in &self.scales {
-            scale.layers.iter().for_each(|(dense, _)| dense.normalise(params, buffers, training, &mut norms));
-            scale.output.normalise(params, buffers, training, &mut norms);
-        }
-        norms
+    /// The norms of so many calls, one after the other; in training mode each advances by one power iteration.
+    pub fn normalise<R: Real>(
+        &self,
+        params: &[R],
+        buffers: &mut [R],
+        training: bool,
+        calls: usize,
+    ) -> Vec<CallNorms<R>> {
+        let mut call = || {
+            let mut norms = Vec::new();
+            for scale in &self.scales {
+                scale.layers.iter().for_each(|(dense, _)| dense.normalise(params, buffers, training, &mut norms));
+                scale.output.normalise(params, buffers, training, &mut norms);
+            }
+            norms
+        };
+        (0..calls).map(|_| call()).collect()
     }
 
     fn share<R: Real>(&self) -> R {
         R::from_f64(1.0 / self.scales.len() as f64)
     }
 
-    /// z (M,S), condition (M,C) -> trace.score (M)
+    /// z (N,S), condition (M,C), the same for every call: N = M times the calls -> trace.score (N)
     pub fn forward<R: Real>(
         &self,
         w: &Weights<R>,
-        norms: &[Normed<R>],
+        norms: &[CallNorms<R>],
         z: &[R],
         condition: &[R],
         trace: &mut CriticTrace<R>,
     ) {
+        trace.tangents = 0;
         trace.scales.resize_with(self.scales.len(), ScaleTrace::default);
-        let mut first = std::mem::take(&mut trace.scales[0].z);
-        first.clear();
-        first.extend_from_slice(z);
-        trace.scales[0].z = first;
+        trace.scales[0].z.clear();
+        trace.scales[0].z.extend_from_slice(z);
+        let rows = z.len() / self.scales[0].summary;
         for (i, down) in self.downscalers.iter().enumerate() {
             let (above, below) = trace.scales.split_at_mut(i + 1);
-            let rows = z.len() / self.scales[0].summary;
             let next = below[0].z.fit(rows * down.weight.outputs);
             down.forward(w, &above[i].z, next);
             leaky_relu(w.isa, next);
         }
-        let score = trace.score.fit(z.len() / self.scales[0].summary);
+        let score = trace.score.fit(rows);
         score.fill(R::ZERO);
         for (scale, memo) in self.scales.iter().zip(&mut trace.scales) {
-            scale.forward(w, norms, condition, memo);
+            scale.forward(w, Calls { norms, rows: rows / norms.len() }, condition, memo);
             math::axpy(w.isa, self.share(), &memo.score, score);
         }
     }
 
-    /// dscore (M) -> trace.dz (M,S) where `dz`, and gradients of the parameters where there are `grads`.
-    pub fn backward<R: Real>(
+    /// dscore (M) of the last call -> trace.dz (M,S)
+    pub fn backward_to_z<R: Real>(
         &self,
         w: &Weights<R>,
-        norms: &[Normed<R>],
-        (condition, dscore): (&[R], &[R]),
+        norms: &[CallNorms<R>],
+        dscore: &[R],
         trace: &mut CriticTrace<R>,
-        dz: bool,
-        mut grads: Option<&mut [R]>,
     ) {
         let dscore: Vec<R> = dscore.iter().map(|&d| d * self.share()).collect();
+        let calls = Calls { norms, rows: dscore.len() }.last();
         let CriticTrace { scales, flow, .. } = trace;
         for i in (0..self.scales.len()).rev() {
             let (here, below) = scales[i..].split_at_mut(1);
-            let here = &mut here[0];
-            // What is below the first z are the downscalers' parameters.
-            let wanted = Wanted { z: dz || (i > 0 && grads.is_some()), e: grads.is_some() };
-            self.scales[i].backward(w, norms, (condition, &dscore), here, wanted, flow, grads.as_deref_mut());
+            self.scales[i].backward_to_z(w, calls, &dscore, &mut here[0], flow);
             if let (Some(down), Some(below)) = (self.downscalers.get(i), below.first_mut()) {
-                leaky_relu_backward(w.isa, &below.z, &mut below.dz);
-                if let Some(grads) = grads.as_deref_mut() {
-                    down.gradient(w.isa, &below.dz, &here.z, grads);
-                }
-                if wanted.z {
-                    down.weight.backward(w, &below.dz, &mut here.dz, R::ONE, To::Add);
-                }
+                leaky_relu_backward(w.isa, last(&below.z, below.dz.len()), &mut below.dz);
+                down.weight.backward(w, &below.dz, &mut here[0].dz, R::ONE, To::Add);
             }
         }
         trace.dz.clone_from(&trace.scales[0].dz);
     }
 
-    /// v (M,S): a direction for each z of the last forward. Returns nothing: what `tangent_backward` needs is kept.
-    pub fn tangent<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], v: &[R], trace: &mut CriticTrace<R>) {
+    /// v (M,S): a direction for each z of the last call. Returns nothing: what `backward` needs is kept.
+    pub fn tangent<R: Real>(&self, w: &Weights<R>, norms: &[CallNorms<R>], v: &[R], trace: &mut CriticTrace<R>) {
+        trace.tangents = v.len() / self.scales[0].summary;
         trace.scales[0].tz.clear();
         trace.scales[0].tz.extend_from_slice(v);
         for (i, down) in self.downscalers.iter().enumerate() {
             let (above, below) = trace.scales.split_at_mut(i + 1);
             let below = &mut below[0];
-            let next = below.tz.fit(below.z.len());
+            let next = below.tz.fit(trace.tangents * down.weight.outputs);
             down.weight.forward(w, &above[i].tz, next, R::ONE, To::Write);
-            leaky_relu_backward(w.isa, &below.z, next);
+            leaky_relu_backward(w.isa, last(&below.z, next.len()), next);
         }
+        let calls = Calls { norms, rows: trace.tangents }.last();
         for (scale, memo) in self.scales.iter().zip(&mut trace.scales) {
-            scale.tangent(w, norms, memo);
+            scale.tangent(w, calls, memo);
         }
     }
 
-    /// Adds to grads the gradient of sum over rows of (change of the score along v), with v held constant.
-    pub fn tangent_backward<R: Real>(
+    /// dscore (N): gradients of the scores. After a tangent sweep that of the sum of all changes is added to what they
+    /// give, with v held constant. Adds to grads.
+    pub fn backward<R: Real>(
         &self,
         w: &Weights<R>,
-        norms: &[Normed<R>],
-        condition: &[R],
+        norms: &[CallNorms<R>],
+        (condition, dscore): (&[R], &[R]),
         trace: &mut CriticTrace<R>,
         grads: &mut [R],
     ) {
-        let CriticTrace { scales, flow, .. } = trace;
+        let changes = std::iter::repeat_n(R::ONE, trace.tangents);
+        let dscore: Vec<R> = dscore.iter().copied().chain(changes).map(|d| d * self.share()).collect();
+        let calls = Calls { norms, rows: trace.score.len() / norms.len() };
+        let CriticTrace { scales, flow, tangents, .. } = trace;
         for i in (0..self.scales.len()).rev() {
             let (here, below) = scales[i..].split_at_mut(1);
             let here = &mut here[0];
+            // What is below the first z are the downscalers' parameters.
             let dz = i > 0;
-            self.scales[i].tangent_backward(w, norms, (condition, self.share()), here, dz, flow, grads);
+            self.scales[i].backward(w, calls, (condition, &dscore), here, dz, flow, grads);
             if let (Some(down), Some(below)) = (self.downscalers.get(i), below.first_mut()) {
-                leaky_relu_backward(w.isa, &below.z, &mut below.dz);
-                leaky_relu_backward(w.isa, &below.z, &mut below.dtz);
-                down.gradient(w.isa, &below.dz, &here.z, grads);
-                down.weight.gradient(w.isa, &below.dtz, &here.tz, grads);
+                let (d, dt) = below.dz.split_at_mut(below.z.len());
+                leaky_relu_backward(w.isa, &below.z, d);
+                leaky_relu_backward(w.isa, last(&below.z, dt.len()), dt);
+                let tz = &here.tz[..*tangents * down.weight.inputs];
+                Dense::Plain(*down).gradient(w, calls, &below.dz, (&here.z, tz), &mut flow.weight, grads);
                 if dz {
                     down.weight.backward(w, &below.dz, &mut here.dz, R::ONE, To::Add);
-                    down.weight.backward(w, &below.dtz, &mut here.dtz, R::ONE, To::Add);
                 }
             }
         }
     }
+}
+
+/// The last `len` numbers.
+fn last<R>(x: &[R], len: usize) -> &[R] {
+    &x[x.len() - len..]
 }
 
 impl Scale {
@@ -264,7 +282,7 @@ impl Scale {
     }
 
     /// score = output(x) [+ x . e]
-    fn forward<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], condition: &[R], trace: &mut ScaleTrace<R>) {
+    fn forward<R: Real>(&self, w: &Weights<R>, calls: Calls<R>, condition: &[R], trace: &mut ScaleTrace<R>) {
         let rows = trace.z.len() / self.summary;
         self.embed.forward(w, condition, &mut trace.embed);
         trace.x.resize_with(self.layers.len() + 1, Buffer::default);
@@ -272,90 +290,53 @@ impl Scale {
         if self.projection {
             trace.x[0].clone_from(&trace.z);
         } else {
-            concatenate(&trace.z, &trace.embed.e, self.embed.outputs(), &mut trace.x[0]);
+            concatenate((&trace.z, self.summary), (&trace.embed.e, self.embed.outputs()), &mut trace.x[0]);
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate() {
             let (x, next) = trace.x.split_at_mut(i + 1);
             let y = next[0].fit(rows * dense.outputs());
-            dense.forward(w, norms, &x[i], y);
+            dense.forward(w, calls, &x[i], y);
             norm.forward(w, y, &mut trace.norms[i]);
             leaky_relu(w.isa, y);
         }
         let x = &trace.x[self.layers.len()];
-        self.output.forward(w, norms, x, trace.score.fit(rows));
+        self.output.forward(w, calls, x, trace.score.fit(rows));
         if self.projection {
             let width = self.embed.outputs();
-            for ((score, x), e) in trace.score.iter_mut().zip(x.chunks(width)).zip(trace.embed.e.chunks(width)) {
+            let e = trace.embed.e.chunks(width).cycle();
+            for ((score, x), e) in trace.score.iter_mut().zip(x.chunks(width)).zip(e) {
                 *score += dot(x, e);
             }
         }
     }
 
-    /// dscore (M) -> trace.dz
-    fn backward<R: Real>(
+    /// dscore (M) of the last call -> trace.dz (M,S)
+    fn backward_to_z<R: Real>(
         &self,
         w: &Weights<R>,
-        norms: &[Normed<R>],
-        (condition, dscore): (&[R], &[R]),
+        call: Calls<R>,
+        dscore: &[R],
         trace: &mut ScaleTrace<R>,
-        wanted: Wanted,
         flow: &mut Flow<R>,
-        mut grads: Option<&mut [R]>,
     ) {
-        let Flow { dx: [dx, below], de, rest, weight } = flow;
-        let last = &trace.x[self.layers.len()];
-        if let Some(grads) = grads.as_deref_mut() {
-            self.output.gradient(w, norms, dscore, (last, None), weight, grads);
-        }
-        self.output.backward(w, norms, dscore, dx.fit(last.len()));
+        let Flow { dx: [dx, below], .. } = flow;
+        let rows = dscore.len();
+        self.output.backward(w, call, dscore, 0..self.output.inputs(), dx.fit(rows * self.output.inputs()));
         if self.projection {
             add_scaled_rows(dscore, &trace.embed.e, dx);
-            de.fit(last.len()).fill(R::ZERO);
-            add_scaled_rows(dscore, last, de);
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate().rev() {
-            leaky_relu_backward(w.isa, &trace.x[i + 1], dx);
-            norm.backward(w, dx, &trace.norms[i], grads.as_deref_mut());
-            if let Some(grads) = grads.as_deref_mut() {
-                dense.gradient(w, norms, dx, (&trace.x[i], None), weight, grads);
-            }
+            leaky_relu_backward(w.isa, last(&trace.x[i + 1], dx.len()), dx);
+            norm.backward(w, dx, trace.norms[i].last(rows));
             if i > 0 {
-                dense.backward(w, norms, dx, below.fit(trace.x[i].len()));
+                dense.backward(w, call, dx, 0..dense.inputs(), below.fit(rows * dense.inputs()));
                 std::mem::swap(dx, below);
             }
         }
-        self.input_backward(w, norms, wanted, dx, below, (&mut trace.dz, de, rest));
-        if let Some(grads) = grads {
-            self.embed.backward(w, condition, de, &mut trace.embed, grads);
-        }
+        self.layers[0].0.backward(w, call, dx, 0..self.summary, trace.dz.fit(rows * self.summary));
     }
 
-    /// dy (M,O) of the first layer -> dz, and de where the layer saw the embedding, as far as they are wanted.
-    fn input_backward<R: Real>(
-        &self,
-        w: &Weights<R>,
-        norms: &[Normed<R>],
-        wanted: Wanted,
-        dy: &[R],
-        dx: &mut Buffer<R>,
-        (dz, de, rest): (&mut Buffer<R>, &mut Buffer<R>, &mut Buffer<R>),
-    ) {
-        let (first, _) = &self.layers[0];
-        let rows = dy.len() / first.outputs();
-        let e = if wanted.e && !self.projection { self.embed.outputs() } else { 0 };
-        let start = if wanted.z { 0 } else { self.summary / COLUMNS * COLUMNS };
-        dz.clear();
-        if e > 0 {
-            let dx = dx.fit(rows * (self.summary + e - start));
-            first.backward_columns(w, norms, dy, start..self.summary + e, dx);
-            split(dx, self.summary - start, e, if wanted.z { dz } else { rest }, de);
-        } else if wanted.z {
-            first.backward_columns(w, norms, dy, 0..self.summary, dz.fit(rows * self.summary));
-        }
-    }
-
-    fn tangent<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], trace: &mut ScaleTrace<R>) {
-        let rows = trace.z.len() / self.summary;
+    fn tangent<R: Real>(&self, w: &Weights<R>, call: Calls<R>, trace: &mut ScaleTrace<R>) {
         let layers = self.layers.len();
         trace.tx.resize_with(layers + 1, Buffer::default);
         trace.ty.resize_with(layers, Buffer::default);
@@ -364,26 +345,27 @@ impl Scale {
             trace.tx[0].clone_from(&trace.tz);
         } else {
             // The condition does not move.
-            concatenate(&trace.tz, &vec![R::ZERO; trace.embed.e.len()], self.embed.outputs(), &mut trace.tx[0]);
+            let still = vec![R::ZERO; self.embed.outputs()];
+            concatenate((&trace.tz, self.summary), (&still, still.len()), &mut trace.tx[0]);
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate() {
             let (tx, next) = trace.tx.split_at_mut(i + 1);
-            let ty = trace.ty[i].fit(rows * dense.outputs());
-            dense.tangent(w, norms, &tx[i], ty);
+            let ty = trace.ty[i].fit(call.rows * dense.outputs());
+            dense.tangent(w, call, &tx[i], ty);
             next[0].clear();
             next[0].extend_from_slice(ty);
-            norm.tangent(w, &mut next[0], &trace.norms[i], &mut trace.change[i]);
-            leaky_relu_backward(w.isa, &trace.x[i + 1], &mut next[0]);
+            norm.tangent(w, &mut next[0], trace.norms[i].last(call.rows), &mut trace.change[i]);
+            leaky_relu_backward(w.isa, last(&trace.x[i + 1], next[0].len()), &mut next[0]);
         }
     }
 
-    /// The reverse of forward and tangent together, for a gradient of `dts` at every row's tangent score
-    /// and none at the score itself; trace.dz and trace.dtz where `dz`.
-    fn tangent_backward<R: Real>(
+    /// The reverse of forward and tangent together. dscore (N+T): gradients of the scores, and of the changes that the last T
+    /// of them have. -> trace.dz (N+T,S) where `dz`
+    fn backward<R: Real>(
         &self,
         w: &Weights<R>,
-        norms: &[Normed<R>],
-        (condition, dts): (&[R], R),
+        calls: Calls<R>,
+        (condition, dscore): (&[R], &[R]),
         trace: &mut ScaleTrace<R>,
         dz: bool,
         flow: &mut Flow<R>,
@@ -392,41 +374,76 @@ impl Scale {
         let Flow { dx: [dx, below], de, rest, weight } = flow;
         let layers = self.layers.len();
         let rows = trace.z.len() / self.summary;
-        let (x, tx) = (&trace.x[layers], &trace.tx[layers]);
-        let mut dscore = vec![R::ZERO; 2 * rows];
-        dscore[rows..].fill(dts);
-        let dts = &dscore[rows..];
-        self.output.gradient(w, norms, &dscore, (x, Some(tx)), weight, grads);
-        self.output.backward(w, norms, &dscore, dx.fit(2 * x.len()));
+        let tangents = dscore.len() - rows;
+        let x = &trace.x[layers];
+        self.output.gradient(w, calls, dscore, trace.seen(layers, tangents), weight, grads);
+        self.output.backward(w, calls, dscore, 0..self.output.inputs(), dx.fit(dscore.len() * self.output.inputs()));
         if self.projection {
-            add_scaled_rows(dts, &trace.embed.e, &mut dx[x.len()..]);
+            add_scaled_rows(dscore, &trace.embed.e, dx);
             de.fit(x.len()).fill(R::ZERO);
-            add_scaled_rows(dts, tx, de);
+            add_scaled_rows(&dscore[..rows], x, de);
+            if tangents > 0 {
+                let from = x.len() - tangents * self.embed.outputs();
+                add_scaled_rows(&dscore[rows..], &trace.tx[layers], &mut de[from..]);
+            }
         }
         for (i, (dense, norm)) in self.layers.iter().enumerate().rev() {
-            let y = &trace.x[i + 1];
-            let (d, dt) = dx.split_at_mut(y.len());
-            leaky_relu_backward(w.isa, y, d);
-            leaky_relu_backward(w.isa, y, dt);
-            norm.tangent_backward(w, d, dt, &trace.ty[i], &trace.norms[i], &trace.change[i], grads);
-            dense.gradient(w, norms, dx, (&trace.x[i], Some(&trace.tx[i])), weight, grads);
+            let (d, dt) = dx.split_at_mut(trace.x[i + 1].len());
+            leaky_relu_backward(w.isa, &trace.x[i + 1], d);
+            leaky_relu_backward(w.isa, last(&trace.x[i + 1], dt.len()), dt);
+            let (without, with) = d.split_at_mut(d.len() - dt.len());
+            // Each call's sum by itself: where real and fake summaries cancel, they do so exactly.
+            for (call, d) in without.chunks_exact_mut(calls.rows * dense.outputs()).enumerate() {
+                let norms = trace.norms[i].rows(call * calls.rows..(call + 1) * calls.rows);
+                norm.gradient(w.isa, d, norms, grads);
+                norm.backward(w, d, norms);
+            }
+            if tangents > 0 {
+                let (ty, change) = (&trace.ty[i], &trace.change[i]);
+                norm.tangent_backward(w, with, dt, ty, trace.norms[i].last(tangents), change, grads);
+            }
+            dense.gradient(w, calls, dx, trace.seen(i, tangents), weight, grads);
             if i > 0 {
-                dense.backward(w, norms, dx, below.fit(2 * trace.x[i].len()));
+                dense.backward(w, calls, dx, 0..dense.inputs(), below.fit(dscore.len() * dense.inputs()));
                 std::mem::swap(dx, below);
             }
         }
-        let (d, dt) = dx.split_at(trace.x[1].len());
-        self.input_backward(w, norms, Wanted { z: dz, e: true }, d, below, (&mut trace.dz, de, rest));
-        // The condition does not move.
-        self.input_backward(
-            w,
-            norms,
-            Wanted { z: dz, e: false },
-            dt,
-            below,
-            (&mut trace.dtz, &mut Buffer::default(), rest),
-        );
-        self.embed.backward(w, condition, de, &mut trace.embed, grads);
+        self.backward_to_inputs(w, calls, dz, (dx, rows), below, (&mut trace.dz, de, rest));
+        // Every call saw the same embedding.
+        let (first, others) = de.split_at_mut(calls.rows * self.embed.outputs());
+        others.chunks_exact(first.len()).for_each(|other| math::axpy(w.isa, R::ONE, other, first));
+        self.embed.backward(w, condition, first, &mut trace.embed, grads);
+    }
+
+    /// dy (N+T,O) of the first layer -> dz (N+T,S) if wanted, and de (N,E) where the layer saw the embedding.
+    fn backward_to_inputs<R: Real>(
+        &self,
+        w: &Weights<R>,
+        calls: Calls<R>,
+        wanted: bool,
+        (dy, rows): (&[R], usize),
+        dx: &mut Buffer<R>,
+        (dz, de, rest): (&mut Buffer<R>, &mut Buffer<R>, &mut Buffer<R>),
+    ) {
+        let (first, _) = &self.layers[0];
+        let (dy, dty) = dy.split_at(rows * first.outputs());
+        dz.clear();
+        if self.projection {
+            if wanted {
+                first.backward(w, calls, dy, 0..self.summary, dz.fit(rows * self.summary));
+            }
+        } else {
+            let start = if wanted { 0 } else { self.summary / COLUMNS * COLUMNS };
+            let dx = dx.fit(rows * (first.inputs() - start));
+            first.backward(w, calls, dy, start..first.inputs(), dx);
+            split(dx, self.summary - start, self.embed.outputs(), if wanted { dz } else { rest }, de);
+        }
+        if wanted && !dty.is_empty() {
+            // The condition does not move.
+            let (of_z, tangents) = (dz.len(), dty.len() / first.outputs());
+            let dtz = &mut dz.fit(of_z + tangents * self.summary)[of_z..];
+            first.backward(w, calls.last(), dty, 0..self.summary, dtz);
+        }
     }
 }
 
@@ -434,10 +451,10 @@ fn dot<R: Real>(a: &[R], b: &[R]) -> R {
     a.iter().zip(b).map(|(&a, &b)| a * b).sum()
 }
 
-/// y (M,W) += scale (M) x (M,W), row by row.
+/// y (N,W) += scale (N) x, row by row; x has as many rows, or is that of every call.
 fn add_scaled_rows<R: Real>(scale: &[R], x: &[R], y: &mut [R]) {
-    let width = x.len() / scale.len();
-    for ((&scale, x), y) in scale.iter().zip(x.chunks_exact(width)).zip(y.chunks_exact_mut(width)) {
+    let width = y.len() / scale.len();
+    for ((&scale, x), y) in scale.iter().zip(x.chunks_exact(width).cycle()).zip(y.chunks_exact_mut(width)) {
         y.iter_mut().zip(x).for_each(|(y, &x)| *y += scale * x);
     }
 }

@@ -3,11 +3,30 @@
 use std::ops::Range;
 
 use crate::backend::cpu::{Buffer, Real, math};
-#[cfg(feature = "cuda")]
-use crate::nn::params::Vector;
-use crate::nn::params::{Initial, Matrix, To};
+use crate::nn::params::{Initial, Matrix, To, Vector};
 use crate::nn::spectral::Normed;
 use crate::nn::{Layout, Linear, SpectralLinear, Weights};
+
+/// Calls of a critic whose rows follow each other, as many for each, and the spectral norms of each.
+#[derive(Clone, Copy)]
+pub struct Calls<'a, R> {
+    pub norms: &'a [Vec<Normed<R>>],
+    pub rows: usize,
+}
+
+impl<'a, R> Calls<'a, R> {
+    /// The last call alone.
+    pub fn last(self) -> Self {
+        Calls { norms: &self.norms[self.norms.len() - 1..], rows: self.rows }
+    }
+
+    /// The norms of a layer with the rows that they are for, of so many. Those beyond the calls' are the last call's, too.
+    fn parts(self, place: usize, rows: usize) -> impl Iterator<Item = (&'a Normed<R>, Range<usize>)> {
+        let last = self.norms.len() - 1;
+        let end = move |call: usize| if call == last { rows } else { (call + 1) * self.rows };
+        self.norms.iter().enumerate().map(move |(i, norms)| (&norms[place], i * self.rows..end(i)))
+    }
+}
 
 #[derive(Clone, Debug)]
 pub enum Dense {
@@ -42,6 +61,10 @@ impl Dense {
         }
     }
 
+    pub fn inputs(&self) -> usize {
+        self.weight().inputs
+    }
+
     pub fn outputs(&self) -> usize {
         self.weight().outputs
     }
@@ -53,7 +76,6 @@ impl Dense {
         }
     }
 
-    #[cfg(feature = "cuda")]
     pub(crate) fn bias(&self) -> &Vector {
         match self {
             Dense::Plain(linear) => &linear.bias,
@@ -69,66 +91,71 @@ impl Dense {
         }
     }
 
-    /// x (M,I) -> y (M,O)
-    pub fn forward<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], x: &[R], y: &mut [R]) {
-        match self {
-            Dense::Plain(linear) => linear.forward(w, x, y),
-            Dense::Spectral(linear, place) => linear.forward(w, &norms[*place], x, y),
-        }
+    /// x (N,I) -> y (N,O)
+    pub fn forward<R: Real>(&self, w: &Weights<R>, calls: Calls<R>, x: &[R], y: &mut [R]) {
+        self.tangent(w, calls, x, y);
+        math::add_row(w.isa, self.bias().of(&w.params), y);
     }
 
-    /// tx (M,I) -> ty (M,O): the change of y for a change of x.
-    pub fn tangent<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], tx: &[R], ty: &mut [R]) {
+    /// tx (N,I) -> ty (N,O): the change of y for a change of x.
+    pub fn tangent<R: Real>(&self, w: &Weights<R>, calls: Calls<R>, tx: &[R], ty: &mut [R]) {
+        let Matrix { inputs, outputs, .. } = *self.weight();
         match self {
             Dense::Plain(linear) => linear.weight.forward(w, tx, ty, R::ONE, To::Write),
-            Dense::Spectral(linear, place) => linear.tangent(w, &norms[*place], tx, ty),
+            Dense::Spectral(linear, place) => {
+                for (normed, rows) in calls.parts(*place, tx.len() / inputs) {
+                    linear.tangent(w, normed, part(tx, &rows, inputs), part_mut(ty, &rows, outputs));
+                }
+            }
         }
     }
 
-    /// dy (M,O) -> dx (M,I) written
-    pub fn backward<R: Real>(&self, w: &Weights<R>, norms: &[Normed<R>], dy: &[R], dx: &mut [R]) {
-        self.backward_columns(w, norms, dy, 0..self.weight().inputs, dx);
-    }
-
-    /// As [`Matrix::backward_columns`].
-    pub fn backward_columns<R: Real>(
-        &self,
-        w: &Weights<R>,
-        norms: &[Normed<R>],
-        dy: &[R],
-        inputs: Range<usize>,
-        dx: &mut [R],
-    ) {
+    /// dy (N,O) -> dx (N, as many as `inputs`) written, as [`Matrix::backward_columns`].
+    pub fn backward<R: Real>(&self, w: &Weights<R>, calls: Calls<R>, dy: &[R], inputs: Range<usize>, dx: &mut [R]) {
+        let (width, outputs) = (inputs.len(), self.outputs());
         match self {
             Dense::Plain(linear) => linear.weight.backward_columns(w, dy, inputs, dx, R::ONE, To::Write),
-            Dense::Spectral(linear, place) => linear.backward_columns(w, &norms[*place], dy, inputs, dx),
+            Dense::Spectral(linear, place) => {
+                for (normed, rows) in calls.parts(*place, dy.len() / outputs) {
+                    let (dy, dx) = (part(dy, &rows, outputs), part_mut(dx, &rows, width));
+                    linear.backward_columns(w, normed, dy, inputs.clone(), dx);
+                }
+            }
         }
     }
 
-    /// Gradients from y = f(x) and, after a tangent sweep, from ty = f'(tx) as well: dy (M,O), with dty (M,O) behind it
-    /// where there is tx. scratch: any.
+    /// Gradients from y = f(x) and, after a tangent sweep, from ty = f'(tx) as well: dy (N+T,O), those of ty (T,O) behind
+    /// those of y (N,O). scratch: any.
     pub fn gradient<R: Real>(
         &self,
         w: &Weights<R>,
-        norms: &[Normed<R>],
+        calls: Calls<R>,
         dy: &[R],
-        (x, tx): (&[R], Option<&[R]>),
+        (x, tx): (&[R], &[R]),
         scratch: &mut Buffer<R>,
         grads: &mut [R],
     ) {
         let Matrix { inputs, outputs, .. } = *self.weight();
-        let rows = x.chunks_exact(inputs).chain(tx.unwrap_or_default().chunks_exact(inputs));
-        let bias = match self {
-            Dense::Plain(linear) => {
-                linear.weight.gradient_of_rows(w.isa, dy, rows, grads);
-                linear.bias
-            }
+        let mut seen = x.chunks_exact(inputs).chain(tx.chunks_exact(inputs));
+        match self {
+            Dense::Plain(linear) => linear.weight.gradient_of_rows(w.isa, dy, seen, grads),
             Dense::Spectral(linear, place) => {
-                linear.outer(w.isa, dy, rows, scratch);
-                linear.finish(&w.params, &norms[*place], scratch, grads);
-                linear.bias
+                for (normed, rows) in calls.parts(*place, dy.len() / outputs) {
+                    linear.outer(w.isa, part(dy, &rows, outputs), seen.by_ref().take(rows.len()), scratch);
+                    linear.finish(&w.params, normed, scratch, grads);
+                }
             }
-        };
-        math::add_columns(w.isa, &dy[..x.len() / inputs * outputs], bias.of_mut(grads));
+        }
+        let of_calls = dy[..x.len() / inputs * outputs].chunks_exact(calls.rows * outputs);
+        of_calls.for_each(|dy| math::add_columns(w.isa, dy, self.bias().of_mut(grads)));
     }
+}
+
+/// Rows of a matrix of this width.
+fn part<'a, R>(x: &'a [R], rows: &Range<usize>, width: usize) -> &'a [R] {
+    &x[rows.start * width..rows.end * width]
+}
+
+fn part_mut<'a, R>(x: &'a mut [R], rows: &Range<usize>, width: usize) -> &'a mut [R] {
+    &mut x[rows.start * width..rows.end * width]
 }

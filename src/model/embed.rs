@@ -71,11 +71,10 @@ impl Embed {
     }
 }
 
-/// Rows of a (M,A) and b (M,B) side by side: (M,A+B).
-pub fn concatenate<R: Real>(a: &[R], b: &[R], b_width: usize, into: &mut Buffer<R>) {
-    let a_width = a.len() / (b.len() / b_width);
+/// Rows of a (N,A) and b (M,B), each with its width, side by side: (N,A+B). b begins again where it ends.
+pub fn concatenate<R: Real>((a, a_width): (&[R], usize), (b, b_width): (&[R], usize), into: &mut Buffer<R>) {
     into.clear();
-    for (a, b) in a.chunks_exact(a_width).zip(b.chunks_exact(b_width)) {
+    for (a, b) in a.chunks_exact(a_width).zip(b.chunks_exact(b_width).cycle()) {
         into.extend_from_slice(a);
         into.extend_from_slice(b);
     }

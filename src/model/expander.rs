@@ -299,7 +299,8 @@ impl Expander {
         let mut dx = vec![R::ZERO; trace.hidden[1].len()];
         last.backward(w, dy, &mut dx);
         leaky_relu_backward(w.isa, &trace.hidden[1], &mut dx);
-        norms[1].backward(w, &mut dx, &trace.norms[1], Some(grads));
+        norms[1].gradient(w.isa, &dx, trace.norms[1].all(), grads);
+        norms[1].backward(w, &mut dx, trace.norms[1].all());
         middle.gradient(w.isa, &dx, if dropped { &trace.dropped } else { &trace.hidden[0] }, grads);
         let mut dfirst = vec![R::ZERO; dx.len()];
         middle.backward(w, &dx, &mut dfirst);
@@ -307,7 +308,8 @@ impl Expander {
             dropout_backward(w.isa, &trace.mask, &mut dfirst);
         }
         leaky_relu_backward(w.isa, &trace.hidden[0], &mut dfirst);
-        norms[0].backward(w, &mut dfirst, &trace.norms[0], Some(grads));
+        norms[0].gradient(w.isa, &dfirst, trace.norms[0].all(), grads);
+        norms[0].backward(w, &mut dfirst, trace.norms[0].all());
         position.gradient(w.isa, &dfirst, &trace.positions, grads);
         let sums = sum_steps(w, steps, &dfirst, self.hidden);
         summary.gradient(w.isa, &sums, z, grads);
@@ -348,7 +350,8 @@ impl Expander {
         let mut dx = vec![R::ZERO; trace.hidden[0].len()];
         last.backward(w, &dy, &mut dx);
         leaky_relu_backward(w.isa, &trace.hidden[0], &mut dx);
-        norm.backward(w, &mut dx, &trace.norms[0], Some(grads));
+        norm.gradient(w.isa, &dx, trace.norms[0].all(), grads);
+        norm.backward(w, &mut dx, trace.norms[0].all());
         first.gradient(w.isa, &dx, z, grads);
         first.backward(w, &dx, dz);
     }

@@ -3,11 +3,10 @@
 //! I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017.
 
 use super::Networks;
-use super::critic::CriticTrace;
+use super::critic::{CallNorms, CriticTrace};
 use super::generator::GeneratorTrace;
 use crate::backend::cpu::{Buffer, Real};
 use crate::nn::Weights;
-use crate::nn::spectral::Normed;
 
 /// Sums over a shard, already divided by the batch size; shards add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -35,9 +34,6 @@ impl CriticLosses {
     }
 }
 
-/// Spectral norms of a critic step's three calls, in the order that advances them: real, fake, interpolate.
-pub type CriticNorms<R> = [Vec<Normed<R>>; 3];
-
 /// One shard of a critic step: z_real (M,S), condition (M,C), noise (M,N), alpha (M) in [0,1).
 #[derive(Clone, Copy)]
 pub struct CriticShard<'a, R> {
@@ -52,16 +48,18 @@ pub struct CriticShard<'a, R> {
 pub struct GanTrace<R> {
     pub generator: GeneratorTrace<R>,
     pub critic: CriticTrace<R>,
-    z_hat: Buffer<R>,
+    /// What the critic's calls see: real, fake, interpolate.
+    z: Buffer<R>,
     dscore: Buffer<R>,
 }
 
 impl Networks {
-    /// Losses and gradients of the critic, for rows of a batch of `batch` rows. The generator gets none.
+    /// Losses and gradients of the critic, for rows of a batch of `batch` rows. The generator gets none. norms: of three
+    /// calls, for real, fake and interpolated summaries.
     pub fn critic_losses<R: Real>(
         &self,
         w: &Weights<R>,
-        norms: &CriticNorms<R>,
+        norms: &[CallNorms<R>],
         shard: CriticShard<R>,
         batch: usize,
         lambda_gp: f64,
@@ -69,46 +67,51 @@ impl Networks {
         grads: &mut [R],
     ) -> CriticLosses {
         let CriticShard { z_real, condition, noise, alpha } = shard;
-        let GanTrace { generator, critic, z_hat, dscore } = trace;
-        let share = 1.0 / batch as f64;
+        let GanTrace { generator, critic, z, dscore } = trace;
+        let (rows, share) = (alpha.len(), 1.0 / batch as f64);
+        let width = z_real.len() / rows;
         self.generator.forward(w, noise, condition, generator);
-        let z_fake = &generator.z;
-        let mut losses = CriticLosses::default();
-        let calls = [(z_real, -share, &mut losses.d_real), (z_fake, share, &mut losses.d_fake)];
-        for ((z, slope, mean), norms) in calls.into_iter().zip(norms) {
-            self.critic.forward(w, norms, z, condition, critic);
-            *mean = critic.score.iter().map(|s| s.to_f64()).sum::<f64>() * share;
-            dscore.fit(alpha.len()).fill(R::from_f64(slope));
-            self.critic.backward(w, norms, (condition, dscore), critic, false, Some(grads));
-        }
-
-        let width = z_real.len() / alpha.len();
-        z_hat.fit(z_real.len());
-        for (i, &alpha) in alpha.iter().enumerate() {
-            for j in i * width..(i + 1) * width {
-                z_hat[j] = alpha * z_real[j] + (R::ONE - alpha) * z_fake[j];
+        z.clear();
+        z.extend_from_slice(z_real);
+        z.extend_from_slice(&generator.z);
+        let (seen, z_hat) = z.fit(3 * z_real.len()).split_at_mut(2 * z_real.len());
+        let (z_real, z_fake) = seen.split_at(z_real.len());
+        let pairs = z_real.chunks_exact(width).zip(z_fake.chunks_exact(width)).zip(alpha);
+        for (((real, fake), &alpha), z_hat) in pairs.zip(z_hat.chunks_exact_mut(width)) {
+            for ((z_hat, &real), &fake) in z_hat.iter_mut().zip(real).zip(fake) {
+                *z_hat = alpha * real + (R::ONE - alpha) * fake;
             }
         }
-        self.critic.forward(w, &norms[2], z_hat, condition, critic);
-        dscore.fill(R::ONE);
-        self.critic.backward(w, &norms[2], (condition, dscore), critic, true, None);
+        self.critic.forward(w, norms, z, condition, critic);
+        let mean = |scores: &[R]| scores.iter().map(|s| s.to_f64()).sum::<f64>() * share;
+        let (d_real, d_fake) = (mean(&critic.score[..rows]), mean(&critic.score[rows..2 * rows]));
+
+        let (of_scores, of_last) = dscore.fit(3 * rows).split_at_mut(2 * rows);
+        of_scores[..rows].fill(R::from_f64(-share));
+        of_scores[rows..].fill(R::from_f64(share));
+        of_last.fill(R::ONE);
+        self.critic.backward_to_z(w, norms, of_last, critic);
         // v = 2 lambda (|g| - 1) g / |g| / B, where g = dscore / dz at the interpolate
-        for (g, v) in critic.dz.chunks_exact(width).zip(z_hat.chunks_exact_mut(width)) {
+        let mut gp = 0.0;
+        for g in critic.dz.chunks_exact_mut(width) {
             let norm = g.iter().map(|g| g.to_f64() * g.to_f64()).sum::<f64>().sqrt();
-            losses.gp += (norm - 1.0) * (norm - 1.0) * share;
+            gp += (norm - 1.0) * (norm - 1.0) * share;
             let slope = R::from_f64(if norm > 0.0 { 2.0 * lambda_gp * (norm - 1.0) / norm * share } else { 0.0 });
-            v.iter_mut().zip(g).for_each(|(v, &g)| *v = slope * g);
+            g.iter_mut().for_each(|g| *g *= slope);
         }
-        self.critic.tangent(w, &norms[2], z_hat, critic);
-        self.critic.tangent_backward(w, &norms[2], condition, critic, grads);
-        losses
+        let v = std::mem::take(&mut critic.dz);
+        self.critic.tangent(w, norms, &v, critic);
+        critic.dz = v;
+        of_last.fill(R::ZERO);
+        self.critic.backward(w, norms, (condition, dscore), critic, grads);
+        CriticLosses { d_real, d_fake, gp }
     }
 
     /// noise (M,N), condition (M,C) -> trace.generator.z (M,S); returns the sum of the critic's scores.
     pub fn generator_forward<R: Real>(
         &self,
         w: &Weights<R>,
-        norms: &[Normed<R>],
+        norms: &[CallNorms<R>],
         noise: &[R],
         condition: &[R],
         trace: &mut GanTrace<R>,
@@ -123,7 +126,7 @@ impl Networks {
     pub fn generator_backward<R: Real>(
         &self,
         w: &Weights<R>,
-        norms: &[Normed<R>],
+        norms: &[CallNorms<R>],
         condition: &[R],
         batch: usize,
         matching: Option<&FeatureMatching>,
@@ -132,7 +135,7 @@ impl Networks {
     ) {
         let GanTrace { generator, critic, dscore, .. } = trace;
         dscore.fit(critic.score.len()).fill(R::from_f64(-1.0 / batch as f64));
-        self.critic.backward(w, norms, (condition, dscore), critic, true, None);
+        self.critic.backward_to_z(w, norms, dscore, critic);
         if let Some(matching) = matching {
             let width = matching.offset.len();
             for (dz, z) in critic.dz.chunks_exact_mut(width).zip(generator.z.chunks_exact(width)) {

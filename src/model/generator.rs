@@ -103,7 +103,7 @@ impl Generator {
             trace.x[0].clear();
             trace.x[0].extend_from_slice(noise);
         } else {
-            concatenate(noise, &trace.embed.e, EMBED, &mut trace.x[0]);
+            concatenate((noise, self.noise), (&trace.embed.e, EMBED), &mut trace.x[0]);
         }
         for (i, (block, memo)) in self.blocks.iter().zip(&mut trace.blocks).enumerate() {
             let (x, next) = trace.x.split_at_mut(i + 1);
@@ -203,7 +203,8 @@ impl Block {
             scale.weight.backward(w, &dscale, de, R::ONE, To::Add);
             dy.iter_mut().zip(&trace.scale).for_each(|(dy, &scale)| *dy *= scale);
         }
-        self.norm.backward(w, &mut dy, &trace.norm, Some(grads));
+        self.norm.gradient(w.isa, &dy, trace.norm.all(), grads);
+        self.norm.backward(w, &mut dy, trace.norm.all());
         self.linear.gradient(w.isa, &dy, x, grads);
         self.linear.weight.backward(w, &dy, &mut dx, R::ONE, To::Add);
         dx

@@ -127,7 +127,8 @@ impl Pooler {
                 let mut dhidden = vec![R::ZERO; trace.hidden.len()];
                 last.backward(w, dz, &mut dhidden);
                 leaky_relu_backward(w.isa, &trace.hidden, &mut dhidden);
-                norm.backward(w, &mut dhidden, &trace.norm, Some(grads));
+                norm.gradient(w.isa, &dhidden, trace.norm.all(), grads);
+                norm.backward(w, &mut dhidden, trace.norm.all());
                 first.gradient(w.isa, &dhidden, &trace.pooled, grads);
                 first.backward(w, &dhidden, &mut dpooled);
             }

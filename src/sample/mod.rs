@@ -19,6 +19,7 @@ use crate::backend::cpu::Pool;
 use crate::config::DecoderKind;
 use crate::data::{FEATURES, Movement, Point, Scaler, features};
 use crate::error::{Error, Result, afford, all_finite, try_zeroed};
+use crate::model::critic::CallNorms;
 use crate::model::generator::GeneratorTrace;
 use crate::model::{Autoencoder, DataModel, Model};
 use crate::nn::Weights;
@@ -86,7 +87,7 @@ pub struct Sampler {
     /// Evaluation-mode norms.
     encoder: Normed<f32>,
     decoder: Normed<f32>,
-    critic: Vec<Normed<f32>>,
+    critic: Vec<CallNorms<f32>>,
     /// Distances (px) between which the model has learnt; None if it knows no pixels.
     distances: Option<(f64, f64)>,
     /// What streams walk with: copied by the first, shared by all.
@@ -186,7 +187,7 @@ impl Model {
                     (net.encoder.head.normalise(params, &mut buffers, false), Normed::default())
                 }
             };
-            let critic = self.networks.critic.normalise(params, &mut buffers, false);
+            let critic = self.networks.critic.normalise(params, &mut buffers, false, 1);
             let (distances, walker) = (self.learnt_distances(), OnceLock::new());
             Sampler { weights, encoder, decoder, critic, distances, walker }
         })

@@ -111,7 +111,7 @@ impl Stage2 {
         let Learner { networks, weights, .. } = learner;
         let mut buffers = learner.buffers.clone();
         // Each call of the critic advances its spectral norms: real, fake, interpolate.
-        let norms = [(); 3].map(|()| networks.critic.normalise(&weights.params, &mut buffers, true));
+        let norms = networks.critic.normalise(&weights.params, &mut buffers, true, 3);
         let range = networks.critic_range.clone();
         let ranges = row_ranges(rows, ROWS);
         self.prepare(ranges.len(), networks);
@@ -149,7 +149,7 @@ impl Stage2 {
         let rows = batch.noise.len() / c.noise_dim;
         let Learner { networks, weights, .. } = learner;
         let mut buffers = learner.buffers.clone();
-        let norms = networks.critic.normalise(&weights.params, &mut buffers, true);
+        let norms = networks.critic.normalise(&weights.params, &mut buffers, true, 1);
         let range = networks.generator_range.clone();
         let ranges = row_ranges(rows, ROWS);
         self.prepare(ranges.len(), networks);

@@ -29,7 +29,7 @@ fn critic_losses() {
                 let (condition, alpha) = (random(4, rows * c.condition_dim), uniform(5, rows, 0.0, 1.0));
                 let run = |w: &Weights<f64>, grads: &mut [f64]| {
                     // The three calls differ in u and v in training; here all three have the same.
-                    let norms = [(); 3].map(|()| networks.critic.normalise(&w.params, &mut buffers.clone(), false));
+                    let norms = networks.critic.normalise(&w.params, &mut buffers.clone(), false, 3);
                     let parts = row_ranges(rows, ROWS).into_iter().map(|r| {
                         let shard = CriticShard {
                             z_real: &z_real[r.start * c.summary_dim..r.end * c.summary_dim],
@@ -64,7 +64,7 @@ fn generator_losses() {
                 let (z_real, noise) = (uniform(2, rows * c.summary_dim, -1.0, 1.0), random(3, rows * n));
                 let (condition, weight) = (random(4, rows * c.condition_dim), 3.0);
                 let run = |w: &Weights<f64>, grads: Option<&mut [f64]>| {
-                    let norms = networks.critic.normalise(&w.params, &mut buffers.clone(), false);
+                    let norms = networks.critic.normalise(&w.params, &mut buffers.clone(), false, 1);
                     let mut trace = GanTrace::default();
                     let score = networks.generator_forward(w, &norms, &noise, &condition, &mut trace);
                     let fm = FeatureMatching::new(&trace.generator.z, &z_real, c.summary_dim, weight);

@@ -173,7 +173,7 @@ fn build(isa: Isa, c: &Config) -> (Networks, Weights<f64>, Vec<f64>) {
             Autoencoder::V6(net) => drop(net.norms(&w.params, &mut buffers, true)),
             Autoencoder::ClosedLoop(net) => drop(net.encoder.head.normalise(&w.params, &mut buffers, true)),
         }
-        networks.critic.normalise(&w.params, &mut buffers, true);
+        networks.critic.normalise(&w.params, &mut buffers, true, 1);
     }
     (networks, w, buffers)
 }

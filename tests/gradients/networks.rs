@@ -154,14 +154,15 @@ fn critic_scores() {
                 let (z, condition) = (random(2, rows * c.summary_dim), random(3, rows * c.condition_dim));
                 let cotangent = random(4, rows);
                 let run = |w: &Weights<f64>, z: &[f64], condition: &[f64], trace: &mut CriticTrace<f64>| {
-                    let norms = networks.critic.normalise(&w.params, &mut buffers.clone(), false);
+                    let norms = networks.critic.normalise(&w.params, &mut buffers.clone(), false, 1);
                     networks.critic.forward(w, &norms, z, condition, trace);
                     (dot(&trace.score, &cotangent), norms)
                 };
                 let new = CriticTrace::default;
                 let (mut trace, mut grads) = (new(), vec![0.0; networks.layout.len()]);
                 let (_, norms) = run(&w, &z, &condition, &mut trace);
-                networks.critic.backward(&w, &norms, (&condition, &cotangent), &mut trace, true, Some(&mut grads));
+                networks.critic.backward_to_z(&w, &norms, &cotangent, &mut trace);
+                networks.critic.backward(&w, &norms, (&condition, &cotangent), &mut trace, &mut grads);
                 let mut dcondition = vec![0.0; condition.len()];
                 trace.dconditions().for_each(|d| dcondition.iter_mut().zip(d).for_each(|(sum, d)| *sum += d));
                 let case = format!("{case}, {}", isa.name());
