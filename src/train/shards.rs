@@ -105,16 +105,22 @@ pub fn reduce(
     range: Range<usize>,
     sum: &mut [f32],
 ) -> [f64; 2] {
+    /// What a thread takes at a time.
     const CHUNK: usize = 16_384;
+    /// What stays in the first-level cache until it is done with.
+    const BLOCK: usize = 2048;
     let start = range.start;
     let mut chunks: Vec<_> = sum[range].chunks_mut(CHUNK).map(|chunk| (chunk, [0.0; 2])).collect();
     pool.for_each(&mut chunks, |_, i, (chunk, squares)| {
-        let here = start + i * CHUNK..start + i * CHUNK + chunk.len();
-        chunk.copy_from_slice(&shards[0][here.clone()]);
-        for shard in &shards[1..] {
-            math::axpy(isa, 1.0, &shard[here.clone()], chunk);
+        for (sum, at) in chunk.chunks_mut(BLOCK).zip((start + i * CHUNK..).step_by(BLOCK)) {
+            let here = at..at + sum.len();
+            sum.copy_from_slice(&shards[0][here.clone()]);
+            for shard in &shards[1..] {
+                math::axpy(isa, 1.0, &shard[here.clone()], sum);
+            }
+            squares[0] += math::sum_of_squares(isa, sum);
+            squares[1] += math::sum_of_squares(isa, &params[here]);
         }
-        *squares = [chunk, &params[here]].map(|x| math::sum_of_squares(isa, x));
     });
     [0, 1].map(|which| chunks.iter().map(|(_, squares)| squares[which]).sum::<f64>().sqrt())
 }
