@@ -25,7 +25,7 @@ use trajgan::data::{Dataset, Movement, Point, ReadOptions};
 use trajgan::model::Networks;
 use trajgan::nn::Weights;
 use trajgan::nn::optim::Moments;
-use trajgan::nn::params::outer_product;
+use trajgan::nn::params::{To, outer_product};
 use trajgan::rng::{Rng, Stream};
 use trajgan::train::shards::{Batch, ROWS};
 use trajgan::train::stage1::{self, At, Stage1};
@@ -108,7 +108,8 @@ fn products(peak: f64) -> Value {
     for (rows, outputs, inputs) in [(steps, 256, 64), (steps, 512, 128)] {
         let (dy, x, mut dw) = (numbers(rows * outputs, 1), numbers(rows * inputs, 2), vec![0.0; outputs * inputs]);
         let seconds = median(0.5, || {
-            outer_product(isa(), &dy, outputs, x.chunks_exact(inputs), inputs, black_box(&mut dw), inputs)
+            let to = (black_box(&mut dw[..]), inputs);
+            outer_product(isa(), &dy, outputs, x.chunks_exact(inputs), inputs, to, To::Add)
         });
         show(format!("gradient {rows} x {outputs} x {inputs}"), 2.0 * (rows * outputs * inputs) as f64, seconds);
     }

@@ -16,7 +16,7 @@ use trajgan::data::StepCodec;
 use trajgan::data::steps::{Classes, INPUTS};
 use trajgan::model::closed_loop::{self, ClosedLoop};
 use trajgan::model::walker::{WalkLosses, Walker, WalkerTrace};
-use trajgan::nn::{Dropout, Layout, Steps, Weights};
+use trajgan::nn::{Dropout, Gradients, Layout, Steps, Weights};
 use trajgan::rng::{Rng, Stream};
 use trajgan::train::shards::{ROWS, row_ranges};
 use trajgan::{Control, Dataset, Device, Error, Model, Movement, Point, SampleOptions, Stage};
@@ -106,11 +106,11 @@ fn gradients_of_the_likelihood() {
             let (net, layout, w) = walker(&c);
             let given = Given::new(&c, [33, 7, 3, 1][k], n as u64);
             let (z, total) = (random(5, given.steps.rows() * c.summary_dim), given.steps.total() + 3);
-            let run = |w: &Weights<f64>, z: &[f64], grads: Option<(&mut [f64], &mut Buffer<f64>)>| {
+            let run = |w: &Weights<f64>, z: &[f64], grads: Option<(&mut Gradients<f64>, &mut Buffer<f64>)>| {
                 let input = (given.x.as_slice(), given.classes.as_slice());
                 net.losses(w, &given.steps, input, z, total, dropout, &mut WalkerTrace::default(), grads)
             };
-            let (mut grads, mut dz) = (vec![0.0; layout.len()], Buffer::default());
+            let (mut grads, mut dz) = (Gradients::new(&layout), Buffer::default());
             let losses = run(&w, &z, Some((&mut grads, &mut dz)));
             assert_eq!(losses, run(&w, &z, None), "gradients do not change the losses");
             assert_eq!(dz.len(), z.len());
@@ -150,16 +150,16 @@ fn gradients_of_the_likelihood() {
 #[test]
 fn the_loss_is_the_likelihood() {
     let c = config(7);
-    let (net, _, mut w) = walker(&c);
+    let (net, layout, mut w) = walker(&c);
     let given = Given::new(&c, 9, 1);
     let z = random(5, 9 * c.summary_dim);
     let run = |w: &Weights<f64>, classes: &[Classes]| {
-        let (mut grads, mut dz) = (vec![0.0; w.params.len()], Buffer::default());
-        let both = Some((grads.as_mut_slice(), &mut dz));
+        let (mut grads, mut dz) = (Gradients::new(&layout), Buffer::default());
+        let both = Some((&mut grads, &mut dz));
         let input = (given.x.as_slice(), classes);
         let total = given.steps.total();
         let losses = net.losses(w, &given.steps, input, &z, total, None, &mut WalkerTrace::default(), both);
-        (losses, grads, dz.to_vec())
+        (losses, grads.to_vec(), dz.to_vec())
     };
     // What stands at a walk's last step is not looked at.
     let (mut other, mut rng) = (given.classes.clone(), Rng::new(6, Stream::Evaluation, 0));
@@ -193,23 +193,23 @@ fn shards_add_up() {
     let norm = net.encoder.head.normalise(&w.params, &mut buffers, true);
     let given = Given::new(&c, 33, 2);
     for dropped in [false, true] {
-        let run = |given: &Given, first_row: usize, grads: &mut [f64]| {
+        let run = |given: &Given, first_row: usize, grads: &mut Gradients<f64>| {
             let dropout = Dropout { first_row: first_row as u32, ..DROPOUT };
             let Given { steps, x, classes, noise } = given;
             let shard = closed_loop::Shard { steps, x, classes, noise };
             let (mut trace, total) = (closed_loop::Trace::default(), 111);
             net.losses(&w, &norm, shard, total, dropped.then_some(&dropout), &mut trace, Some(grads))
         };
-        let mut whole = vec![0.0; layout.len()];
+        let mut whole = Gradients::new(&layout);
         let losses = run(&given, 0, &mut whole);
-        let (mut sum, mut parts) = (vec![0.0; layout.len()], WalkLosses::default());
+        let (mut sum, mut parts) = (Gradients::new(&layout), WalkLosses::default());
         for rows in row_ranges(33, ROWS) {
             parts += run(&given.rows(rows.clone(), c.summary_dim), rows.start, &mut sum);
         }
         assert!((losses.total() - parts.total()).abs() < 1e-12, "dropout {dropped}");
         let most = whole.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
         assert!(most > 0.0);
-        let far = whole.iter().zip(&sum).position(|(a, b)| (a - b).abs() > 1e-12 * most);
+        let far = whole.iter().zip(&sum[..]).position(|(a, b)| (a - b).abs() > 1e-12 * most);
         assert_eq!(far, None, "dropout {dropped}: a gradient differs");
     }
 }

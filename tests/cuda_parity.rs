@@ -21,7 +21,7 @@ use trajgan::model::expander::ExpanderTrace;
 use trajgan::model::pooler::PoolerTrace;
 use trajgan::model::sequence::SequenceTrace;
 use trajgan::nn::optim::Moments;
-use trajgan::nn::{Dropout, Steps, Weights};
+use trajgan::nn::{Dropout, Gradients, Steps, Weights};
 use trajgan::rng::{Rng, Stream};
 use trajgan::train::shards::{Batch, SequenceShard};
 use trajgan::train::stage1::{self, At};
@@ -118,7 +118,7 @@ fn sequences_are_those_of_the_cpu() {
             let dropout = Dropout { seed: 9, step: 4, first_row: 0, batch_rows: rows as u32 };
             let mut trace = SequenceTrace::default();
             map.forward(&w, &norm, &steps, &x, Some((&dropout, SITE)), &mut trace);
-            let (mut grads, mut dx, y) = (vec![0.0; networks.layout.len()], Buffer::default(), trace.y.clone());
+            let (mut grads, mut dx, y) = (Gradients::new(&networks.layout), Buffer::default(), trace.y.clone());
             map.backward(&w, &norm, &steps, &x, true, &mut dy.clone(), &mut trace, Some(&mut dx), &mut grads);
             compare(&format!("{hidden} units, {rows} rows, {most} steps"), &networks, &got, (&y, &dx, &grads));
         }
@@ -153,7 +153,7 @@ fn poolers_are_those_of_the_cpu() {
             let dropout = Dropout { seed: 1 << 40, step: 1 << 33, first_row: 0, batch_rows: rows as u32 };
             let mut trace = PoolerTrace::default();
             net.forward(&w, &steps, &h, Some((&dropout, SITE)), &mut trace);
-            let (mut grads, mut dh, z) = (vec![0.0; networks.layout.len()], Buffer::default(), trace.z.clone());
+            let (mut grads, mut dh, z) = (Gradients::new(&networks.layout), Buffer::default(), trace.z.clone());
             net.backward(&w, &steps, &h, true, &mut dz.clone(), &mut trace, &mut dh, &mut grads);
             compare(&format!("{pool_type:?}, {rows} rows"), &networks, &got, (&z, &dh, &grads));
         }
@@ -171,7 +171,7 @@ fn expander_as_on_the_cpu(device: &Arc<Context>, c: &Config, (rows, most): (usiz
     let dropout = Dropout { seed: 2, step: 6, first_row: 0, batch_rows: rows as u32 };
     let mut trace = ExpanderTrace::default();
     net.forward(&w, &steps, &shard.seq_lens, &z, Some((&dropout, SITE)), &mut trace);
-    let (mut grads, mut dz, y) = (vec![0.0; networks.layout.len()], Buffer::default(), trace.y.clone());
+    let (mut grads, mut dz, y) = (Gradients::new(&networks.layout), Buffer::default(), trace.y.clone());
     net.backward(&w, &steps, &z, true, &mut dy.clone(), &mut trace, &mut dz, &mut grads);
     let what = format!("{:?} of {}, {rows} rows, {most} steps", c.expand_type, c.expander_hidden_dim);
     compare(&what, &networks, &got, (&y, &dz, &grads));

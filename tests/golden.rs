@@ -18,6 +18,7 @@ use trajgan::model::generator::GeneratorTrace;
 use trajgan::model::pooler::PoolerTrace;
 use trajgan::model::sequence::SequenceTrace;
 use trajgan::model::v6::{self, LossWeights, Shard};
+use trajgan::nn::Gradients;
 use trajgan::nn::optim::{Moments, Optimizer, Plateau, Schedule};
 use trajgan::train::shards::Batch;
 use trajgan::train::stage1::{self, At, Stage1};
@@ -39,7 +40,7 @@ fn sequence(case: &mut Case, encoder: bool) {
     let padding: Vec<f32> = map.head.bias.of(&w.params).iter().map(|b| b.tanh()).collect();
     case.check_output("out/out", &packing.unpack(&trace.y, &padding));
 
-    let mut grads = vec![0.0; networks.layout.len()];
+    let mut grads = Gradients::new(&networks.layout);
     let cotangent = packing.rows(case.get("in/cotangent"));
     for (b, &length) in packing.steps.lengths().iter().enumerate() {
         for d in cotangent[(b * seq_len + length) * outputs..(b + 1) * seq_len * outputs].chunks(outputs) {
@@ -63,7 +64,7 @@ fn pooler(case: &mut Case) {
     let mut trace = PoolerTrace::default();
     networks.v6().unwrap().pooler.forward(&w, &packing.steps, &h, None, &mut trace);
     case.check_output("out/out", &packing.rows_back(&trace.z));
-    let (mut grads, mut dh) = (vec![0.0; networks.layout.len()], Buffer::default());
+    let (mut grads, mut dh) = (Gradients::new(&networks.layout), Buffer::default());
     let mut dz = packing.rows(case.get("in/cotangent"));
     networks.v6().unwrap().pooler.backward(&w, &packing.steps, &h, false, &mut dz, &mut trace, &mut dh, &mut grads);
     let dh = packing.unpack(&dh, &vec![0.0; width]);
@@ -78,7 +79,7 @@ fn expander(case: &mut Case) {
     let mut trace = ExpanderTrace::default();
     networks.v6().unwrap().expander.forward(&w, &packing.steps, &packing.seq_lens(), &z, None, &mut trace);
     case.check_output("out/out", &packing.unpack(&trace.y, &vec![0.0; width]));
-    let (mut grads, mut dz) = (vec![0.0; networks.layout.len()], Buffer::default());
+    let (mut grads, mut dz) = (Gradients::new(&networks.layout), Buffer::default());
     let mut dy = packing.pack(case.get("in/cotangent"), width);
     networks.v6().unwrap().expander.backward(&w, &packing.steps, &z, false, &mut dy, &mut trace, &mut dz, &mut grads);
     case.check_gradients(&networks, &grads, &[("z", &dz)]);
@@ -90,7 +91,7 @@ fn generator(case: &mut Case) {
     let mut trace = GeneratorTrace::default();
     networks.generator.forward(&w, &noise, &condition, &mut trace);
     case.check_output("out/out", &trace.z);
-    let mut grads = vec![0.0; networks.layout.len()];
+    let mut grads = Gradients::new(&networks.layout);
     let mut dz = case.get("in/cotangent").to_vec();
     networks.generator.backward(&w, &condition, &mut dz, &mut trace, &mut grads);
     let inputs = [("noise", &trace.dnoise[..]), ("condition", trace.dcondition())];
@@ -104,7 +105,7 @@ fn critic(case: &mut Case) {
     let mut trace = CriticTrace::default();
     networks.critic.forward(&w, &norms, &z, &condition, &mut trace);
     case.check_output("out/out", &trace.score.clone());
-    let mut grads = vec![0.0; networks.layout.len()];
+    let mut grads = Gradients::new(&networks.layout);
     let cotangent = case.get("in/cotangent").to_vec();
     networks.critic.backward_to_z(&w, &norms, &cotangent, &mut trace);
     networks.critic.backward(&w, &norms, (&condition, &cotangent), &mut trace, &mut grads);
@@ -117,7 +118,7 @@ fn critic(case: &mut Case) {
 fn critic_losses(case: &mut Case) {
     let (networks, w, mut buffers) = case.networks();
     let norms = networks.critic.normalise(&w.params, &mut buffers, true, 3);
-    let mut grads = vec![0.0; networks.layout.len()];
+    let mut grads = Gradients::new(&networks.layout);
     let alpha = case.get("in/alpha");
     let shard = CriticShard {
         z_real: case.get("in/z_real"),
@@ -151,7 +152,7 @@ fn generator_losses(case: &mut Case) {
     let (width, weight) = (case.config.summary_dim, case.config.lambda_fm);
     let matching = FeatureMatching::new(&trace.generator.z, &z_real, width, weight);
     let matching = case.config.use_feature_matching.then_some(matching);
-    let mut grads = vec![0.0; networks.layout.len()];
+    let mut grads = Gradients::new(&networks.layout);
     networks.generator_backward(&w, &norms, &condition, rows, matching.as_ref(), &mut trace, &mut grads);
     let fm = matching.map_or(0.0, |m| m.loss);
     case.check_loss("loss/g_adv", adversarial);
@@ -170,7 +171,7 @@ fn autoencoder(case: &mut Case) {
     let steps = packing.steps.total();
     let weights = LossWeights { recon: c.lambda_recon, latent: c.lambda_latent, direct: c.lambda_direct, steps };
     let shard = Shard { steps: &packing.steps, seq_lens: &packing.seq_lens(), x: &x };
-    let (mut grads, mut trace) = (vec![0.0; networks.layout.len()], v6::Trace::default());
+    let (mut grads, mut trace) = (Gradients::new(&networks.layout), v6::Trace::default());
     let losses = networks.v6().unwrap().losses(&w, &norms, shard, weights, None, &mut trace, Some(&mut grads));
     case.check_loss("loss/recon", losses.recon);
     case.check_loss("loss/latent", losses.latent);

@@ -6,7 +6,7 @@ use crate::config::OptimizerKind;
 use crate::nn::dropout::{Dropout, dropout_backward};
 use crate::nn::lstm::LstmTrace;
 use crate::nn::optim::{Moments, Optimizer};
-use crate::nn::{Layout, Linear, Lstm, Steps, Weights};
+use crate::nn::{Gradients, Layout, Linear, Lstm, Steps, Weights};
 use crate::order;
 use crate::rng::{Rng, Stream};
 
@@ -29,6 +29,7 @@ pub enum Task {
 /// A network with its weights.
 pub struct Judge {
     task: Task,
+    layout: Layout,
     lstm: Lstm,
     /// Classifier: hidden -> hidden / 2 -> 1. Predictor: hidden -> features.
     head: Vec<Linear>,
@@ -80,23 +81,24 @@ impl Judge {
         };
         let weights = Weights::new(Isa::detect(), &layout, layout.initialise(seed).0);
         let (moments, trace) = (Moments::default(), LstmTrace::default());
-        Judge { task, lstm, head, weights, moments, seed, trace }
+        Judge { task, layout, lstm, head, weights, moments, seed, trace }
     }
 
     /// Adam over `epochs` passes through `rows` in batches of 16. labels (n): for the classifier.
     pub fn train(&mut self, x: Sequences, labels: &[bool], rows: &[usize], epochs: usize) {
         let mut order = rows.to_vec();
-        let mut grads = vec![0.0; self.weights.params.len()];
+        let (mut grads, all) = (Gradients::new(&self.layout), 0..self.layout.len());
         let optimizer = Optimizer { kind: OptimizerKind::Adam, beta1: 0.9, beta2: 0.999, weight_decay: 0.0 };
         for epoch in 0..epochs {
             Rng::new(self.seed, Stream::Evaluation, super::steps::JUDGE + epoch as u64).shuffle(&mut order);
             for rows in order.chunks(ROWS) {
                 let Some(batch) = self.batch(x, labels, rows) else { continue };
-                grads.fill(0.0);
+                grads.start(&self.layout, &all);
                 self.gradient(&batch, &mut grads);
+                grads.finish(&all);
                 let isa = self.weights.isa;
                 optimizer.step(isa, &mut self.weights.params, &grads, &mut self.moments, RATE, 1.0);
-                self.weights.pack(0..grads.len());
+                self.weights.pack(all.clone());
             }
         }
     }
@@ -164,7 +166,7 @@ impl Judge {
     }
 
     /// Adds the gradient of the mean binary cross-entropy, or of the mean squared error.
-    fn gradient(&mut self, batch: &Batch, grads: &mut [f32]) {
+    fn gradient(&mut self, batch: &Batch, grads: &mut Gradients<f32>) {
         let batch_rows = batch.steps.rows() as u32;
         let dropout = Dropout { seed: self.seed, step: self.moments.steps, first_row: 0, batch_rows };
         let values = self.forward(batch, Some(&dropout));
@@ -220,7 +222,7 @@ mod tests {
         for task in [Task::Classify, Task::Predict] {
             let mut judge = Judge::new(task, features, 4);
             let batch = judge.batch(x, &[true, false, false, true], &[0, 1, 2, 3]).unwrap();
-            let mut grads = vec![0.0; judge.weights.params.len()];
+            let mut grads = Gradients::new(&judge.layout);
             judge.gradient(&batch, &mut grads);
             let all = 0..grads.len();
             for i in all.clone().step_by(997).chain([grads.len() - 1]) {

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::data::steps::{Classes, INPUTS};
 use crate::nn::dropout::Site;
 use crate::nn::spectral::Normed;
-use crate::nn::{Dropout, Layout, Steps, Weights};
+use crate::nn::{Dropout, Gradients, Layout, Steps, Weights};
 
 /// Dropout sites: 256 for every network, one a layer.
 pub(crate) const ENCODER: Site = 0;
@@ -59,7 +59,7 @@ impl ClosedLoop {
         total: usize,
         dropout: Option<&Dropout>,
         trace: &mut Trace<R>,
-        grads: Option<&mut [R]>,
+        grads: Option<&mut Gradients<R>>,
     ) -> WalkLosses {
         let Shard { steps, x, classes, noise } = shard;
         let at = |site| dropout.map(|d| (d, site));

@@ -18,7 +18,7 @@ use crate::nn::linear::{leaky_relu, leaky_relu_backward};
 use crate::nn::norm::NormTrace;
 use crate::nn::params::{COLUMNS, To};
 use crate::nn::spectral::Normed;
-use crate::nn::{LayerNorm, Layout, Linear, Weights};
+use crate::nn::{Gradients, LayerNorm, Layout, Linear, Weights};
 
 /// Standard and projection critics are one scale of the multiscale critic.
 #[derive(Clone, Debug)]
@@ -225,7 +225,7 @@ impl Critic {
         norms: &[CallNorms<R>],
         (condition, dscore): (&[R], &[R]),
         trace: &mut CriticTrace<R>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         let changes = std::iter::repeat_n(R::ONE, trace.tangents);
         let dscore: Vec<R> = dscore.iter().copied().chain(changes).map(|d| d * self.share()).collect();
@@ -369,7 +369,7 @@ impl Scale {
         trace: &mut ScaleTrace<R>,
         dz: bool,
         flow: &mut Flow<R>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         let Flow { dx: [dx, below], de, rest, weight } = flow;
         let layers = self.layers.len();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::backend::cpu::{Buffer, Real, math};
 use crate::nn::params::{Initial, Matrix, To, Vector};
 use crate::nn::spectral::Normed;
-use crate::nn::{Layout, Linear, SpectralLinear, Weights};
+use crate::nn::{Gradients, Layout, Linear, SpectralLinear, Weights};
 
 /// Calls of a critic whose rows follow each other, as many for each, and the spectral norms of each.
 #[derive(Clone, Copy)]
@@ -133,7 +133,7 @@ impl Dense {
         dy: &[R],
         (x, tx): (&[R], &[R]),
         scratch: &mut Buffer<R>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         let Matrix { inputs, outputs, .. } = *self.weight();
         let mut seen = x.chunks_exact(inputs).chain(tx.chunks_exact(inputs));

@@ -2,7 +2,7 @@
 
 use crate::backend::cpu::{Buffer, Real};
 use crate::nn::linear::{leaky_relu, leaky_relu_backward};
-use crate::nn::{Layout, Linear, Weights};
+use crate::nn::{Gradients, Layout, Linear, Weights};
 
 #[derive(Clone, Debug)]
 pub struct Embed {
@@ -57,7 +57,7 @@ impl Embed {
         condition: &[R],
         de: &mut [R],
         trace: &mut EmbedTrace<R>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         if self.last_activation {
             leaky_relu_backward(w.isa, &trace.e, de);

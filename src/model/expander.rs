@@ -7,7 +7,7 @@ use crate::nn::linear::{leaky_relu, leaky_relu_backward};
 use crate::nn::lstm::{LayerTrace, Lstm};
 use crate::nn::norm::NormTrace;
 use crate::nn::params::{Initial, Matrix, To, Vector};
-use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights};
+use crate::nn::{Dropout, Gradients, LayerNorm, Layout, Linear, Steps, Weights};
 
 /// Width of the mlp kind's positional encoding.
 pub(crate) const POSITIONS: usize = 32;
@@ -119,7 +119,7 @@ impl Expander {
         dy: &mut [R],
         trace: &mut ExpanderTrace<R>,
         dz: &mut Buffer<R>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         let dz = dz.fit(steps.rows() * self.summary);
         match &self.kind {
@@ -190,7 +190,7 @@ impl Expander {
         dy: &mut [R],
         trace: &mut ExpanderTrace<R>,
         dz: &mut [R],
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         let Kind::Lstm { init_hidden, init_cell, lstm, output } = &self.kind else { return };
         let (hidden, l, layers, rows) = (self.hidden, self.latent, lstm.layers.len(), steps.rows());
@@ -290,7 +290,7 @@ impl Expander {
         dy: &mut [R],
         trace: &ExpanderTrace<R>,
         dz: &mut [R],
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         let Kind::Mlp { summary, position, bias, norms, middle, last, dropout: p } = &self.kind else { return };
         let dropped = dropped && *p > 0.0;
@@ -341,7 +341,7 @@ impl Expander {
         dy: &[R],
         trace: &ExpanderTrace<R>,
         dz: &mut [R],
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         let Kind::Repeat { first, norm, last } = &self.kind else { return };
         let mut dy = sum_steps(w, steps, dy, self.latent);

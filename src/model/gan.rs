@@ -6,7 +6,7 @@ use super::Networks;
 use super::critic::{CallNorms, CriticTrace};
 use super::generator::GeneratorTrace;
 use crate::backend::cpu::{Buffer, Real};
-use crate::nn::Weights;
+use crate::nn::{Gradients, Weights};
 
 /// Sums over a shard, already divided by the batch size; shards add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -64,7 +64,7 @@ impl Networks {
         batch: usize,
         lambda_gp: f64,
         trace: &mut GanTrace<R>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) -> CriticLosses {
         let CriticShard { z_real, condition, noise, alpha } = shard;
         let GanTrace { generator, critic, z, dscore } = trace;
@@ -131,7 +131,7 @@ impl Networks {
         batch: usize,
         matching: Option<&FeatureMatching>,
         trace: &mut GanTrace<R>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         let GanTrace { generator, critic, dscore, .. } = trace;
         dscore.fit(critic.score.len()).fill(R::from_f64(-1.0 / batch as f64));

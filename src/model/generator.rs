@@ -8,7 +8,7 @@ use crate::config::{Config, GeneratorKind};
 use crate::nn::linear::{leaky_relu, leaky_relu_backward};
 use crate::nn::norm::NormTrace;
 use crate::nn::params::{Initial, To};
-use crate::nn::{LayerNorm, Layout, Linear, Weights};
+use crate::nn::{Gradients, LayerNorm, Layout, Linear, Weights};
 
 /// Width of the condition's embedding.
 pub(crate) const EMBED: usize = 64;
@@ -121,7 +121,7 @@ impl Generator {
         condition: &[R],
         dz: &mut [R],
         trace: &mut GeneratorTrace<R>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         math::tanh_backward(w.isa, &trace.z, dz);
         let last = &trace.x[self.blocks.len()];
@@ -182,7 +182,7 @@ impl Block {
         trace: &BlockTrace<R>,
         dnext: Buffer<R>,
         de: &mut [R],
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) -> Buffer<R> {
         let mut dx = Buffer::zeros(x.len());
         match &self.skip {

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::backend::cpu::{Real, math};
 use crate::nn::params::{Initial, Matrix};
-use crate::nn::{Layout, Linear, Weights};
+use crate::nn::{Gradients, Layout, Linear, Weights};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
@@ -83,9 +83,10 @@ impl Head {
         w: &Weights<R>,
         rows: &mut [R],
         anchors: impl Iterator<Item = &'a [Option<u16>]>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         let Some(profiles) = self.profiles else { return };
+        let grads = grads.of(&profiles.table);
         for (row, anchors) in rows.chunks_exact_mut(self.width()).zip(anchors) {
             let (dlogits, gates) = row.split_at_mut(self.classes);
             for (k, gate) in gates.iter_mut().enumerate() {

@@ -6,7 +6,7 @@ use crate::nn::dropout::{Site, dropout_backward};
 use crate::nn::linear::{leaky_relu, leaky_relu_backward};
 use crate::nn::norm::NormTrace;
 use crate::nn::params::To;
-use crate::nn::{Dropout, LayerNorm, Layout, Linear, Steps, Weights};
+use crate::nn::{Dropout, Gradients, LayerNorm, Layout, Linear, Steps, Weights};
 
 #[derive(Clone, Debug)]
 pub struct Pooler {
@@ -112,7 +112,7 @@ impl Pooler {
         dz: &mut [R],
         trace: &mut PoolerTrace<R>,
         dh: &mut Buffer<R>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         math::tanh_backward(w.isa, &trace.z, dz);
         let mut dpooled = vec![R::ZERO; trace.pooled.len()];
@@ -196,7 +196,7 @@ impl Pooler {
         dpooled: &[R],
         trace: &PoolerTrace<R>,
         dh: &mut [R],
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         let Some((first, second)) = &self.attention else { return };
         let l = self.latent;

@@ -4,7 +4,7 @@ use crate::backend::cpu::{Buffer, Real, math};
 use crate::nn::dropout::Site;
 use crate::nn::lstm::{Lstm, LstmTrace};
 use crate::nn::spectral::Normed;
-use crate::nn::{Dropout, Initial, Layout, SpectralLinear, Steps, Weights};
+use crate::nn::{Dropout, Gradients, Initial, Layout, SpectralLinear, Steps, Weights};
 
 #[derive(Clone, Debug)]
 pub struct SequenceMap {
@@ -64,7 +64,7 @@ impl SequenceMap {
         dy: &mut [R],
         trace: &mut SequenceTrace<R>,
         dx: Option<&mut Buffer<R>>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         math::tanh_backward(w.isa, &trace.y, dy);
         self.head.gradient(w, normed, dy, trace.lstm.output(), &mut trace.dw, grads);

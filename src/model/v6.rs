@@ -7,7 +7,7 @@ use crate::backend::cpu::{Buffer, Real, math};
 use crate::config::Config;
 use crate::nn::dropout::Site;
 use crate::nn::spectral::Normed;
-use crate::nn::{Dropout, Layout, Steps, Weights};
+use crate::nn::{Dropout, Gradients, Layout, Steps, Weights};
 
 /// Dropout sites: 256 for every network, one a layer. The decoder runs twice with masks of its own.
 pub(crate) const ENCODER: Site = 0;
@@ -113,7 +113,7 @@ impl V6 {
         weights: LossWeights,
         dropout: Option<&Dropout>,
         trace: &mut Trace<R>,
-        grads: Option<&mut [R]>,
+        grads: Option<&mut Gradients<R>>,
     ) -> Losses {
         let Shard { steps, seq_lens, x } = shard;
         let at = |site| dropout.map(|d| (d, site));

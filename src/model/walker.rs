@@ -15,7 +15,7 @@ use crate::model::head::Head;
 use crate::nn::dropout::Site;
 use crate::nn::lstm::{Lstm, LstmTrace};
 use crate::nn::params::{Initial, Matrix, To};
-use crate::nn::{Dropout, Layout, Linear, Steps, Weights};
+use crate::nn::{Dropout, Gradients, Layout, Linear, Steps, Weights};
 
 #[derive(Clone, Debug)]
 pub struct Walker {
@@ -107,7 +107,7 @@ impl Walker {
         total: usize,
         dropout: Option<(&Dropout, Site)>,
         trace: &mut WalkerTrace<R>,
-        grads: Option<(&mut [R], &mut Buffer<R>)>,
+        grads: Option<(&mut Gradients<R>, &mut Buffer<R>)>,
     ) -> WalkLosses {
         let n = steps.total();
         let k = self.width;
@@ -178,7 +178,8 @@ impl Walker {
     }
 
     /// The reverse of embed: d (N,K) -> gradients of the embeddings.
-    fn scatter<R: Real>(&self, which: usize, d: &[R], classes: impl Iterator<Item = u16>, grads: &mut [R]) {
+    fn scatter<R: Real>(&self, which: usize, d: &[R], classes: impl Iterator<Item = u16>, grads: &mut Gradients<R>) {
+        let grads = grads.of(&self.embeddings[which]);
         for (d, class) in d.chunks_exact(self.width).zip(classes) {
             let row = &mut grads[self.embeddings[which].offset + usize::from(class) * self.width..][..self.width];
             row.iter_mut().zip(d).for_each(|(row, &d)| *row += d);

@@ -1,5 +1,6 @@
 //! y = x w^T + b, and the leaky rectifier that follows it in most places.
 
+use super::gradients::Gradients;
 use super::params::{Initial, Layout, Matrix, To, Vector, Weights};
 use crate::backend::cpu::{Isa, Real, math};
 
@@ -44,7 +45,7 @@ impl Linear {
     }
 
     /// dy (M,O), x (M,I) as the forward saw it -> gradients of weight and bias.
-    pub fn gradient<R: Real>(&self, isa: Isa, dy: &[R], x: &[R], grads: &mut [R]) {
+    pub fn gradient<R: Real>(&self, isa: Isa, dy: &[R], x: &[R], grads: &mut Gradients<R>) {
         self.weight.gradient(isa, dy, x, grads);
         math::add_columns(isa, dy, self.bias.of_mut(grads));
     }

@@ -7,6 +7,7 @@
 
 use super::Steps;
 use super::dropout::{Dropout, Site, dropout_backward};
+use super::gradients::Gradients;
 use super::params::{Initial, Layout, Matrix, To, Vector, Weights};
 use crate::backend::cpu::{Buffer, Isa, Real, math};
 
@@ -64,7 +65,7 @@ impl Layer {
         trace: &LayerTrace<R>,
         before: impl Iterator<Item = &'h [R]>,
         constant: &[R],
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         self.recurrent.gradient_of_rows(isa, &trace.gates, before, grads);
         for bias in [self.bias_ih, self.bias_hh] {
@@ -250,7 +251,7 @@ impl Lstm {
         trace: &mut LstmTrace<R>,
         dx: Option<&mut Buffer<R>>,
         dconstant: Option<&mut Buffer<R>>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         let hidden = self.hidden();
         let dropped = dropped && self.dropout > 0.0;

@@ -3,6 +3,7 @@
 //! Gradients of parameters are added to, gradients of activations are written.
 
 pub mod dropout;
+pub mod gradients;
 pub mod linear;
 pub mod lstm;
 pub mod norm;
@@ -12,6 +13,7 @@ pub mod spectral;
 pub mod steps;
 
 pub use dropout::Dropout;
+pub use gradients::Gradients;
 pub use linear::Linear;
 pub use lstm::Lstm;
 pub use norm::LayerNorm;

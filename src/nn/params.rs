@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::gradients::Gradients;
 use crate::backend::cpu::gemm::{Left, Packed, gemm};
 /// Columns that are packed together.
 pub use crate::backend::cpu::lanes::LANES as COLUMNS;
@@ -102,6 +103,10 @@ impl Layout {
 
     pub fn buffer_len(&self) -> usize {
         self.buffers.last().map_or(0, |e| e.range().end)
+    }
+
+    pub(super) fn matrices(&self) -> &[Matrix] {
+        &self.matrices
     }
 
     /// The largest of what each matrix needs.
@@ -234,6 +239,11 @@ pub enum To {
 }
 
 impl Matrix {
+    /// Its place among its layout's matrices.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
     /// x (M,I) -> y (M,O) = alpha x w^T
     pub fn forward<R: Real>(&self, w: &Weights<R>, x: &[R], y: &mut [R], alpha: R, to: To) {
         let left = Left::rows(x, x.len() / self.inputs, self.inputs);
@@ -260,32 +270,40 @@ impl Matrix {
         gemm(w.isa, left, w.packs[self.index].backward.columns(inputs), dx, width, alpha, to == To::Add);
     }
 
-    /// dy (M,O), x (M,I) -> dw (O,I) += dy^T x, in an arena of gradients.
-    pub fn gradient<R: Real>(&self, isa: Isa, dy: &[R], x: &[R], grads: &mut [R]) {
+    /// dy (M,O), x (M,I) -> dw (O,I) += dy^T x
+    pub fn gradient<R: Real>(&self, isa: Isa, dy: &[R], x: &[R], grads: &mut Gradients<R>) {
         self.gradient_of_rows(isa, dy, x.chunks_exact(self.inputs), grads);
     }
 
     /// The same with the rows of x one by one.
-    pub fn gradient_of_rows<'x, R: Real>(&self, isa: Isa, dy: &[R], x: impl Iterator<Item = &'x [R]>, grads: &mut [R]) {
-        outer_product(isa, dy, self.outputs, x, self.inputs, &mut grads[self.offset..], self.stride);
+    pub fn gradient_of_rows<'x, R: Real>(
+        &self,
+        isa: Isa,
+        dy: &[R],
+        x: impl Iterator<Item = &'x [R]>,
+        grads: &mut Gradients<R>,
+    ) {
+        let to = grads.begin(self);
+        let dw = &mut grads[self.offset..];
+        outer_product(isa, dy, self.outputs, x, self.inputs, (dw, self.stride), to);
     }
 }
 
-/// dy (M,O), M rows x (I) -> dw (O,I) += dy^T x, with so many numbers between the rows of dw.
+/// dy (M,O), M rows x (I) -> dw (O,I) = or += dy^T x, with so many numbers between the rows of dw. M is 1 at least.
 pub fn outer_product<'x, R: Real>(
     isa: Isa,
     dy: &[R],
     outputs: usize,
     x: impl Iterator<Item = &'x [R]>,
     inputs: usize,
-    dw: &mut [R],
-    stride: usize,
+    (dw, stride): (&mut [R], usize),
+    to: To,
 ) {
     /// Rows whose product is summed in registers before it is added to dw.
     const BLOCK: usize = 128;
     let (mut x, mut packed) = (x, Packed::default());
-    for dy in dy.chunks(BLOCK * outputs) {
+    for (i, dy) in dy.chunks(BLOCK * outputs).enumerate() {
         packed.pack_rows(dy.len() / outputs, inputs, &mut x);
-        gemm(isa, Left::transposed(dy, outputs), packed.whole(), dw, stride, R::ONE, true);
+        gemm(isa, Left::transposed(dy, outputs), packed.whole(), dw, stride, R::ONE, i > 0 || to == To::Add);
     }
 }

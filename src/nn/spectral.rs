@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::gradients::Gradients;
 use super::params::{Initial, Layout, Matrix, To, Vector, Weights, outer_product};
 use crate::backend::cpu::{Buffer, Isa, Real, math};
 
@@ -106,12 +107,11 @@ impl SpectralLinear {
     pub fn outer<'x, R: Real>(&self, isa: Isa, dy: &[R], x: impl Iterator<Item = &'x [R]>, dw: &mut Buffer<R>) {
         let (outputs, inputs) = (self.weight.outputs, self.weight.inputs);
         let dw = dw.fit(outputs * inputs);
-        dw.fill(R::ZERO);
-        outer_product(isa, dy, outputs, x, inputs, dw, inputs);
+        outer_product(isa, dy, outputs, x, inputs, (dw, inputs), To::Write);
     }
 
     /// Gradient of the divided weight, dw (O,I) -> of the weight itself: dw / sigma - <dw, w> / sigma^2 u v^T
-    pub fn finish<R: Real>(&self, params: &[R], normed: &Normed<R>, dw: &[R], grads: &mut [R]) {
+    pub fn finish<R: Real>(&self, params: &[R], normed: &Normed<R>, dw: &[R], grads: &mut Gradients<R>) {
         let m = self.weight;
         let row = |o: usize| m.offset + o * m.stride..m.offset + o * m.stride + m.inputs;
         let mut along = 0.0;
@@ -120,6 +120,7 @@ impl SpectralLinear {
         }
         let inverse = R::ONE / normed.sigma;
         let along = R::from_f64(along) * inverse * inverse;
+        let grads = grads.of(&m);
         for ((o, dw), &u) in dw.chunks_exact(m.inputs).enumerate().zip(&normed.u) {
             for ((g, &dw), &v) in grads[row(o)].iter_mut().zip(dw).zip(&normed.v) {
                 *g += dw * inverse - along * u * v;
@@ -135,7 +136,7 @@ impl SpectralLinear {
         dy: &[R],
         x: &[R],
         scratch: &mut Buffer<R>,
-        grads: &mut [R],
+        grads: &mut Gradients<R>,
     ) {
         self.outer(w.isa, dy, x.chunks_exact(self.weight.inputs), scratch);
         self.finish(&w.params, normed, scratch, grads);

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::{Autoencoder, Networks, closed_loop, v6};
 use crate::nn::optim::{Moments, Optimizer};
-use crate::nn::{Dropout, Weights};
+use crate::nn::{Dropout, Gradients, Weights};
 use crate::rng::{Rng, Stream};
 
 /// v6: direct, recon, latent, total. closed-loop: nats of steps, ticks and stop, and their sum.
@@ -17,7 +17,7 @@ pub type Losses = [f64; 4];
 #[derive(Default)]
 pub struct Stage1 {
     workers: Scratch<Traces>,
-    shard_grads: Vec<Vec<f32>>,
+    shard_grads: Vec<Gradients<f32>>,
     grads: Vec<f32>,
 }
 
@@ -65,15 +65,19 @@ impl Stage1 {
     ) -> Result<(Losses, f64)> {
         let Learner { networks, weights, .. } = learner;
         let mut buffers = learner.buffers.clone();
+        let range = networks.autoencoder_range.clone();
+        self.fit(batch.shards.len());
+        self.shard_grads.iter_mut().for_each(|grads| grads.start(&networks.layout, &range));
         let losses = self.losses(pool, (networks, weights, &mut buffers), c, batch, Some(at));
         if !losses[3].is_finite() {
             return Err(Error::Diverged { stage: 1, iteration: at.iteration, what: "the loss" });
         }
-        let range = networks.autoencoder_range.clone();
+        let shards = &mut self.shard_grads[..batch.shards.len()];
+        shards.iter_mut().for_each(|grads| grads.finish(&range));
         self.grads.resize(range.end, 0.0);
         let (optimizer, rate, clip) = (optimizer(c), at.rate, c.stage1_grad_clip);
         let update = Update { range, optimizer, rate, clip, stage: 1, iteration: at.iteration };
-        let shards: Vec<&[f32]> = self.shard_grads[..batch.shards.len()].iter().map(Vec::as_slice).collect();
+        let shards: Vec<&[f32]> = shards.iter().map(|grads| &grads[..]).collect();
         let norm = update.apply(pool, weights, learner.moments, &shards, &mut self.grads)?;
         *learner.buffers = buffers;
         Ok((losses, norm))
@@ -85,7 +89,11 @@ impl Stage1 {
         self.losses(pool, (learner.networks, learner.weights, &mut buffers), c, batch, None)
     }
 
-    /// With `at`: in training mode, and the gradients are in self.shard_grads.
+    fn fit(&mut self, shards: usize) {
+        self.shard_grads.resize_with(self.shard_grads.len().max(shards), Gradients::default);
+    }
+
+    /// With `at`: in training mode, and the gradients, which have been started, come into self.shard_grads.
     fn losses(
         &mut self,
         pool: &mut Pool,
@@ -96,8 +104,7 @@ impl Stage1 {
     ) -> Losses {
         let training = at.is_some();
         self.workers.fit(pool);
-        let end = networks.autoencoder_range.end;
-        self.shard_grads.resize_with(self.shard_grads.len().max(batch.shards.len()), Vec::new);
+        self.fit(batch.shards.len());
         let workers = &self.workers;
         let mut work: Vec<_> = batch.shards.iter().zip(&mut self.shard_grads).map(|s| (s, [0.0; 3])).collect();
         let dropout = |first_row: usize| {
@@ -112,7 +119,7 @@ impl Stage1 {
                 pool.for_each(&mut work, |worker, _, ((shard, grads), losses)| {
                     let rows = v6::Shard { steps: &shard.steps, seq_lens: &shard.seq_lens, x: &shard.x };
                     let mut traces = workers.of(worker);
-                    let (dropout, grads) = (dropout(shard.first_row), training.then(|| zeroed(grads, end)));
+                    let (dropout, grads) = (dropout(shard.first_row), training.then_some(&mut **grads));
                     let parts =
                         net.losses(weights, &norms, rows, loss_weights, dropout.as_ref(), &mut traces.v6, grads);
                     *losses = [parts.direct, parts.recon, parts.latent];
@@ -126,7 +133,7 @@ impl Stage1 {
                     let rows =
                         closed_loop::Shard { steps: &shard.steps, x: &shard.x, classes: &shard.classes, noise: &noise };
                     let mut traces = workers.of(worker);
-                    let (dropout, grads) = (dropout(shard.first_row), training.then(|| zeroed(grads, end)));
+                    let (dropout, grads) = (dropout(shard.first_row), training.then_some(&mut **grads));
                     let trace = &mut traces.closed_loop;
                     let parts = net.losses(weights, &norm, rows, batch.total, dropout.as_ref(), trace, grads);
                     *losses = [parts.steps, parts.ticks, parts.stop];
@@ -142,13 +149,6 @@ impl Stage1 {
         };
         [a, b, third, total]
     }
-}
-
-/// Room for the gradient of a shard, which evaluation does without.
-fn zeroed(grads: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    grads.clear();
-    grads.resize(len, 0.0);
-    grads
 }
 
 /// What moves the weights, on any device.

@@ -7,8 +7,8 @@ use crate::config::{Config, OptimizerKind};
 use crate::error::{Error, Result};
 use crate::model::Networks;
 use crate::model::gan::{CriticLosses, CriticShard, FeatureMatching, GanTrace};
-use crate::nn::Weights;
 use crate::nn::optim::{Moments, Optimizer};
+use crate::nn::{Gradients, Weights};
 
 /// Rows of a shard. More than a sequence's shards have: a gradient is then read and written half as often.
 pub const ROWS: usize = 32;
@@ -24,7 +24,7 @@ pub struct Stage2 {
 #[derive(Default)]
 struct Work {
     trace: GanTrace<f32>,
-    grads: Vec<f32>,
+    grads: Gradients<f32>,
     losses: CriticLosses,
     score: f64,
 }
@@ -114,7 +114,7 @@ impl Stage2 {
         let norms = networks.critic.normalise(&weights.params, &mut buffers, true, 3);
         let range = networks.critic_range.clone();
         let ranges = row_ranges(rows, ROWS);
-        self.prepare(ranges.len(), networks);
+        self.fit(ranges.len(), networks);
         pool.for_each(&mut self.shards[..ranges.len()], |_, i, work| {
             let rows_here = ranges[i].clone();
             let shard = CriticShard {
@@ -123,9 +123,10 @@ impl Stage2 {
                 noise: columns(&batch.noise, rows, &rows_here),
                 alpha: &batch.alpha[rows_here],
             };
-            work.grads[range.clone()].fill(0.0);
+            work.grads.start(&networks.layout, &range);
             work.losses =
                 networks.critic_losses(weights, &norms, shard, rows, c.lambda_gp, &mut work.trace, &mut work.grads);
+            work.grads.finish(&range);
         });
         let mut losses = CriticLosses::default();
         self.shards[..ranges.len()].iter().for_each(|work| losses += work.losses);
@@ -152,7 +153,7 @@ impl Stage2 {
         let norms = networks.critic.normalise(&weights.params, &mut buffers, true, 1);
         let range = networks.generator_range.clone();
         let ranges = row_ranges(rows, ROWS);
-        self.prepare(ranges.len(), networks);
+        self.fit(ranges.len(), networks);
         let shards = &mut self.shards[..ranges.len()];
         pool.for_each(shards, |_, i, work| {
             let noise = columns(&batch.noise, rows, &ranges[i]);
@@ -172,28 +173,21 @@ impl Stage2 {
             return Err(Error::Diverged { stage: 2, iteration, what: "the generator's loss" });
         }
         pool.for_each(shards, |_, i, work| {
-            work.grads[range.clone()].fill(0.0);
+            work.grads.start(&networks.layout, &range);
             let condition = columns(&batch.condition, rows, &ranges[i]);
             let (trace, grads) = (&mut work.trace, &mut work.grads);
             networks.generator_backward(weights, &norms, condition, rows, matching.as_ref(), trace, grads);
+            work.grads.finish(&range);
         });
         self.update(pool, weights, c, (range, ranges.len()), learner.generator, c.lr_generator, iteration)?;
         *learner.buffers = buffers;
         Ok(losses)
     }
 
-    fn prepare(&mut self, shards: usize, networks: &Networks) {
+    fn fit(&mut self, shards: usize, networks: &Networks) {
         self.shards.resize_with(shards.max(self.shards.len()), Work::default);
         // As long as the arena, so that offsets fit; only the range is ever touched.
-        let len = networks.layout.len();
-        for work in &mut self.shards {
-            if work.grads.len() != len {
-                work.grads = vec![0.0; len];
-            }
-        }
-        if self.grads.len() != len {
-            self.grads = vec![0.0; len];
-        }
+        self.grads.resize(networks.layout.len(), 0.0);
     }
 
     fn update(
@@ -206,7 +200,7 @@ impl Stage2 {
         rate: f64,
         iteration: u64,
     ) -> Result<()> {
-        let shards: Vec<&[f32]> = self.shards[..shards].iter().map(|work| work.grads.as_slice()).collect();
+        let shards: Vec<&[f32]> = self.shards[..shards].iter().map(|work| &work.grads[..]).collect();
         let (beta1, beta2, weight_decay) = (c.adam_beta1, c.adam_beta2, c.stage2_weight_decay);
         let optimizer = Optimizer { kind: OptimizerKind::Adam, beta1, beta2, weight_decay };
         let update = Update { range, optimizer, rate, clip: c.stage2_grad_clip, stage: 2, iteration };

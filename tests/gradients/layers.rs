@@ -3,7 +3,7 @@
 use trajgan::backend::cpu::{Buffer, Isa};
 use trajgan::nn::lstm::LstmTrace;
 use trajgan::nn::norm::NormTrace;
-use trajgan::nn::{Dropout, Initial, LayerNorm, Layout, Linear, Lstm, SpectralLinear, Weights};
+use trajgan::nn::{Dropout, Gradients, Initial, LayerNorm, Layout, Linear, Lstm, SpectralLinear, Weights};
 
 use super::{SIZES, check_input, check_params, dot, random, random_steps, weights};
 
@@ -21,7 +21,7 @@ fn linear() {
                 linear.forward(w, x, &mut y);
                 dot(&y, &cotangent)
             };
-            let (mut grads, mut dx) = (vec![0.0; layout.len()], vec![f64::NAN; x.len()]);
+            let (mut grads, mut dx) = (Gradients::new(&layout), vec![f64::NAN; x.len()]);
             linear.gradient(isa, &cotangent, &x, &mut grads);
             linear.backward(&w, &cotangent, &mut dx);
             let case = format!("linear {rows} x {inputs} -> {outputs}, {}", isa.name());
@@ -50,7 +50,7 @@ fn spectral_linear() {
                 dot(&y, &cotangent)
             };
             let normed = linear.normalise(&w.params, &mut buffers.clone(), false);
-            let (mut grads, mut dx) = (vec![0.0; layout.len()], vec![f64::NAN; x.len()]);
+            let (mut grads, mut dx) = (Gradients::new(&layout), vec![f64::NAN; x.len()]);
             linear.gradient(&w, &normed, &cotangent, &x, &mut Buffer::default(), &mut grads);
             linear.backward(&w, &normed, &cotangent, &mut dx);
             let case = format!("spectral {inputs} -> {outputs}, {}", isa.name());
@@ -85,12 +85,12 @@ fn layer_norm() {
             };
             let (_, _, trace, change) = run(&w, &x, &tx);
             let case = format!("norm {rows} x {width}, {}", isa.name());
-            let (mut grads, mut dx) = (vec![0.0; layout.len()], cy.clone());
+            let (mut grads, mut dx) = (Gradients::new(&layout), cy.clone());
             norm.gradient(isa, &dx, trace.all(), &mut grads);
             norm.backward(&w, &mut dx, trace.all());
             check_params(&case, &layout, &w, "n", &grads, |w| first(w, &x));
             check_input(&case, &x, &dx, |x| first(&w, x));
-            let (mut grads, mut dx, mut dtx) = (vec![0.0; layout.len()], cy.clone(), cty.clone());
+            let (mut grads, mut dx, mut dtx) = (Gradients::new(&layout), cy.clone(), cty.clone());
             norm.tangent_backward(&w, &mut dx, &mut dtx, &tx, trace.all(), &change, &mut grads);
             let case = format!("{case}, with tangent");
             check_params(&case, &layout, &w, "n", &grads, |w| both(w, &x, &tx));
@@ -124,7 +124,7 @@ fn lstm() {
                 let mut trace = LstmTrace::default();
                 lstm.forward(&w, &steps, &x, &constant, dropout, &mut trace);
                 let (mut grads, mut dx, mut dconstant) =
-                    (vec![0.0; layout.len()], Buffer::default(), Buffer::default());
+                    (Gradients::new(&layout), Buffer::default(), Buffer::default());
                 let into = (&mut dx, &mut dconstant);
                 let dropped = dropout.is_some();
                 lstm.backward(

@@ -10,7 +10,7 @@ use trajgan::model::gan::{CriticShard, FeatureMatching, GanTrace};
 use trajgan::model::pooler::PoolerTrace;
 use trajgan::model::sequence::SequenceTrace;
 use trajgan::model::v6::{self, LossWeights, V6};
-use trajgan::nn::{Dropout, Steps, Weights};
+use trajgan::nn::{Dropout, Gradients, Steps, Weights};
 use trajgan::rng::{Rng, Stream};
 use trajgan::train::shards::row_ranges;
 use trajgan::train::stage2::ROWS;
@@ -27,7 +27,7 @@ fn critic_losses() {
                 let rows = SIZES[3 - k];
                 let (z_real, noise) = (uniform(2, rows * c.summary_dim, -1.0, 1.0), random(3, rows * n));
                 let (condition, alpha) = (random(4, rows * c.condition_dim), uniform(5, rows, 0.0, 1.0));
-                let run = |w: &Weights<f64>, grads: &mut [f64]| {
+                let run = |w: &Weights<f64>, grads: &mut Gradients<f64>| {
                     // The three calls differ in u and v in training; here all three have the same.
                     let norms = networks.critic.normalise(&w.params, &mut buffers.clone(), false, 3);
                     let parts = row_ranges(rows, ROWS).into_iter().map(|r| {
@@ -41,11 +41,11 @@ fn critic_losses() {
                     });
                     parts.map(|losses| losses.total(c.lambda_gp)).sum::<f64>()
                 };
-                let mut grads = vec![0.0; networks.layout.len()];
+                let mut grads = Gradients::new(&networks.layout);
                 run(&w, &mut grads);
                 let case = format!("loss of {case}, {rows} rows, {}", isa.name());
                 check_params(&case, &networks.layout, &w, "discriminator.", &grads, |w| {
-                    run(w, &mut vec![0.0; w.params.len()])
+                    run(w, &mut Gradients::new(&networks.layout))
                 });
             }
         }
@@ -63,7 +63,7 @@ fn generator_losses() {
                 let (networks, w, buffers) = build(isa, &c);
                 let (z_real, noise) = (uniform(2, rows * c.summary_dim, -1.0, 1.0), random(3, rows * n));
                 let (condition, weight) = (random(4, rows * c.condition_dim), 3.0);
-                let run = |w: &Weights<f64>, grads: Option<&mut [f64]>| {
+                let run = |w: &Weights<f64>, grads: Option<&mut Gradients<f64>>| {
                     let norms = networks.critic.normalise(&w.params, &mut buffers.clone(), false, 1);
                     let mut trace = GanTrace::default();
                     let score = networks.generator_forward(w, &norms, &noise, &condition, &mut trace);
@@ -74,7 +74,7 @@ fn generator_losses() {
                     }
                     fm.map_or(0.0, |fm| weight * fm.loss) - score / rows as f64
                 };
-                let mut grads = vec![0.0; networks.layout.len()];
+                let mut grads = Gradients::new(&networks.layout);
                 run(&w, Some(&mut grads));
                 let case = format!("generator loss {n}, matching {matching}, {rows} rows, {}", isa.name());
                 check_params(&case, &networks.layout, &w, "generator.", &grads, |w| run(w, None));
@@ -102,7 +102,12 @@ impl Autoencoder<'_> {
     }
 
     /// Losses, and gradients for these weights of recon, latent and direct.
-    fn run(&self, w: &Weights<f64>, [recon, latent, direct]: [f64; 3], mut grads: Option<&mut [f64]>) -> v6::Losses {
+    fn run(
+        &self,
+        w: &Weights<f64>,
+        [recon, latent, direct]: [f64; 3],
+        mut grads: Option<&mut Gradients<f64>>,
+    ) -> v6::Losses {
         let norms = self.net().norms(&w.params, &mut self.buffers.to_vec(), false);
         let weights = LossWeights { recon, latent, direct, steps: self.total() };
         let (mut losses, mut first_row) = (v6::Losses::default(), 0);
@@ -177,7 +182,7 @@ fn check_autoencoder(case: &str, batch: &Autoencoder, w: &Weights<f64>) {
     let layout = &batch.networks.layout;
     assert_eq!(batch.parts.iter().map(|(_, x)| x.len()).sum::<usize>(), batch.total() * batch.features);
     let gradients = |weights: [f64; 3]| {
-        let mut grads = vec![0.0; layout.len()];
+        let mut grads = Gradients::new(layout);
         batch.run(w, weights, Some(&mut grads));
         let (inside, outside) = grads.split_at(batch.networks.autoencoder_range.end);
         assert!(outside.iter().all(|&g| g == 0.0) && inside.iter().any(|&g| g != 0.0), "{case}");
@@ -239,13 +244,13 @@ fn closed_loop_losses() {
                 let mut rng = Rng::new(12, Stream::Evaluation, 0);
                 let events: Vec<Classes> = (0..steps.total()).map(|_| classes::random(&mut rng, &c)).collect();
                 let dropout = dropped.then_some(&DROPOUT);
-                let run = |w: &Weights<f64>, grads: Option<&mut [f64]>| {
+                let run = |w: &Weights<f64>, grads: Option<&mut Gradients<f64>>| {
                     let norm = net.encoder.head.normalise(&w.params, &mut buffers.clone(), false);
                     let shard = closed_loop::Shard { steps: &steps, x: &x, classes: &events, noise: &noise };
                     let mut trace = closed_loop::Trace::default();
                     net.losses(w, &norm, shard, steps.total(), dropout, &mut trace, grads).total()
                 };
-                let mut grads = vec![0.0; networks.layout.len()];
+                let mut grads = Gradients::new(&networks.layout);
                 run(&w, Some(&mut grads));
                 let case = format!("closed loop {n}, {}, {layers} layers, {}", pool_type.name(), isa.name());
                 for part in ["encoder.", "pooler.", "walker."] {

@@ -7,7 +7,7 @@ use trajgan::model::expander::ExpanderTrace;
 use trajgan::model::generator::GeneratorTrace;
 use trajgan::model::pooler::PoolerTrace;
 use trajgan::model::sequence::SequenceTrace;
-use trajgan::nn::Weights;
+use trajgan::nn::{Gradients, Weights};
 
 use super::{DROPOUT, SIZES, build, check_input, check_params, config, critics, dot, random, random_steps};
 
@@ -30,7 +30,7 @@ fn encoder_and_decoder() {
                 };
                 let mut trace = SequenceTrace::default();
                 let (_, norm) = run(&w, &x, &mut trace);
-                let (mut grads, mut dx) = (vec![0.0; networks.layout.len()], Buffer::default());
+                let (mut grads, mut dx) = (Gradients::new(&networks.layout), Buffer::default());
                 map.backward(
                     &w,
                     &norm,
@@ -71,7 +71,7 @@ fn poolers() {
                 };
                 let mut trace = PoolerTrace::default();
                 run(&w, &h, &mut trace);
-                let (mut grads, mut dh) = (vec![0.0; networks.layout.len()], Buffer::default());
+                let (mut grads, mut dh) = (Gradients::new(&networks.layout), Buffer::default());
                 net.pooler.backward(&w, &steps, &h, true, &mut cotangent.clone(), &mut trace, &mut dh, &mut grads);
                 let case = format!("pooler {} {n}, identity {same}, {}", kind.1.name(), isa.name());
                 if !same {
@@ -102,7 +102,7 @@ fn expanders() {
                 };
                 let mut trace = ExpanderTrace::default();
                 run(&w, &z, &mut trace);
-                let (mut grads, mut dz) = (vec![0.0; networks.layout.len()], Buffer::default());
+                let (mut grads, mut dz) = (Gradients::new(&networks.layout), Buffer::default());
                 net.expander.backward(&w, &steps, &z, true, &mut cotangent.clone(), &mut trace, &mut dz, &mut grads);
                 let case = format!("expander {} {n}, {}", kind.name(), isa.name());
                 check_params(&case, &networks.layout, &w, "expander.", &grads, |w| {
@@ -130,7 +130,7 @@ fn generators() {
                     dot(&trace.z, &cotangent)
                 };
                 let new = GeneratorTrace::default;
-                let (mut trace, mut grads) = (new(), vec![0.0; networks.layout.len()]);
+                let (mut trace, mut grads) = (new(), Gradients::new(&networks.layout));
                 run(&w, &noise, &condition, &mut trace);
                 networks.generator.backward(&w, &condition, &mut cotangent.clone(), &mut trace, &mut grads);
                 let case = format!("generator {} {n}, residual {residual}, {}", kind.name(), isa.name());
@@ -159,7 +159,7 @@ fn critic_scores() {
                     (dot(&trace.score, &cotangent), norms)
                 };
                 let new = CriticTrace::default;
-                let (mut trace, mut grads) = (new(), vec![0.0; networks.layout.len()]);
+                let (mut trace, mut grads) = (new(), Gradients::new(&networks.layout));
                 let (_, norms) = run(&w, &z, &condition, &mut trace);
                 networks.critic.backward_to_z(&w, &norms, &cotangent, &mut trace);
                 networks.critic.backward(&w, &norms, (&condition, &cotangent), &mut trace, &mut grads);
