@@ -96,14 +96,14 @@ pub fn workers(threads: usize, rows: usize) -> usize {
     thread_count(threads).min(rows.div_ceil(ROWS)).max(1)
 }
 
-/// sum[range] = gradients of the shards, added in their order. Returns its Euclidean norm, and that of params[range].
+/// sum[range], which is the first shard's gradient, += those of the other shards, in their order. Returns its Euclidean norm, and
+/// that of params[range].
 pub fn reduce(
     pool: &mut Pool,
     isa: Isa,
-    shards: &[&[f32]],
+    (sum, others): (&mut [f32], &[&[f32]]),
     params: &[f32],
     range: Range<usize>,
-    sum: &mut [f32],
 ) -> [f64; 2] {
     /// What a thread takes at a time.
     const CHUNK: usize = 16_384;
@@ -114,10 +114,7 @@ pub fn reduce(
     pool.for_each(&mut chunks, |_, i, (chunk, squares)| {
         for (sum, at) in chunk.chunks_mut(BLOCK).zip((start + i * CHUNK..).step_by(BLOCK)) {
             let here = at..at + sum.len();
-            sum.copy_from_slice(&shards[0][here.clone()]);
-            for shard in &shards[1..] {
-                math::axpy(isa, 1.0, &shard[here.clone()], sum);
-            }
+            others.iter().for_each(|other| math::axpy(isa, 1.0, &other[here.clone()], sum));
             squares[0] += math::sum_of_squares(isa, sum);
             squares[1] += math::sum_of_squares(isa, &params[here]);
         }

@@ -18,7 +18,6 @@ pub type Losses = [f64; 4];
 pub struct Stage1 {
     workers: Scratch<Traces>,
     shard_grads: Vec<Gradients<f32>>,
-    grads: Vec<f32>,
 }
 
 /// Of one worker; a model uses one of them.
@@ -74,11 +73,9 @@ impl Stage1 {
         }
         let shards = &mut self.shard_grads[..batch.shards.len()];
         shards.iter_mut().for_each(|grads| grads.finish(&range));
-        self.grads.resize(range.end, 0.0);
         let (optimizer, rate, clip) = (optimizer(c), at.rate, c.stage1_grad_clip);
         let update = Update { range, optimizer, rate, clip, stage: 1, iteration: at.iteration };
-        let shards: Vec<&[f32]> = shards.iter().map(|grads| &grads[..]).collect();
-        let norm = update.apply(pool, weights, learner.moments, &shards, &mut self.grads)?;
+        let norm = update.apply(pool, weights, learner.moments, shards.iter_mut())?;
         *learner.buffers = buffers;
         Ok((losses, norm))
     }

@@ -17,7 +17,6 @@ pub const ROWS: usize = 32;
 #[derive(Default)]
 pub struct Stage2 {
     shards: Vec<Work>,
-    grads: Vec<f32>,
 }
 
 /// One shard's buffers. Generator steps need them between forward and backward.
@@ -114,7 +113,7 @@ impl Stage2 {
         let norms = networks.critic.normalise(&weights.params, &mut buffers, true, 3);
         let range = networks.critic_range.clone();
         let ranges = row_ranges(rows, ROWS);
-        self.fit(ranges.len(), networks);
+        self.fit(ranges.len());
         pool.for_each(&mut self.shards[..ranges.len()], |_, i, work| {
             let rows_here = ranges[i].clone();
             let shard = CriticShard {
@@ -153,7 +152,7 @@ impl Stage2 {
         let norms = networks.critic.normalise(&weights.params, &mut buffers, true, 1);
         let range = networks.generator_range.clone();
         let ranges = row_ranges(rows, ROWS);
-        self.fit(ranges.len(), networks);
+        self.fit(ranges.len());
         let shards = &mut self.shards[..ranges.len()];
         pool.for_each(shards, |_, i, work| {
             let noise = columns(&batch.noise, rows, &ranges[i]);
@@ -184,10 +183,8 @@ impl Stage2 {
         Ok(losses)
     }
 
-    fn fit(&mut self, shards: usize, networks: &Networks) {
+    fn fit(&mut self, shards: usize) {
         self.shards.resize_with(shards.max(self.shards.len()), Work::default);
-        // As long as the arena, so that offsets fit; only the range is ever touched.
-        self.grads.resize(networks.layout.len(), 0.0);
     }
 
     fn update(
@@ -200,11 +197,11 @@ impl Stage2 {
         rate: f64,
         iteration: u64,
     ) -> Result<()> {
-        let shards: Vec<&[f32]> = self.shards[..shards].iter().map(|work| &work.grads[..]).collect();
+        let shards = self.shards[..shards].iter_mut().map(|work| &mut work.grads);
         let (beta1, beta2, weight_decay) = (c.adam_beta1, c.adam_beta2, c.stage2_weight_decay);
         let optimizer = Optimizer { kind: OptimizerKind::Adam, beta1, beta2, weight_decay };
         let update = Update { range, optimizer, rate, clip: c.stage2_grad_clip, stage: 2, iteration };
-        update.apply(pool, weights, moments, &shards, &mut self.grads).map(drop)
+        update.apply(pool, weights, moments, shards).map(drop)
     }
 }
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::shards::reduce;
 use crate::backend::cpu::Pool;
 use crate::error::{Error, Result};
-use crate::nn::Weights;
 use crate::nn::optim::{Moments, Optimizer, clip_factor};
+use crate::nn::{Gradients, Weights};
 
 /// Gradients and weights larger than this are as good as infinite: their squares, and what one more step makes of
 /// them, must be finite in f32. So a model never holds a number that its file could not.
@@ -25,17 +25,18 @@ pub struct Update {
 }
 
 impl Update {
-    /// shards: arenas of gradients. Returns the norm of their sum before the clip. A gradient that is not finite is an
-    /// error and changes nothing. sum: an arena, of which the range is overwritten.
-    pub fn apply(
+    /// shards: one at least; the sum of all comes to stand in the first. Returns its norm before the clip. A gradient that is
+    /// not finite is an error and changes nothing.
+    pub fn apply<'a>(
         &self,
         pool: &mut Pool,
         weights: &mut Weights<f32>,
         moments: &mut Moments<f32>,
-        shards: &[&[f32]],
-        sum: &mut [f32],
+        mut shards: impl Iterator<Item = &'a mut Gradients<f32>>,
     ) -> Result<f64> {
-        let [norm, size] = reduce(pool, weights.isa, shards, &weights.params, self.range.clone(), sum);
+        let sum = shards.next().expect("a shard");
+        let others: Vec<&[f32]> = shards.map(|grads| &grads[..]).collect();
+        let [norm, size] = reduce(pool, weights.isa, (sum, &others), &weights.params, self.range.clone());
         let scale = clip_factor(norm, self.clip);
         for (what, size) in [("the gradient", norm * scale), ("a weight", size)] {
             if size.is_nan() || size > LARGEST {
