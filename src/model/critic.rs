@@ -2,13 +2,13 @@
 //!
 //! projection: T. Miyato, M. Koyama, "cGANs with projection discriminator", ICLR 2018.
 //!
-//! Several calls with one condition go through all sweeps together, their rows behind each other: products are then larger, and a
-//! weight's gradient is written once.
+//! Four sweeps. `forward` is the usual one, and `backward` its reverse. The gradient penalty needs the derivative of
+//! |dscore/dz|: with v fixed, v . dscore/dz is the change of the score along v. So `backward_to_z` gives dscore/dz, `tangent`
+//! computes that change, and `backward` is then the reverse of both. LeakyReLU has no second derivative; LayerNorm and
+//! spectral norm bring their own.
 //!
-//! Four sweeps. `forward` is the usual one. The gradient penalty needs the derivative of |dscore/dz|: with v fixed,
-//! v . dscore/dz is the change of the score along v, so after `backward_to_z`, which gives dscore/dz, `tangent` computes
-//! that change. `backward` is the reverse of `forward`, and of `tangent` where there was one. LeakyReLU has no second
-//! derivative; LayerNorm and spectral norm bring their own.
+//! Calls that see the same conditions (real, fake and interpolated summaries) go through the sweeps together, their rows behind
+//! each other: products are larger, and a weight's gradient is one product.
 
 use super::dense::{Calls, Dense};
 use super::embed::{Embed, EmbedTrace, concatenate, split};
@@ -217,8 +217,8 @@ impl Critic {
         }
     }
 
-    /// dscore (N): gradients of the scores. After a tangent sweep that of the sum of all changes is added to what they
-    /// give, with v held constant. Adds to grads.
+    /// Adds to grads what comes from the scores, whose gradients are dscore (N), and after a tangent sweep from the sum of
+    /// all changes, with v held constant.
     pub fn backward<R: Real>(
         &self,
         w: &Weights<R>,

@@ -1,6 +1,6 @@
 //! Layers: forward and backward side by side, no autograd. Knows no files, clocks or C.
 //!
-//! Gradients of parameters are added to, gradients of activations are written.
+//! Gradients of parameters are added to (see [`Gradients`]), gradients of activations are written.
 
 pub mod dropout;
 pub mod gradients;

@@ -196,6 +196,14 @@ struct Pack<R> {
     backward: Packed<R>,
 }
 
+impl<R: Real> Pack<R> {
+    fn fill(&mut self, params: &[R]) {
+        let (m, w) = (self.matrix, &params[self.matrix.offset..]);
+        self.forward.pack(m.inputs, m.outputs, w, 1, m.stride);
+        self.backward.pack(m.outputs, m.inputs, w, m.stride, 1);
+    }
+}
+
 impl<R: Real> Weights<R> {
     pub fn new(isa: Isa, layout: &Layout, params: Vec<R>) -> Self {
         assert_eq!(params.len(), layout.len());
@@ -207,21 +215,13 @@ impl<R: Real> Weights<R> {
 
     /// Packs the matrices in a range of the arena, after a change there.
     pub fn pack(&mut self, range: Range<usize>) {
-        self.pack_with(&mut Pool::new(1), range);
+        self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).for_each(|p| p.fill(&self.params));
     }
 
     /// The same on several threads.
     pub fn pack_with(&mut self, pool: &mut Pool, range: Range<usize>) {
-        let here = self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset));
-        let both =
-            here.flat_map(|Pack { matrix, forward, backward }| [(*matrix, true, forward), (*matrix, false, backward)]);
-        pool.for_each(&mut both.collect::<Vec<_>>(), |_, _, (m, forward, packed)| {
-            let w = &self.params[m.offset..];
-            match forward {
-                true => packed.pack(m.inputs, m.outputs, w, 1, m.stride),
-                false => packed.pack(m.outputs, m.inputs, w, m.stride, 1),
-            }
-        });
+        let mut packs: Vec<_> = self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).collect();
+        pool.for_each(&mut packs, |_, _, pack| pack.fill(&self.params));
     }
 
     /// Rounds the matrices in a range of the arena to 16 bits a weight, in the products y = x w^T alone: `params` stay. For
@@ -283,13 +283,16 @@ impl Matrix {
         x: impl Iterator<Item = &'x [R]>,
         grads: &mut Gradients<R>,
     ) {
+        if dy.is_empty() {
+            return;
+        }
         let to = grads.begin(self);
         let dw = &mut grads[self.offset..];
         outer_product(isa, dy, self.outputs, x, self.inputs, (dw, self.stride), to);
     }
 }
 
-/// dy (M,O), M rows x (I) -> dw (O,I) = or += dy^T x, with so many numbers between the rows of dw. M is 1 at least.
+/// dy (M,O), M rows x (I) -> dw (O,I) = or += dy^T x, with so many numbers between the rows of dw.
 pub fn outer_product<'x, R: Real>(
     isa: Isa,
     dy: &[R],
