@@ -31,7 +31,8 @@ lint: setup
 	cargo clippy --locked --lib --no-default-features -- -D warnings
 
 # Bytes of the library alone, stripped, as it is shipped. Not part of `test`: it takes minutes to build.
-# Without the rlib and the archive, for which everything public would stay in it. Only what asks for it is inlined freely: kernels do.
+# Without the rlib and the archive, for which everything public would stay in it. Only what asks for it, as
+# kernels do, is inlined freely.
 SIZE_LIMIT := 2000000
 size: setup
 	cargo rustc --profile dist --locked --no-default-features --features cuda --lib --crate-type cdylib -- -C llvm-args=-inline-threshold=25

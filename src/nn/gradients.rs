@@ -10,18 +10,15 @@ use crate::backend::cpu::Real;
 #[derive(Clone, Debug, Default)]
 pub struct Gradients<R> {
     arena: Vec<R>,
-    matrices: Vec<Matrix>,
-    vectors: Vec<Range<usize>>,
-    /// Of each matrix: whether anything has come.
-    begun: Vec<bool>,
+    /// With each: whether anything has come.
+    matrices: Vec<(Matrix, bool)>,
 }
 
 impl<R: Real> Gradients<R> {
     /// All zero.
     pub fn new(layout: &Layout) -> Self {
-        let vectors = layout.entries.iter().filter(|e| e.shape.len() == 1).map(|e| e.range()).collect();
-        let matrices = layout.matrices().to_vec();
-        Gradients { arena: vec![R::ZERO; layout.len()], begun: vec![false; matrices.len()], matrices, vectors }
+        let matrices = layout.matrices.iter().map(|&matrix| (matrix, false)).collect();
+        Gradients { arena: vec![R::ZERO; layout.len()], matrices }
     }
 
     /// Begins anew in a range of the arena, that of a network. Its gradients are complete after [`Gradients::finish`]. layout:
@@ -30,48 +27,44 @@ impl<R: Real> Gradients<R> {
         if self.arena.len() != layout.len() {
             *self = Gradients::new(layout);
         }
-        for i in 0..self.matrices.len() {
-            if range.contains(&self.matrices[i].offset) {
-                // Whoever adds to a matrix that has not begun shall be seen.
-                if cfg!(debug_assertions) {
-                    self.fill_matrix(i, R::from_f64(f64::NAN));
-                }
-                self.begun[i] = false;
+        for (matrix, begun) in self.matrices.iter_mut().filter(|(m, _)| range.contains(&m.offset)) {
+            // Whoever adds to a matrix that has not begun shall be seen.
+            if cfg!(debug_assertions) {
+                fill(&mut self.arena, matrix, R::from_f64(f64::NAN));
             }
+            *begun = false;
         }
-        for vector in self.vectors.iter().filter(|v| range.contains(&v.start)) {
-            self.arena[vector.clone()].fill(R::ZERO);
+        for vector in layout.entries.iter().filter(|e| e.shape.len() == 1 && range.contains(&e.offset)) {
+            self.arena[vector.range()].fill(R::ZERO);
         }
     }
 
-    /// Zeros in the matrices of a range to which nothing has come.
-    pub fn finish(&mut self, range: &Range<usize>) {
-        for i in 0..self.matrices.len() {
-            if range.contains(&self.matrices[i].offset) && !self.begun[i] {
-                self.fill_matrix(i, R::ZERO);
-            }
+    /// The arena, with zeros in the matrices of a range to which nothing has come.
+    pub fn finish(&mut self, range: &Range<usize>) -> &mut [R] {
+        for (matrix, _) in self.matrices.iter().filter(|(m, begun)| range.contains(&m.offset) && !begun) {
+            fill(&mut self.arena, matrix, R::ZERO);
         }
-    }
-
-    fn fill_matrix(&mut self, i: usize, value: R) {
-        let Matrix { offset, stride, outputs, inputs, .. } = self.matrices[i];
-        let rows = self.arena[offset..].chunks_mut(stride).take(outputs);
-        rows.for_each(|row| row[..inputs].fill(value));
+        &mut self.arena
     }
 
     /// The arena, to add to a matrix there.
     pub fn of(&mut self, matrix: &Matrix) -> &mut [R] {
         if self.begin(matrix) == To::Write {
-            self.fill_matrix(matrix.index(), R::ZERO);
+            fill(&mut self.arena, matrix, R::ZERO);
         }
         &mut self.arena
     }
 
     /// What a product is to do with what a matrix holds. A second one is to add.
     pub(super) fn begin(&mut self, matrix: &Matrix) -> To {
-        let begun = std::mem::replace(&mut self.begun[matrix.index()], true);
+        let begun = std::mem::replace(&mut self.matrices[matrix.index].1, true);
         if begun { To::Add } else { To::Write }
     }
+}
+
+fn fill<R: Real>(arena: &mut [R], matrix: &Matrix, value: R) {
+    let rows = arena[matrix.offset..].chunks_mut(matrix.stride).take(matrix.outputs);
+    rows.for_each(|row| row[..matrix.inputs].fill(value));
 }
 
 impl<R> Deref for Gradients<R> {
@@ -99,10 +92,10 @@ mod tests {
     #[test]
     fn nothing_is_left_of_a_step_before() {
         let mut layout = Layout::default();
-        let [a, b, c] = layout.blocks("abc".into(), 2, [2, 1, 1], Initial::Zeros);
+        let [a, b, _] = layout.blocks("abc".into(), 2, [2, 1, 1], Initial::Zeros);
         let bias = layout.vector("bias".into(), 2, Initial::Zeros);
         let range = 0..layout.len();
-        let other = layout.matrix("other".into(), 1, 1, Initial::Zeros);
+        layout.matrix("other".into(), 1, 1, Initial::Zeros);
         let mut grads = Gradients::<f64>::new(&layout);
         grads.fill(9.0);
         grads.start(&layout, &range);
@@ -113,6 +106,5 @@ mod tests {
         bias.of_mut(&mut grads)[1] += 6.0;
         grads.finish(&range);
         assert_eq!(grads[..], [6.0, 8.0, 5.0, 0.0, 12.0, 16.0, 0.0, 0.0, 0.0, 6.0, 9.0]);
-        let _ = (c, other);
     }
 }

@@ -61,7 +61,7 @@ pub struct Layout {
     pub entries: Vec<Entry>,
     /// Tensors that training moves without a gradient (spectral norm's u and v), in an arena of their own.
     pub buffers: Vec<Entry>,
-    matrices: Vec<Matrix>,
+    pub(super) matrices: Vec<Matrix>,
 }
 
 /// A bias, gain or other row of numbers in an arena.
@@ -89,7 +89,8 @@ pub struct Matrix {
     pub stride: usize,
     pub outputs: usize,
     pub inputs: usize,
-    index: usize,
+    /// Its place among its layout's matrices.
+    pub(super) index: usize,
 }
 
 impl Layout {
@@ -103,10 +104,6 @@ impl Layout {
 
     pub fn buffer_len(&self) -> usize {
         self.buffers.last().map_or(0, |e| e.range().end)
-    }
-
-    pub(super) fn matrices(&self) -> &[Matrix] {
-        &self.matrices
     }
 
     /// The largest of what each matrix needs.
@@ -239,11 +236,6 @@ pub enum To {
 }
 
 impl Matrix {
-    /// Its place among its layout's matrices.
-    pub(super) fn index(&self) -> usize {
-        self.index
-    }
-
     /// x (M,I) -> y (M,O) = alpha x w^T
     pub fn forward<R: Real>(&self, w: &Weights<R>, x: &[R], y: &mut [R], alpha: R, to: To) {
         let left = Left::rows(x, x.len() / self.inputs, self.inputs);

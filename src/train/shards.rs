@@ -101,7 +101,7 @@ pub fn workers(threads: usize, rows: usize) -> usize {
 pub fn reduce(
     pool: &mut Pool,
     isa: Isa,
-    (sum, others): (&mut [f32], &[&[f32]]),
+    (sum, others): (&mut [f32], &[&mut [f32]]),
     params: &[f32],
     range: Range<usize>,
 ) -> [f64; 2] {

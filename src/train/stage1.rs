@@ -64,18 +64,15 @@ impl Stage1 {
     ) -> Result<(Losses, f64)> {
         let Learner { networks, weights, .. } = learner;
         let mut buffers = learner.buffers.clone();
-        let range = networks.autoencoder_range.clone();
-        self.fit(batch.shards.len());
-        self.shard_grads.iter_mut().for_each(|grads| grads.start(&networks.layout, &range));
         let losses = self.losses(pool, (networks, weights, &mut buffers), c, batch, Some(at));
         if !losses[3].is_finite() {
             return Err(Error::Diverged { stage: 1, iteration: at.iteration, what: "the loss" });
         }
-        let shards = &mut self.shard_grads[..batch.shards.len()];
-        shards.iter_mut().for_each(|grads| grads.finish(&range));
+        let range = networks.autoencoder_range.clone();
         let (optimizer, rate, clip) = (optimizer(c), at.rate, c.stage1_grad_clip);
         let update = Update { range, optimizer, rate, clip, stage: 1, iteration: at.iteration };
-        let norm = update.apply(pool, weights, learner.moments, shards.iter_mut())?;
+        let shards = self.shard_grads[..batch.shards.len()].iter_mut();
+        let norm = update.apply(pool, weights, learner.moments, shards)?;
         *learner.buffers = buffers;
         Ok((losses, norm))
     }
@@ -86,11 +83,7 @@ impl Stage1 {
         self.losses(pool, (learner.networks, learner.weights, &mut buffers), c, batch, None)
     }
 
-    fn fit(&mut self, shards: usize) {
-        self.shard_grads.resize_with(self.shard_grads.len().max(shards), Gradients::default);
-    }
-
-    /// With `at`: in training mode, and the gradients, which have been started, come into self.shard_grads.
+    /// With `at`: in training mode, and the gradients are in self.shard_grads.
     fn losses(
         &mut self,
         pool: &mut Pool,
@@ -101,7 +94,7 @@ impl Stage1 {
     ) -> Losses {
         let training = at.is_some();
         self.workers.fit(pool);
-        self.fit(batch.shards.len());
+        self.shard_grads.resize_with(self.shard_grads.len().max(batch.shards.len()), Gradients::default);
         let workers = &self.workers;
         let mut work: Vec<_> = batch.shards.iter().zip(&mut self.shard_grads).map(|s| (s, [0.0; 3])).collect();
         let dropout = |first_row: usize| {
@@ -116,7 +109,7 @@ impl Stage1 {
                 pool.for_each(&mut work, |worker, _, ((shard, grads), losses)| {
                     let rows = v6::Shard { steps: &shard.steps, seq_lens: &shard.seq_lens, x: &shard.x };
                     let mut traces = workers.of(worker);
-                    let (dropout, grads) = (dropout(shard.first_row), training.then_some(&mut **grads));
+                    let (dropout, grads) = (dropout(shard.first_row), training.then(|| started(grads, networks)));
                     let parts =
                         net.losses(weights, &norms, rows, loss_weights, dropout.as_ref(), &mut traces.v6, grads);
                     *losses = [parts.direct, parts.recon, parts.latent];
@@ -130,7 +123,7 @@ impl Stage1 {
                     let rows =
                         closed_loop::Shard { steps: &shard.steps, x: &shard.x, classes: &shard.classes, noise: &noise };
                     let mut traces = workers.of(worker);
-                    let (dropout, grads) = (dropout(shard.first_row), training.then_some(&mut **grads));
+                    let (dropout, grads) = (dropout(shard.first_row), training.then(|| started(grads, networks)));
                     let trace = &mut traces.closed_loop;
                     let parts = net.losses(weights, &norm, rows, batch.total, dropout.as_ref(), trace, grads);
                     *losses = [parts.steps, parts.ticks, parts.stop];
@@ -146,6 +139,12 @@ impl Stage1 {
         };
         [a, b, third, total]
     }
+}
+
+/// Room for the gradient of a shard, which evaluation does without.
+fn started<'a>(grads: &'a mut Gradients<f32>, networks: &Networks) -> &'a mut Gradients<f32> {
+    grads.start(&networks.layout, &networks.autoencoder_range);
+    grads
 }
 
 /// What moves the weights, on any device.

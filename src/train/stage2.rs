@@ -125,7 +125,6 @@ impl Stage2 {
             work.grads.start(&networks.layout, &range);
             work.losses =
                 networks.critic_losses(weights, &norms, shard, rows, c.lambda_gp, &mut work.trace, &mut work.grads);
-            work.grads.finish(&range);
         });
         let mut losses = CriticLosses::default();
         self.shards[..ranges.len()].iter().for_each(|work| losses += work.losses);
@@ -176,7 +175,6 @@ impl Stage2 {
             let condition = columns(&batch.condition, rows, &ranges[i]);
             let (trace, grads) = (&mut work.trace, &mut work.grads);
             networks.generator_backward(weights, &norms, condition, rows, matching.as_ref(), trace, grads);
-            work.grads.finish(&range);
         });
         self.update(pool, weights, c, (range, ranges.len()), learner.generator, c.lr_generator, iteration)?;
         *learner.buffers = buffers;

@@ -25,18 +25,18 @@ pub struct Update {
 }
 
 impl Update {
-    /// shards: one at least; the sum of all comes to stand in the first. Returns its norm before the clip. A gradient that is
-    /// not finite is an error and changes nothing.
+    /// shards: of a step, one at least; they are finished here, and the sum of all comes to stand in the first. Returns its
+    /// norm before the clip. A gradient that is not finite is an error and changes nothing.
     pub fn apply<'a>(
         &self,
         pool: &mut Pool,
         weights: &mut Weights<f32>,
         moments: &mut Moments<f32>,
-        mut shards: impl Iterator<Item = &'a mut Gradients<f32>>,
+        shards: impl Iterator<Item = &'a mut Gradients<f32>>,
     ) -> Result<f64> {
-        let sum = shards.next().expect("a shard");
-        let others: Vec<&[f32]> = shards.map(|grads| &grads[..]).collect();
-        let [norm, size] = reduce(pool, weights.isa, (sum, &others), &weights.params, self.range.clone());
+        let mut shards: Vec<&mut [f32]> = shards.map(|grads| grads.finish(&self.range)).collect();
+        let (sum, others) = shards.split_first_mut().expect("a shard");
+        let [norm, size] = reduce(pool, weights.isa, (sum, others), &weights.params, self.range.clone());
         let scale = clip_factor(norm, self.clip);
         for (what, size) in [("the gradient", norm * scale), ("a weight", size)] {
             if size.is_nan() || size > LARGEST {

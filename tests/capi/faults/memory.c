@@ -185,7 +185,8 @@ static int outcome(const one *c, long more) {
     if (child == 0) {
         prepare(c->after);
         if (c->after >= 1) {
-            free(malloc(SMALL_ROOM)); /* for what is small, whose lack ends the process: see ARCHITECTURE.md */
+            void *volatile room = malloc(SMALL_ROOM); /* for what is small, whose lack ends the process: see ARCHITECTURE.md */
+            free(room);
             malloc_trim(SMALL_ROOM);  /* so that no more is done in what preparing has freed */
         }
         struct rlimit limit, before;
