@@ -7,8 +7,9 @@
  *     for (const tg_point &p : model.path({100, 100}, {900, 500}).points) move_to(p.x, p.y, p.t_ms);
  *
  * All is in this header; link with -ltrajgan. trajgan.h has the meaning of every call and option; here is only what
- * C++ adds. A call that fails throws trajgan::Error and has changed nothing. Objects are moved, not copied; one that
- * was moved from may only be destroyed or assigned to. const member functions are [shared], others [exclusive].
+ * C++ adds. A call that fails throws trajgan::Error and has changed nothing; std::vector throws its own errors where
+ * memory cannot hold what was asked for. Objects are moved, not copied; one that was moved from may only be destroyed or
+ * assigned to. const member functions are [shared], others [exclusive].
  */
 #ifndef TRAJGAN_HPP
 #define TRAJGAN_HPP
@@ -184,7 +185,8 @@ public:
 
     void aim(Place to) { check(tg_stream_aim(get(), to.x, to.y)); }
 
-    /* Where the pointer is. ended, which may be null: whether the time is behind the last point. */
+    /* Where the pointer is. ended, which may be null: whether the time is behind the last point, or next() has said that
+     * the path has ended. */
     tg_point at(double t_ms, bool *ended = nullptr) {
         tg_point point;
         uint32_t over = 0;
@@ -346,8 +348,10 @@ private:
         check(tg_model_options_get(handle, &is_, sizeof is_));
     }
 
+    /* Room for each movement: longer ones are refused by the library. */
     std::size_t steps(const SampleOptions &options) const {
-        return options.seq_len ? static_cast<std::size_t>(options.seq_len) : is_.max_seq_len;
+        const bool shorter = options.seq_len != 0 && options.seq_len < is_.max_seq_len;
+        return shorter ? static_cast<std::size_t>(options.seq_len) : is_.max_seq_len;
     }
 
     void need(const std::vector<double> &conditions, std::size_t count) const {

@@ -71,20 +71,44 @@ fn optuna_tunes_it() {
     }
 }
 
+/// Go in a folder, on header and library.
+fn go(folder: &Path) -> Option<Command> {
+    if !can(Command::new("go").arg("version"), "no go (Debian: golang-go)") {
+        return None;
+    }
+    let library = library();
+    let mut go = Command::new("go");
+    go.current_dir(folder).env("CGO_CFLAGS", format!("-I{}", root().join("include").display()));
+    go.env("CGO_LDFLAGS", format!("-L{}", library.display()));
+    go.env("LD_LIBRARY_PATH", library).env("GODEBUG", "cgocheck=2").env("GOFLAGS", "-mod=mod");
+    go.env("GOCACHE", library.with_file_name("go-build"));
+    Some(go)
+}
+
 #[test]
 fn go_speaks_trajgan() {
-    if !can(Command::new("go").arg("version"), "no go (Debian: golang-go)") {
-        return;
+    if let Some(mut go) = go(&root().join("bindings/go")) {
+        // Its cache does not know when the library is another one.
+        passes(go.args(["test", "-count=1", "./..."]));
     }
-    let folder = library();
-    // Its cache does not know when the library is another one.
-    let mut go = Command::new("go");
-    go.args(["test", "-count=1", "./..."]).current_dir(root().join("bindings/go"));
-    go.env("CGO_CFLAGS", format!("-I{}", root().join("include").display()));
-    go.env("CGO_LDFLAGS", format!("-L{}", folder.display()));
-    go.env("LD_LIBRARY_PATH", folder).env("GODEBUG", "cgocheck=2").env("GOFLAGS", "-mod=mod");
-    go.env("GOCACHE", folder.with_file_name("go-build"));
-    passes(&mut go);
+}
+
+#[test]
+fn go_finds_it_as_its_readme_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("mine");
+    fs::create_dir(&module).unwrap();
+    std::os::unix::fs::symlink(root(), folder.path().join("trajgan")).unwrap();
+    fs::write(module.join("go.mod"), "module mine\n\ngo 1.17\n").unwrap();
+    let program = "package main\n\nimport \"trajgan\"\n\nfunc main() { println(trajgan.Version()) }\n";
+    fs::write(module.join("main.go"), program).unwrap();
+    let readme = fs::read_to_string(root().join("bindings/go/README.md")).unwrap();
+    let command = readme.lines().find_map(|line| line.strip_prefix("    go ")).unwrap();
+    for words in [command, "run ."] {
+        if let Some(mut go) = go(&module) {
+            passes(go.args(words.split_whitespace()));
+        }
+    }
 }
 
 #[test]

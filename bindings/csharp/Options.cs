@@ -99,6 +99,14 @@ namespace Trajgan
             Native.Check(Native.tg_model_options_get(model, this, Native.SizeOf<ModelOptions>()));
         }
 
+        internal ModelOptions Copy()
+        {
+            var copy = (ModelOptions)MemberwiseClone();
+            copy.generatorHiddenDims = (uint[])generatorHiddenDims.Clone();
+            copy.criticHiddenDims = (uint[])criticHiddenDims.Clone();
+            return copy;
+        }
+
         /// <summary>Widths of the layers, up to 16 of them.</summary>
         public uint[] GeneratorHiddenDims
         {
@@ -171,7 +179,7 @@ namespace Trajgan
         public uint AugmentMirror, QualityMinLength;
         public double AugmentNoise, QualityZ;
         public ulong LogInterval, EvalInterval, SaveInterval;
-        internal IntPtr checkpointPath, onProgress, userData; // set by Train
+        internal IntPtr checkpointPath, onProgress, userData; // set by Train, in a copy
         public double AugmentTurn;
         public ulong Candidates;
 
@@ -179,6 +187,8 @@ namespace Trajgan
         {
             Native.Check(Native.tg_train_options_init(this, Native.SizeOf<TrainOptions>(), (int)stage, model));
         }
+
+        internal TrainOptions Copy() => (TrainOptions)MemberwiseClone();
     }
 
     /// <summary>How movements are drawn: tg_sample_options.</summary>

@@ -145,7 +145,8 @@ namespace Trajgan
         /// <summary>Another end for the rest of the way.</summary>
         public void Aim(Place to) => Native.Check(Native.tg_stream_aim(handle, to.X, to.Y));
 
-        /// <summary>Where the pointer is at a time; ended: whether the path has ended before.</summary>
+        /// <summary>Where the pointer is at a time; ended: that is behind the last point, or Next has said that the path has
+        /// ended.</summary>
         public Point At(double tMs, out bool ended)
         {
             Native.Check(Native.tg_stream_at(handle, tMs, out Point point, out uint over));
@@ -160,21 +161,23 @@ namespace Trajgan
     public sealed class Model : IDisposable
     {
         private readonly ModelHandle handle;
+        // The library is told of buffers as large as this says: nobody else may change it.
+        private readonly ModelOptions sizes;
 
-        /// <summary>What the model is: its sizes.</summary>
-        public ModelOptions Options { get; }
+        /// <summary>What the model is: its sizes. Each time a copy.</summary>
+        public ModelOptions Options => sizes.Copy();
 
         /// <summary>With initial weights.</summary>
         public Model(ModelOptions options = null, Device device = Device.Auto)
         {
             Native.Check(Native.tg_model_new(options, (int)device, out handle));
-            Options = new ModelOptions(handle);
+            sizes = new ModelOptions(handle);
         }
 
         private Model(ModelHandle handle)
         {
             this.handle = handle;
-            Options = new ModelOptions(handle);
+            sizes = new ModelOptions(handle);
         }
 
         /// <summary>What Save has written.</summary>
@@ -197,11 +200,12 @@ namespace Trajgan
         public TrainOptions TrainOptions(Stage stage) => new TrainOptions(stage, handle);
 
         /// <summary>Trains one stage, or goes on with it. onProgress is asked after every iteration, on this thread: false stops,
-        /// and Train returns false; what it throws comes out of Train. checkpointPath: where checkpoints go, or null.</summary>
+        /// and Train returns false; what it throws comes out of Train. checkpointPath: where checkpoints go, or null. options are
+        /// copied: they may be those of other trainings, too.</summary>
         public bool Train(
             Dataset data, Stage stage, TrainOptions options = null, Func<Progress, bool> onProgress = null, string checkpointPath = null)
         {
-            options = options ?? TrainOptions(stage);
+            options = options?.Copy() ?? TrainOptions(stage);
             ExceptionDispatchInfo thrown = null;
             Native.ProgressFn watch = (progress, _) =>
             {
@@ -221,7 +225,6 @@ namespace Trajgan
             Status status;
             try
             {
-                // A call from the callback with the same options is refused by the model.
                 options.checkpointPath = path == null ? IntPtr.Zero : pinned.AddrOfPinnedObject();
                 options.onProgress = onProgress == null ? IntPtr.Zero : Marshal.GetFunctionPointerForDelegate(watch);
                 status = Native.tg_train_stage(handle, data.Handle, (int)stage, options);
@@ -230,21 +233,22 @@ namespace Trajgan
             }
             finally
             {
-                options.checkpointPath = options.onProgress = IntPtr.Zero;
                 pinned.Free();
             }
             thrown?.Throw();
             return status == Status.Ok;
         }
 
+        // Room for each movement: longer ones are refused by the library.
         private int Steps(SampleOptions options)
         {
-            return options == null || options.SeqLen == 0 ? (int)Options.MaxSeqLen : checked((int)options.SeqLen);
+            uint most = sizes.MaxSeqLen;
+            return (int)(options == null || options.SeqLen == 0 ? most : Math.Min(options.SeqLen, most));
         }
 
         private void CheckConditions(double[] conditions, int count)
         {
-            if (conditions != null) Rows.Expect(nameof(conditions), conditions.Length, checked(count * (int)Options.ConditionDim));
+            if (conditions != null) Rows.Expect(nameof(conditions), conditions.Length, checked(count * (int)sizes.ConditionDim));
         }
 
         /// <summary>count movements. conditions: null for those of the training data, or count x ConditionDim numbers.</summary>
@@ -262,7 +266,7 @@ namespace Trajgan
         public Features GenerateFeatures(int count, double[] conditions = null, SampleOptions options = null)
         {
             CheckConditions(conditions, count);
-            var made = new Features { Steps = Steps(options), Dim = (int)Options.FeatureDim };
+            var made = new Features { Steps = Steps(options), Dim = (int)sizes.FeatureDim };
             made.Values = Rows.Room<float>(nameof(count), count, checked(made.Steps * made.Dim));
             made.Lengths = new uint[count];
             Native.Check(Native.tg_generate_features(
@@ -273,7 +277,7 @@ namespace Trajgan
         /// <summary>Summaries of movements, SummaryDim numbers each. threads: 0 is one per core.</summary>
         public float[][] Encode(Point[][] movements, int threads = 1)
         {
-            int stride = 0, dim = (int)Options.SummaryDim;
+            int stride = 0, dim = (int)sizes.SummaryDim;
             foreach (Point[] movement in movements) stride = Math.Max(stride, movement.Length);
             Point[] points = Rows.Room<Point>(nameof(movements), movements.Length, stride);
             var lengths = new uint[movements.Length];
@@ -293,7 +297,7 @@ namespace Trajgan
         public Point[][] Decode(float[][] summaries, uint[] lengths, int threads = 1)
         {
             Rows.Expect(nameof(lengths), lengths.Length, summaries.Length);
-            int stride = (int)Options.MaxSeqLen, dim = (int)Options.SummaryDim;
+            int stride = (int)sizes.MaxSeqLen, dim = (int)sizes.SummaryDim;
             float[] flat = Rows.Room<float>(nameof(summaries), summaries.Length, dim);
             for (int i = 0; i < summaries.Length; i++)
             {
@@ -309,7 +313,7 @@ namespace Trajgan
         /// <summary>Summaries on the way from one to another, both included.</summary>
         public float[][] Interpolate(float[] from, float[] to, int steps)
         {
-            int dim = (int)Options.SummaryDim;
+            int dim = (int)sizes.SummaryDim;
             Rows.Expect(nameof(from), from.Length, dim);
             Rows.Expect(nameof(to), to.Length, dim);
             float[] summaries = Rows.Room<float>(nameof(steps), steps, dim);
@@ -322,7 +326,7 @@ namespace Trajgan
         /// <summary>One for each pair of ends.</summary>
         public Path[] Paths(Ends[] ends, PathOptions options = null)
         {
-            int stride = (int)Options.MaxSeqLen;
+            int stride = (int)sizes.MaxSeqLen;
             uint[] lengths = new uint[ends.Length], flags = new uint[ends.Length];
             while (true)
             {

@@ -219,8 +219,9 @@ type TrainOptions struct {
 	TrainSettings
 	// CheckpointPath is where checkpoints go; "": nowhere.
 	CheckpointPath string
-	// OnProgress, if not nil, is called after every iteration, on the goroutine that trains. False stops the training, with
-	// ErrCancelled; what it panics with comes out of Train.
+	// OnProgress, if not nil, is called after every iteration, on the goroutine that called Train; the library runs on another
+	// meanwhile. False stops the training, with ErrCancelled. So do a panic and runtime.Goexit, which t.Fatal is: they go on
+	// through Train when the training has ended.
 	OnProgress func(Progress) bool
 }
 

@@ -308,25 +308,44 @@ func (m *Model) TrainOptions(stage Stage) (TrainOptions, error) {
 	return o, err
 }
 
-// watcher is what the library hands to the callback: whom to tell, and what came of it.
+// watcher is what the library hands to the callback: how it asks the goroutine that called Train, and what that says.
 type watcher struct {
-	tell     func(Progress) bool
-	panicked interface{}
+	asks chan Progress
+	more chan bool
 }
 
 //export trajganProgress
-func trajganProgress(progress *C.tg_progress, data unsafe.Pointer) (stop C.int32_t) {
+func trajganProgress(progress *C.tg_progress, data unsafe.Pointer) C.int32_t {
 	w := cgo.Handle(uintptr(data)).Value().(*watcher)
-	// A panic must not unwind the library: it comes out of Train.
+	w.asks <- *(*Progress)(unsafe.Pointer(progress))
+	if <-w.more {
+		return 0
+	}
+	return 1
+}
+
+// watch runs a training on a goroutine of its own and tell on this one: what tell panics with, and runtime.Goexit, unwind
+// none of the library's frames, whose locks would stay held. The training has ended when watch is left, in any way.
+func (w *watcher) watch(train func() error, tell func(Progress) bool) error {
+	ended, telling := make(chan error), false
+	go func() { ended <- train() }()
 	defer func() {
-		if w.panicked = recover(); w.panicked != nil {
-			stop = 1
+		if telling {
+			w.more <- false
+			<-ended
 		}
 	}()
-	if !w.tell(*(*Progress)(unsafe.Pointer(progress))) {
-		return 1
+	for {
+		select {
+		case progress := <-w.asks:
+			telling = true
+			more := tell(progress)
+			telling = false
+			w.more <- more
+		case err := <-ended:
+			return err
+		}
 	}
-	return 0
 }
 
 // Train trains one stage, or goes on with it.
@@ -340,28 +359,29 @@ func (m *Model) Train(data *Dataset, stage Stage, options *TrainOptions) error {
 		}
 		options = &settings
 	}
-	settings, w := options.TrainSettings, &watcher{tell: options.OnProgress}
-	err := withPath(options.CheckpointPath, func(path *C.char) error {
+	settings, tell, w := options.TrainSettings, options.OnProgress, &watcher{make(chan Progress), make(chan bool)}
+	model, from := m.handle, data.handle
+	return withPath(options.CheckpointPath, func(path *C.char) error {
 		to := (*C.tg_train_options)(unsafe.Pointer(&settings))
 		to.checkpoint_path = path
-		if w.tell != nil {
+		if tell != nil {
 			handle := cgo.NewHandle(w)
 			defer handle.Delete()
 			C.trajgan_watch(to, C.uintptr_t(handle))
 		}
-		return call(func() C.tg_status { return C.tg_train_stage(m.handle, data.handle, C.int32_t(stage), to) })
+		return w.watch(func() error {
+			return call(func() C.tg_status { return C.tg_train_stage(model, from, C.int32_t(stage), to) })
+		}, tell)
 	})
-	if w.panicked != nil {
-		panic(w.panicked)
-	}
-	return err
 }
 
+// steps is room for each movement: longer ones are refused by the library.
 func (m *Model) steps(options *SampleOptions) int {
-	if options != nil && options.SeqLen != 0 {
-		return int(options.SeqLen)
+	most := uint64(m.options.MaxSeqLen)
+	if options != nil && options.SeqLen != 0 && options.SeqLen < most {
+		most = options.SeqLen
 	}
-	return int(m.options.MaxSeqLen)
+	return int(most)
 }
 
 func (m *Model) checkConditions(conditions []float64, count int) error {
@@ -392,12 +412,21 @@ func (m *Model) Generate(count int, conditions []float64, options *SampleOptions
 	return rows(out, stride, lengths), nil
 }
 
+// product is the size of count rows, if it is one that memory can have.
+func product(count, each int) (int, error) {
+	if count < 0 || each < 0 || each > 0 && count > (1<<40)/each {
+		return 0, &Error{ErrArgument, fmt.Sprintf("count is %d, of %d each", count, each)}
+	}
+	return count * each, nil
+}
+
 // room for count rows of points, and their lengths.
 func room(count, stride int) ([]Point, []uint32, error) {
-	if count < 0 || stride < 0 || stride > 0 && count > (1<<40)/stride {
-		return nil, nil, &Error{ErrArgument, fmt.Sprintf("count is %d, of %d points each", count, stride)}
+	size, err := product(count, stride)
+	if err != nil {
+		return nil, nil, err
 	}
-	return make([]Point, count*stride), make([]uint32, count), nil
+	return make([]Point, size), make([]uint32, count), nil
 }
 
 // Features are movements as the model's numbers: movement i is Steps x Dim of Values from i * Steps * Dim on.
@@ -413,12 +442,12 @@ func (m *Model) GenerateFeatures(count int, conditions []float64, options *Sampl
 	if err := m.checkConditions(conditions, count); err != nil {
 		return Features{}, err
 	}
-	_, lengths, err := room(count, 0)
+	f := Features{Steps: m.steps(options), Dim: int(m.options.FeatureDim)}
+	size, err := product(count, f.Steps*f.Dim)
 	if err != nil {
 		return Features{}, err
 	}
-	f := Features{Steps: m.steps(options), Dim: int(m.options.FeatureDim), Lengths: lengths}
-	f.Values = make([]float32, count*f.Steps*f.Dim)
+	f.Values, f.Lengths = make([]float32, size), make([]uint32, count)
 	err = call(func() C.tg_status {
 		sample := (*C.tg_sample_options)(unsafe.Pointer(options))
 		return C.tg_generate_features(m.handle, doubles(conditions), C.size_t(count), sample, floats(f.Values),
@@ -613,7 +642,8 @@ func (s *Stream) Aim(to Place) error {
 	return call(func() C.tg_status { return C.tg_stream_aim(s.handle, C.double(to.X), C.double(to.Y)) })
 }
 
-// At is where the pointer is at a time, and whether the path has ended before.
+// At is where the pointer is at a time, and whether the path has ended: that time is behind its last point, or Next has
+// said so.
 func (s *Stream) At(tMs float64) (Point, bool, error) {
 	defer runtime.KeepAlive(s)
 	var point Point

@@ -198,22 +198,31 @@ func TestTraining(t *testing.T) {
 	if _, err := os.Stat(saved); err != nil {
 		t.Error(err)
 	}
-	func() {
-		defer func() { same(t, recover(), "mine") }()
-		_ = train(t, m, data, StageAutoencoder, func(o *TrainOptions) {
-			o.Iterations, o.OnProgress = 4, func(Progress) bool { panic("mine") }
-		})
-	}()
+	// What does not return leaves the model as it was after the last iteration, free for other calls.
+	for name, leave := range map[string]func(){"mine": func() { panic("mine") }, "nil": func() { panic(nil) }, "exit": runtime.Goexit} {
+		asked, returned, caught, gone := 0, false, interface{}(nil), make(chan bool)
+		go func() {
+			defer close(gone)
+			defer func() { caught = recover() }()
+			_ = train(t, m, data, StageAutoencoder, func(o *TrainOptions) {
+				o.Iterations, o.OnProgress = 20, func(Progress) bool { asked++; leave(); return true }
+			})
+			returned = true
+		}()
+		<-gone
+		same(t, []interface{}{name, asked, returned, caught == "mine"}, []interface{}{name, 1, false, name == "mine"})
+		ok(t, m.Save(filepath.Join(folder, name)))
+	}
 	var seen []uint64
 	ok(t, train(t, m, data, StageAutoencoder, func(o *TrainOptions) {
-		o.Iterations = 4
+		o.Iterations = 6
 		o.OnProgress = func(p Progress) bool {
 			refused(t, m.Save(filepath.Join(folder, "busy")), ErrState, "")
 			seen = append(seen, p.Iteration, p.Iterations, uint64(p.Stage))
 			return true
 		}
 	}))
-	same(t, seen, []uint64{4, 4, 1})
+	same(t, seen, []uint64{6, 6, 1})
 	path := filepath.Join(folder, "m.safetensors")
 	ok(t, m.Save(path))
 	again, err := LoadModel(path, DeviceAuto)
@@ -264,8 +273,21 @@ func TestSampling(t *testing.T) {
 		same(t, last[0], made[4])
 		_, err = m.Generate(5, conditions[:1], nil)
 		refused(t, err, ErrArgument, "len(conditions) is 1, expected 5")
-		_, err = m.Generate(-1, nil, nil)
-		refused(t, err, ErrArgument, "-1")
+		for _, count := range []int{-1, 1 << 60} {
+			_, err = m.Generate(count, nil, nil)
+			refused(t, err, ErrArgument, fmt.Sprint(count))
+			_, err = m.GenerateFeatures(count, nil, nil)
+			refused(t, err, ErrArgument, fmt.Sprint(count))
+		}
+		// Longer than any model makes: nothing of the kind is allocated.
+		for _, long := range []uint64{steps + 1, 1 << 34, 1 << 62} {
+			options := DefaultSampleOptions()
+			options.SeqLen = long
+			_, err = m.Generate(5, conditions, &options)
+			refused(t, err, ErrArgument, fmt.Sprintf("seq_len is %d", long))
+			_, err = m.GenerateFeatures(5, conditions, &options)
+			refused(t, err, ErrArgument, fmt.Sprintf("seq_len is %d", long))
+		}
 		z, err := m.Encode(made, 1)
 		ok(t, err)
 		same(t, []int{len(z), len(z[0])}, []int{5, 8})
@@ -330,6 +352,9 @@ func TestPathsAndStreams(t *testing.T) {
 		}
 		same(t, points, path.Points)
 		refused(t, stream.Aim(Place{}), ErrState, "ended")
+		_, ended, err := stream.At(0) // Next has said so
+		ok(t, err)
+		same(t, ended, true)
 		stream.Close()
 	}
 	m := trained(t, DecoderClosedLoop, 60)

@@ -80,6 +80,14 @@ static void sampling(const Model &model, bool walks) {
     for (std::size_t i = 0; i < 5; i++) CHECK(features.lengths[i] == made[i].size());
     refused(TG_ERR_ARGUMENT, "conditions", [&] { model.generate(5, {100}); });
     refused(TG_ERR_MEMORY, "", [&] { model.generate(SIZE_MAX / 2); });
+    /* Longer than any model makes: nothing of the kind is allocated. */
+    for (uint64_t steps : {uint64_t(STEPS) + 1, uint64_t(1) << 40, uint64_t(1) << 62}) {
+        SampleOptions longer;
+        longer.seq_len = steps;
+        const std::string words = "seq_len is " + std::to_string(steps);
+        refused(TG_ERR_ARGUMENT, words.c_str(), [&] { model.generate(5, {}, longer); });
+        refused(TG_ERR_ARGUMENT, words.c_str(), [&] { model.generate_features(5, {}, longer); });
+    }
 
     const std::size_t dim = model.options().summary_dim;
     std::vector<float> z = model.encode(made);
@@ -109,8 +117,10 @@ static void paths(const Model &model) {
     while (stream.next(point)) seen.push_back(point);
     CHECK(same(seen, path.points));
     refused(TG_ERR_STATE, "ended", [&] { stream.aim({1, 1}); });
+    bool ended = false;
+    stream.at(0, &ended);
+    CHECK(ended); /* next() has said so */
     stream = model.stream({10.5, 20}, {200, -30.25}, o);
-    bool ended = true;
     CHECK(stream.at(0, &ended).x == 10.5 && !ended);
     stream.aim({90, 40});
     point = stream.at(1e7, &ended);

@@ -213,10 +213,16 @@ internal static class Tests
         Refused(Status.Argument, "7", () => model.TrainOptions((Stage)7));
         InFolder(folder =>
         {
-            options = Short(model, Stage.Autoencoder, 4);
+            options = Short(model, Stage.Autoencoder, 5);
             options.SaveInterval = 1;
             bool done = model.Train(data, Stage.Autoencoder, options, p => p.Iteration < 2, folder + "checkpoint");
             AllSame(new[] { done, File.Exists(folder + "checkpoint") }, new[] { false, true });
+            // Whoever shares the options finds nothing of this training in them.
+            Same(model.Train(data, Stage.Autoencoder, options, p =>
+            {
+                AllSame(new[] { options.checkpointPath, options.onProgress }, new[] { IntPtr.Zero, IntPtr.Zero });
+                return false;
+            }, folder + "checkpoint"), false);
             try
             {
                 model.Train(data, Stage.Autoencoder, options, p => throw new DivideByZeroException());
@@ -233,7 +239,7 @@ internal static class Tests
                 seen.AddRange(new[] { p.Iteration, p.Iterations, (ulong)p.Stage, (ulong)p.ValidationParts.Length });
                 return true;
             }), true);
-            AllSame(seen, new ulong[] { 4, 4, 1, 3 });
+            AllSame(seen, new ulong[] { 5, 5, 1, 3 });
             model.Save(folder + "m");
             Model again = Model.Load(folder + "m");
             Func<Model, string> Stage1 = of => Regex.Match(of.Info(), "\"stage1\":.*?\"stage2\"").Value;
@@ -243,6 +249,11 @@ internal static class Tests
             Same(again.Options.SummaryDim, 8u);
         });
         Refused(Status.Io, "none", () => Model.Load("none"));
+        // Sizes are the model's, whatever becomes of a copy.
+        ModelOptions copy = model.Options;
+        (copy.SummaryDim, copy.MaxSeqLen, copy.GeneratorHiddenDims) = (1, 1, new uint[] { 1 });
+        AllSame(new[] { model.Options.SummaryDim, model.Options.MaxSeqLen, model.Options.GeneratorHiddenDims[0] }, new uint[] { 8, Steps, 8 });
+        Same(model.Encode(new[] { Arc(1) })[0].Length, 8);
         Refused(Status.Argument, "CriticHiddenDims", () => model.Options.CriticHiddenDims = new uint[] { 0 });
     }
 
@@ -261,6 +272,13 @@ internal static class Tests
             AllSame(model.Generate(1, new double[] { 140 }, new SampleOptions { Seed = 3, First = 4 })[0], made[4]);
             Refused(Status.Argument, "conditions has 1, expected 5", () => model.Generate(5, new double[] { 100 }));
             Refused(Status.Argument, "-1", () => model.Generate(-1));
+            // Longer than any model makes: nothing of the kind is allocated.
+            foreach (ulong steps in new[] { Steps + 1ul, 1ul << 30, 1ul << 62 })
+            {
+                var options = new SampleOptions { SeqLen = steps };
+                Refused(Status.Argument, $"seq_len is {steps}", () => model.Generate(5, conditions, options));
+                Refused(Status.Argument, $"seq_len is {steps}", () => model.GenerateFeatures(5, conditions, options));
+            }
             float[][] z = model.Encode(made);
             AllSame(new[] { z.Length, z[0].Length }, new[] { 5, 8 });
             float[][] way = model.Interpolate(z[0], z[1], 4);
@@ -306,6 +324,8 @@ internal static class Tests
             while (stream.Next(out Point point)) points.Add(point);
             AllSame(points, path.Points);
             Refused(Status.State, "ended", () => stream.Aim(from));
+            stream.At(0, out bool ended); // Next has said so
+            Same(ended, true);
         }
         Model walker = Trained(Decoder.ClosedLoop);
         using (Stream stream = walker.Stream(new Place(10, 20), new Place(200, -30)))

@@ -159,6 +159,13 @@ class Everything(unittest.TestCase):
             again = trajgan.Model.load(folder + "/m.safetensors")
             self.assertEqual(again.info()["stage1"], model.info()["stage1"])
             self.assertEqual((again.options.summary_dim, again.options.generator_hidden_dims[:2]), (SUMMARY, [8, 0]))
+            # Sizes are the model's, whatever becomes of a copy.
+            copied = again.options
+            copied.summary_dim, copied.generator_hidden_dims[0] = 1, 1
+            self.assertEqual((again.options.summary_dim, again.options.generator_hidden_dims[0]), (SUMMARY, 8))
+            self.assertEqual(again.encode([arc(1)]).shape, (1, SUMMARY))
+            with self.assertRaises(AttributeError):
+                again.options = copied
 
     def test_signals_in_training(self):
         data, model = arcs(), trajgan.Model(device=trajgan.Device.CPU, **TINY)
@@ -319,6 +326,10 @@ class Everything(unittest.TestCase):
             self.assertEqual(features.shape, (5, STEPS, 8))
             self.assertEqual(lengths.tolist(), [len(m) for m in made])
             self.check_refused(Status.ARGUMENT, "conditions is 1 x 1", model.generate, 5, [100])
+            # Longer than any model makes: nothing of the kind is allocated.
+            for steps in (STEPS + 1, 2**40, 2**62):
+                for call in (model.generate, model.generate_features):
+                    self.check_refused(Status.ARGUMENT, f"seq_len is {steps}", call, 5, seq_len=steps)
             z = model.encode(made)
             self.assertEqual(z.shape, (5, SUMMARY))
             way = model.interpolate(z[0], z[1], 4)
@@ -342,6 +353,7 @@ class Everything(unittest.TestCase):
             stream = model.stream((10.5, 20), (200, -30.25), seed=5, integer_pixels=0)
             np.testing.assert_array_equal(np.array(list(stream)), path.points)
             self.check_refused(Status.STATE, "ended", stream.aim, (0, 0))
+            self.assertTrue(stream.at(0)[1])  # next() has said so
             with model.stream((10, 20), (200, -30)) as stream:
                 self.assertEqual(stream.next(3).shape, (3, 3))
                 stream.aim((90, 40))

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import types
 import unittest
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -65,6 +66,31 @@ class Tune(unittest.TestCase):
         self.assertEqual(len(self.trials(journal, "trajgan_stage1_closed-loop")), before)
         self.assertIn(f"{before} trials", self.tune(journal, "--stage", "1", "--analyze"))
 
+    def test_no_weight_that_is_searched_is_in_an_objective(self):
+        seen, train = [], trajgan.Model.train
+
+        def told(model, data, stage, watch=None, **options):
+            def both(progress):
+                if progress.validated:
+                    seen.append((progress.validation_loss, *progress.validation_parts))
+                return watch(progress)
+
+            return train(model, data, stage, both if stage == trajgan.Stage.AUTOENCODER else watch, **options)
+
+        journal = str(self.folder / "tune.journal")
+        for decoder in ("v6", "closed-loop"):
+            for pareto in ([], ["--pareto"]):
+                seen.clear()
+                with unittest.mock.patch.object(trajgan.Model, "train", told):
+                    self.tune(journal, "--stage", "1", "--decoder", decoder, "--trials", "1", *pareto)
+                [trial] = self.trials(journal, f"trajgan_stage1_{decoder}{'_pareto' if pareto else ''}")
+                loss, *parts = seen[-1]
+                two = parts[1:] if decoder == "v6" else parts[:2]
+                self.assertEqual(trial.values, two if pareto else [sum(parts)])
+                self.assertEqual(len(trial.intermediate_values), 0 if pareto else 4)
+                # The preset weighs v6's parts, so that the plain sum is another number.
+                self.assertEqual(abs(loss - sum(parts)) < 1e-9 * loss, decoder == "closed-loop")
+
     def test_two_objectives_of_both_stages_in_a_database(self):
         database = f"sqlite:///{self.folder}/tune.db"
         self.tune(database, "--stage", "1", "--pareto", "--decoder", "v6", "--trials", "1")
@@ -80,6 +106,7 @@ class Tune(unittest.TestCase):
         self.tune(database, "--stage", "2", "--trials", "1")
         [trial] = self.trials(database, "trajgan_stage2_closed-loop")
         self.assertEqual(trial.params["generator_hidden_dims"], "128,128")
+        self.assertEqual(trial.intermediate_values, {})
 
     def test_both_stages_with_plots_and_a_log(self):
         journal, plots, log = (str(self.folder / name) for name in ("both.journal", "plots", "tune.log"))

@@ -224,7 +224,7 @@ class Stream(_Handle):
         self._call("tg_stream_aim", *_place("to", to))
 
     def at(self, t_ms):
-        """(x, y, t_ms) at a time, and whether the path has ended before."""
+        """(x, y, t_ms) at a time, and whether that is behind the last point or next() has said that the path has ended."""
         point, ended = np.empty(3), ctypes.c_uint32()
         self._call("tg_stream_at", t_ms, _doubles(point), ctypes.byref(ended))
         return point, bool(ended.value)
@@ -297,9 +297,14 @@ class Model(_Handle):
         return model
 
     def _learn(self):
-        """What the model is, in options: the sizes of its arrays."""
-        self.options = _api.ModelOptions()
-        self._call("tg_model_options_get", ctypes.byref(self.options), ctypes.sizeof(self.options))
+        """What the model is. The library is told of arrays as large as this says: nobody else may change it."""
+        self._is = _api.ModelOptions()
+        self._call("tg_model_options_get", ctypes.byref(self._is), ctypes.sizeof(self._is))
+
+    @property
+    def options(self):
+        """What the model is: its sizes. Each time a copy."""
+        return _api.ModelOptions.from_buffer_copy(self._is)
 
     def save(self, path):
         self._call("tg_model_save", _api.path(path))
@@ -348,14 +353,18 @@ class Model(_Handle):
     def _conditions(self, conditions, count):
         if conditions is None:
             return None
-        return _table("conditions", conditions, count, self.options.condition_dim)
+        return _table("conditions", conditions, count, self._is.condition_dim)
+
+    def _steps(self, sample):
+        """Room for each movement: longer ones are refused by the library."""
+        return min(sample.seq_len or self._is.max_seq_len, self._is.max_seq_len)
 
     def generate(self, count, conditions=None, **options):
         """count movements; conditions: None for those of the training data, or (count,C). options: of
         tg_sample_options."""
         sample = _api.made(_api.SampleOptions, "tg_sample_options_init", **options)
         count, conditions = _size("count", count), self._conditions(conditions, count)
-        stride = sample.seq_len or self.options.max_seq_len
+        stride = self._steps(sample)
         points, lengths = np.empty((count, stride, 3)), np.zeros(count, np.uint32)
         self._call("tg_generate", _doubles(conditions), count, ctypes.byref(sample), _doubles(points), stride,
                    _counts(lengths))
@@ -365,7 +374,7 @@ class Model(_Handle):
         """The same as the model's own numbers (count,T,F) in [-1,1], and their lengths (count)."""
         sample = _api.made(_api.SampleOptions, "tg_sample_options_init", **options)
         count, conditions = _size("count", count), self._conditions(conditions, count)
-        shape = (count, sample.seq_len or self.options.max_seq_len, self.options.feature_dim)
+        shape = (count, self._steps(sample), self._is.feature_dim)
         features, lengths = np.empty(shape, np.float32), np.zeros(count, np.uint32)
         self._call("tg_generate_features", _doubles(conditions), count, ctypes.byref(sample), _floats(features),
                    features.size, _counts(lengths))
@@ -378,7 +387,7 @@ class Model(_Handle):
         points = np.zeros((len(movements), max(map(len, movements), default=0), 3))
         for row, movement in zip(points, movements):
             row[: len(movement)] = movement
-        summaries = np.empty((len(movements), self.options.summary_dim), np.float32)
+        summaries = np.empty((len(movements), self._is.summary_dim), np.float32)
         self._call("tg_encode", _doubles(points), points.shape[1], _counts(lengths), len(movements), _threads(threads),
                    _floats(summaries), summaries.size)
         return summaries
@@ -386,15 +395,15 @@ class Model(_Handle):
     def decode(self, summaries, lengths, threads=1):
         """Movements of summaries (n,S), of the given lengths. V6 only."""
         lengths = _whole("lengths", lengths)
-        summaries = _shaped("summaries", summaries, np.float32, len(lengths), self.options.summary_dim)
-        points = np.empty((len(lengths), self.options.max_seq_len, 3))
+        summaries = _shaped("summaries", summaries, np.float32, len(lengths), self._is.summary_dim)
+        points = np.empty((len(lengths), self._is.max_seq_len, 3))
         self._call("tg_decode", _floats(summaries), _counts(lengths), len(lengths), _threads(threads), _doubles(points),
                    points.shape[1])
         return _rows(points, lengths)
 
     def interpolate(self, start, end, steps):
         """Summaries (steps,S) on the way from one to another, both included."""
-        dim, steps = self.options.summary_dim, _size("steps", steps)
+        dim, steps = self._is.summary_dim, _size("steps", steps)
         start, end = _shaped("start", start, np.float32, dim), _shaped("end", end, np.float32, dim)
         out = np.empty((steps, dim), np.float32)
         self._call("tg_interpolate", _floats(start), _floats(end), steps, _floats(out), out.size)
@@ -409,7 +418,7 @@ class Model(_Handle):
         path = _api.made(_api.PathOptions, "tg_path_options_init", **options)
         ends = _table("ends", ends, None, 4)
         lengths, flags = np.zeros(len(ends), np.uint32), np.zeros(len(ends), np.uint32)
-        stride = self.options.max_seq_len
+        stride = self._is.max_seq_len
         while True:
             points = np.empty((len(ends), stride, 3))
             try:

@@ -5,11 +5,14 @@
     python -m trajgan.tune recordings/ --stage 2 --trials 50 --storage tune.journal --model tune/trajgan_stage1_closed-loop/stage1_trial_7.safetensors
     python -m trajgan.tune --stage 1 --storage sqlite:///tune.db --analyze
 
-One objective, and trials without prospects are stopped early (Hyperband); or --pareto: two objectives, nothing stopped,
-as Optuna forbids both at once. Stage 1: the validation loss; with --pareto its two parts, v6's direct and latent loss
-or the closed loop's nats of steps and of ticks. Stage 2: the MMD of real and generated summaries; with --pareto also how far from
-chance a forest tells real movements from generated ones; both are scores of Model.evaluate. A study in a storage goes on where it is, on as many workers and machines
-as share it. The settings of the preset are the first trial. --stage both: the second stage on the best model of the first.
+One objective; or --pareto: two. Stage 1: the validation loss, which is the sum of its parts: with v6 without their
+weights, as these are searched, too; with --pareto two of the parts, v6's recon and latent loss or the closed loop's nats
+of steps and of ticks. Stage 2: the MMD of real and generated summaries; with --pareto also how far from chance a forest
+tells real movements from generated ones; both are scores of Model.evaluate. Trials of stage 1 without prospects are
+stopped early (Hyperband), unless there are two objectives, as Optuna forbids both at once; those of stage 2 are not, as
+its losses are on a scale of the searched settings. A study in a storage goes on where it is, on as many workers and
+machines as share it. The settings of the preset are the first trial. --stage both: the second stage on the best model of
+the first.
 """
 
 import argparse
@@ -129,30 +132,10 @@ class Search:
         self.args = args
         self.data = trajgan.Dataset.open(args.data)
 
-    def train(self, model, stage, trial=None, **options):
-        """Trains, tells the trial every so often how it goes, and gives the last report."""
-        last = []
-
-        def watch(progress):
-            told = bool(progress.validated) if stage == 1 else progress.iteration % options["log_interval"] == 0
-            if not told:
-                return True
-            now = progress.validation_loss if stage == 1 else abs(progress.wasserstein)
-            last[:] = [now, *progress.validation_parts]
-            # With several objectives nothing is reported.
-            if trial is not None and not self.args.pareto:
-                trial.report(now, progress.iteration)
-                if trial.should_prune():
-                    raise optuna.TrialPruned
-            return True
-
+    def train(self, model, stage, watch=None, **options):
         interval = max(1, self.args.iterations // 20)
-        options = dict(iterations=self.args.iterations, threads=self.args.threads, seed=self.args.seed,
-                       eval_interval=interval, log_interval=interval, **options)
-        model.train(self.data, stage, watch, **options)
-        if not last:
-            sys.exit("the data have no validation split: too few movements, or arrays without one")
-        return last
+        model.train(self.data, stage, watch, iterations=self.args.iterations, threads=self.args.threads, seed=self.args.seed,
+                    eval_interval=interval, log_interval=interval, **options)
 
     def __call__(self, trial):
         try:
@@ -167,12 +150,26 @@ class Search:
         return values
 
     def stage_1(self, trial):
-        decoder = decoder_of(self.args)
+        decoder, parts = decoder_of(self.args), []
+
+        def watch(progress):
+            if not progress.validated:
+                return
+            # Without the weights of v6's parts, which are searched: the lowest would win.
+            parts[:] = progress.validation_parts
+            # With several objectives nothing is reported.
+            if not self.args.pareto:
+                trial.report(sum(parts), progress.iteration)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+
         model = new_model(self.args, **architecture_1(trial, decoder))
-        loss, first, second, third = self.train(model, Stage.AUTOENCODER, trial, **training_1(trial, decoder))
+        self.train(model, Stage.AUTOENCODER, watch, **training_1(trial, decoder))
+        if not parts:
+            sys.exit("the data have no validation split: too few movements, or arrays without one")
         # v6: direct, recon, latent; closed loop: steps, ticks, stop.
-        parts = (first, third) if model.options.decoder == Decoder.V6 else (first, second)
-        return model, parts if self.args.pareto else loss
+        two = parts[1:] if decoder == Decoder.V6 else parts[:2]
+        return model, tuple(two) if self.args.pareto else sum(parts)
 
     def stage_2(self, trial):
         if self.args.model:
@@ -182,7 +179,7 @@ class Search:
         else:
             model = new_model(self.args, **architecture_2(trial))
             self.train(model, Stage.AUTOENCODER)
-        self.train(model, Stage.GAN, trial, **training_2(trial))
+        self.train(model, Stage.GAN, **training_2(trial))
         report = model.evaluate(self.data, seed=self.args.seed, threads=self.args.threads, quick=1)
         scores = {score["name"]: score["value"] for score in report["scores"]}
         if self.args.pareto and "forest_auc" not in scores:
@@ -197,7 +194,9 @@ def study_of(args):
     if args.pareto:
         kind = dict(directions=["minimize", "minimize"])
     else:
-        kind = dict(direction="minimize", pruner=optuna.pruners.HyperbandPruner(1, args.iterations))
+        # What stage 2 says on its way is on a scale of the settings that are searched: of trials it tells nothing.
+        pruner = optuna.pruners.HyperbandPruner(1, args.iterations) if args.stage == 1 else optuna.pruners.NopPruner()
+        kind = dict(direction="minimize", pruner=pruner)
     sampler = optuna.samplers.TPESampler(seed=None if args.workers > 1 or args.worker else args.seed)
     study = optuna.create_study(study_name=name_of(args), storage=storage(args.storage), sampler=sampler, load_if_exists=True, **kind)
     if not study.trials and not args.worker and not args.analyze:
