@@ -43,9 +43,9 @@ typedef unsigned long long tg_u64;
 // Index of this thread in an each() launch.
 static __device__ __forceinline__ size_t tg_index() { return (size_t)blockIdx.x * blockDim.x + threadIdx.x; }
 
-// exp, for -87 <= x <= 88. Here and below the arithmetic is that of src/backend/cpu/lanes.rs, operation by operation.
-static __device__ __forceinline__ float tg_exp(float x) {
-    x = fminf(88.0f, fmaxf(-87.0f, x));
+// s = 2^n and p = e^r - 1 of e^x = 2^n e^r, for -87 <= x <= 88. Here and below the arithmetic is that of src/backend/cpu/lanes.rs,
+// but that a quotient is a product with the rounded reciprocal.
+static __device__ __forceinline__ void tg_exp_parts(float x, float& s, float& p) {
     const float n = rintf(x * 1.44269504f);
     float r = fmaf(n, -0.693359375f, x);
     r = fmaf(n, 2.12194440e-4f, r);
@@ -54,25 +54,27 @@ static __device__ __forceinline__ float tg_exp(float x) {
     q = fmaf(q, r, 0.04166839f);
     q = fmaf(q, r, 0.16666521f);
     q = fmaf(q, r, 0.49999994f);
-    const float y = fmaf(q, r * r, r) + 1.0f;
-    return y * __uint_as_float((tg_u32)((int)n + 127) << 23);
+    s = __uint_as_float((tg_u32)((int)n + 127) << 23);
+    p = fmaf(q, r * r, r);
+}
+
+static __device__ __forceinline__ float tg_exp(float x) {
+    float s, p;
+    tg_exp_parts(fminf(88.0f, fmaxf(-87.0f, x)), s, p);
+    return fmaf(s, p, s);
 }
 
 static __device__ __forceinline__ float tg_sigmoid(float x) {
     return x == x ? __frcp_rn(1.0f + tg_exp(-x)) : x;  // fmaxf loses NaN
 }
 
+// (e^2x - 1) / (e^2x + 1), the numerator exact near 0, where n is 0.
 static __device__ __forceinline__ float tg_tanh(float x) {
-    const float a = fabsf(x), u = x * x;
-    float p = 0.00214754f;
-    p = fmaf(p, u, -0.008182677f);
-    p = fmaf(p, u, 0.02170297f);
-    p = fmaf(p, u, -0.053947203f);
-    p = fmaf(p, u, 0.1333321f);
-    p = fmaf(p, u, -0.3333333f);
-    const float near = fmaf(p * u, x, x);
-    const float far = 1.0f - 2.0f * __frcp_rn(tg_exp(a + a) + 1.0f);
-    return a < 0.625f || x != x ? near : copysignf(far, x);
+    const float a = fabsf(x);
+    float s, p;
+    tg_exp_parts(fminf(44.0f, a + a), s, p);
+    const float less_one = fmaf(s, p, s - 1.0f);
+    return x == x ? copysignf(less_one * __frcp_rn(less_one + 2.0f), x) : x;
 }
 
 static __device__ __forceinline__ float tg_leaky(float x) { return x > 0.0f ? x : x * TG_LEAK; }
