@@ -20,8 +20,9 @@
  *             NULL too. Free handles in any order. Arguments are copied before a call returns. Strings
  *             that are returned belong to the library.
  *  Threads    [any] any thread, any time.   [shared] const handle: many threads at once.
- *             [exclusive] no other call on that handle meanwhile. No call waits for another one: a call
- *             that meets an exclusive one, or is exclusive and meets any, gives TG_ERR_STATE. So do calls
+ *             [exclusive] no other call on that handle meanwhile. No call waits for another one, but for
+ *             what the first [shared] call on new weights prepares for all; a call that meets an
+ *             exclusive one, or is exclusive and meets any, gives TG_ERR_STATE. So do calls
  *             from a callback on the handles it runs for, and calls after fork() on the parent's handles.
  *  Options    Begin with struct_size. *_init sets it and all defaults; then change what you want; NULL
  *             means all defaults. Fields are only ever appended, so an old program runs on a newer
@@ -683,7 +684,7 @@ TG_API tg_status tg_stream_aim(tg_stream *stream, double x, double y);
 // Where the pointer is at a time since the start, between points in a straight line; before the start and after the end
 // it rests. t_ms must not fall from call to call: of what is past the last point alone is known, and given. The stream
 // goes on as far as needed, so that tg_stream_next() gives what comes after. *ended, which may be NULL: 1 if t_ms is
-// behind the last point, else 0. [exclusive]
+// behind the last point or tg_stream_next() has said that the path has ended, else 0. [exclusive]
 TG_API tg_status tg_stream_at(tg_stream *stream, double t_ms, tg_point *point, uint32_t *ended);
 
 // [exclusive]

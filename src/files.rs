@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::order;
-pub use whole::write_whole;
+pub use whole::{lock, write_whole};
 
 /// Limits on what a file may ask for.
 pub const MAX_HEADER_BYTES: usize = 1 << 20;

@@ -215,6 +215,15 @@ fn csv_is_cut_at_pauses_presses_and_broken_rows() {
     assert_eq!(count(format!("{HEADER}{mixed}")), (2, 0));
     let broken = rows(0.0, "a").replacen(",50,", ",fifty,", 1);
     assert_eq!(count(format!("{HEADER}{broken}{}", rows(500.0, "a"))), (2, 1));
+    // It breaks its own session, not that of the row before. Halves are cut off at speed.
+    let b = rows(5.0, "b").replacen("105,", "?,", 1);
+    let mixed: String = a.lines().zip(b.lines()).map(|(a, b)| format!("{a}\n{b}\n")).collect();
+    std::fs::write(&path, format!("{HEADER}{mixed}")).unwrap();
+    let (data, report) = open(&path);
+    assert!(report.counts.contains_key("broken row"), "{report:?}");
+    let whole =
+        |name: &str| data.movements().iter().any(|m| m.points.len() == 20 && m.session.as_deref() == Some(name));
+    assert!(whole("a") && !whole("b"), "{report:?}");
     // Resting at both ends does not count; of rows at one time the last does; 65535 is no position.
     let rest = "-30,0,50,Move,a\n-20,0,50,Move,a\n-10,65535,65535,Move,a\n";
     let text =
@@ -271,6 +280,44 @@ fn sessions_are_told_apart() {
     }
 }
 
+/// Numbers of sessions that every file begins anew name other sessions in every file, unless a user is named, too. A cell that is
+/// empty names none.
+#[test]
+fn sessions_of_several_files_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let sessions = |files: &[(&str, String)]| {
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let (data, _) = open(folder.path());
+        let names: BTreeSet<String> = data.movements().iter().filter_map(|m| m.session.clone()).collect();
+        names.into_iter().collect::<Vec<_>>()
+    };
+    let numbered = |session: &str| format!("{HEADER}{}", rows(0.0, session));
+    assert_eq!(sessions(&[("u1.csv", numbered("1")), ("u2.csv", numbered("1"))]), ["u1/1", "u2/1"]);
+    assert_eq!(sessions(&[("u1.csv", numbered("")), ("u2.csv", numbered(""))]), ["u1", "u2"]);
+    let users = |user: &str| {
+        let text: String = rows(0.0, "1").lines().map(|row| format!("{row},{user}\n")).collect();
+        format!("t,x,y,state,session,user\n{text}")
+    };
+    assert_eq!(sessions(&[("u1.csv", users("ann")), ("u2.csv", users("ann"))]), ["1"]);
+    assert_eq!(sessions(&[("u1.csv", users("")), ("u2.csv", users("ann"))]), ["1", "u1/1"]);
+    let (one, _) = open(&folder.path().join("u1.csv"));
+    assert_eq!(one.movements()[0].session.as_deref(), Some("1"));
+}
+
+/// Of many things that are wrong a stray file is not the one to name.
+#[test]
+fn where_nothing_is_left_all_reasons_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    put("thumbs.db", "");
+    let message = || Dataset::open(folder.path(), &ReadOptions::default()).unwrap_err().to_string();
+    assert!(message().contains("thumbs.db: name"), "{}", message());
+    put("a.csv", "t,x,y\n0,0,0\n10,90,0\n20,95,0\n");
+    assert!(message().contains("none found (1 too few points, 1 unknown kind of file; first "), "{}", message());
+}
+
 /// The seeded split must not see another order of sessions because the folder is spelled in another way.
 #[cfg(unix)]
 #[test]
@@ -297,7 +344,7 @@ fn sessions_do_not_depend_on_how_the_path_is_spelled() {
         (sessions, (0..prepared.test.len()).map(test).collect::<Vec<_>>(), prepared.hash)
     };
     let absolute = of(&root);
-    assert_eq!((absolute.0[0].as_str(), absolute.0[8].as_str()), ("..0", "sub/day0"));
+    assert_eq!((absolute.0[0].as_str(), absolute.0[8].as_str()), ("named0/..0", "sub/day0"));
     assert_eq!(of(&relative), absolute);
     assert_eq!(of(&dotted), absolute);
     let (one, _) = open(&relative.join("sub/day3.csv"));

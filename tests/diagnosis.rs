@@ -119,10 +119,14 @@ fn a_generator_that_has_collapsed() {
 
 #[test]
 fn a_generator_that_runs_away() {
-    let rows = |rise: f64| (1..=12).map(|i| (100 * i, [-0.1, rise * i as f64, 0.2, 0.1])).collect::<Vec<_>>();
-    assert_eq!(stage2(&rows(3.0)), [Trouble::GeneratorDiverging]);
-    assert_eq!(stage2(&rows(0.1)), []);
-    let mut up_and_down = rows(3.0);
+    let rows = |rise: f64, with_it: f64| {
+        let row = |i: u64| (100 * i, [-0.1, rise * i as f64, 0.2 + with_it * rise * i as f64, 0.1]);
+        (1..=12).map(row).collect::<Vec<_>>()
+    };
+    assert_eq!(stage2(&rows(3.0, 1.0)), [Trouble::GeneratorDiverging]);
+    assert_eq!(stage2(&rows(3.0, 0.0)), [], "a constant that the critic adds");
+    assert_eq!(stage2(&rows(0.1, 1.0)), []);
+    let mut up_and_down = rows(3.0, 1.0);
     up_and_down[7].1[1] = 1.0;
     assert_eq!(stage2(&up_and_down), []);
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use common::{assert_same, contents, dataset, options, tiny, tiny_closed_loop, train_until, trained};
 use trajgan::config::{Config, Preset};
 use trajgan::data::ReadOptions;
+use trajgan::model::{Record, StageState};
 use trajgan::{Control, Dataset, Device, Error, Model, Stage, TrainOptions};
 
 /// PyTorch's direct loss, averaged over iterations 1 to 100 (`pytorch_peer.py train --preset recommended --stage1 100`):
@@ -287,6 +288,20 @@ fn the_split_is_the_models() {
     for seed in [3, 4] {
         assert_eq!(model(seed).data().unwrap().hash, hash(3));
     }
+}
+
+/// What is dropped of a long history is not always the same kind.
+#[test]
+fn a_long_history_keeps_validations_and_its_end() {
+    let mut state = StageState::default();
+    for i in 1..=5000 {
+        let validation = (i % 100 == 0).then_some([0.5; 4]);
+        state.record(Record { iteration: 10 * i, losses: [1.0; 4], rate: 1e-3, validation });
+    }
+    let validated: Vec<u64> = state.history.iter().filter(|r| r.validation.is_some()).map(|r| r.iteration).collect();
+    assert!(state.history.len() <= 1000 && state.history.is_sorted_by_key(|r| r.iteration));
+    assert_eq!(validated, (1..=50).map(|k| 1000 * k).collect::<Vec<u64>>());
+    assert_eq!(state.history.last().unwrap().iteration, 50_000);
 }
 
 #[test]

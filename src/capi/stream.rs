@@ -99,7 +99,7 @@ pub unsafe extern "C" fn tg_stream_aim(stream: *mut tg_stream, x: f64, y: f64) -
 /// Where the pointer is at a time since the start, between points in a straight line; before the start and after the end
 /// it rests. t_ms must not fall from call to call: of what is past the last point alone is known, and given. The stream
 /// goes on as far as needed, so that tg_stream_next() gives what comes after. *ended, which may be NULL: 1 if t_ms is
-/// behind the last point, else 0. [exclusive]
+/// behind the last point or tg_stream_next() has said that the path has ended, else 0. [exclusive]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_stream_at(
     stream: *mut tg_stream,

@@ -146,6 +146,9 @@ impl Config {
                 "1 with the closed-loop decoder: the distance",
             ));
         }
+        if self.decoder == DecoderKind::ClosedLoop && self.max_seq_len < 3 {
+            return Err(Error::argument("max_seq_len", self.max_seq_len, "3 or more with the closed-loop decoder"));
+        }
         if self.pool_type == Pool::Attention && self.latent_dim < 2 {
             return Err(Error::argument("latent_dim", self.latent_dim, "2 or more with attention pooling"));
         }

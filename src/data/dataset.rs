@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::features::check_range;
+use super::features::{check_condition, check_range};
 use super::readers::{self, ReadOptions, ReadReport, v4};
-use super::{Movement, Scaler};
-use crate::error::{Error, Result, all_finite, try_push};
+use super::{Movement, Scaler, recording};
+use crate::error::{Error, Result, try_push};
 
 /// Movements with their conditions, or a V4 folder's splits with their scaled features.
 #[derive(Clone, Debug)]
@@ -31,7 +31,8 @@ impl Dataset {
             return Err(Error::State { call: "push", problem });
         }
         // Movement::new's rules, for movements that were put together by hand.
-        check_range(&Movement::new(movement.points.clone())?.points)?;
+        recording::check(&movement.points)?;
+        check_range(&movement.points)?;
         match condition {
             None if self.condition_dim != 1 => {
                 return Err(Error::argument("condition", "missing", format!("{} numbers", self.condition_dim)));
@@ -48,7 +49,7 @@ impl Dataset {
                     let got = format!("{} numbers", numbers.len());
                     return Err(Error::argument("condition", got, format!("{} numbers", self.condition_dim)));
                 }
-                all_finite("condition", numbers)?;
+                check_condition(numbers)?;
             }
         }
         // Room for the condition before the movement comes: they come together or not at all.

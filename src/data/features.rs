@@ -59,13 +59,29 @@ pub fn features(points: &[Point]) -> Vec<[f64; 8]> {
 
 /// Refuses points that are finite, but so far apart that scaling them would not stay finite.
 pub(crate) fn check_range(points: &[Point]) -> Result<()> {
-    for (i, row) in features(points).iter().enumerate() {
-        if let Some(column) = row.iter().position(|v| v.is_nan() || v.abs() > LARGEST) {
-            let expected = format!("up to {LARGEST:e}");
-            return Err(Error::argument(format!("points[{i}] {}", FEATURES[column]), row[column], expected));
+    /// At a time: features of a movement of any length may not find room.
+    const PIECE: usize = 1024;
+    for start in (0..points.len()).step_by(PIECE) {
+        // With the two points before, from which acceleration and turn are.
+        let first = start.saturating_sub(2);
+        let piece = features(&points[first..points.len().min(start + PIECE)]);
+        for (i, mut row) in (first..).zip(piece).skip(start - first) {
+            (row[DX], row[DY]) = (points[i].x - points[0].x, points[i].y - points[0].y);
+            if let Some(column) = row.iter().position(|v| v.is_nan() || v.abs() > LARGEST) {
+                let expected = format!("up to {LARGEST:e}");
+                return Err(Error::argument(format!("points[{i}] {}", FEATURES[column]), row[column], expected));
+            }
         }
     }
     Ok(())
+}
+
+/// Refuses condition numbers of the caller's own that scaling could not hold.
+pub(crate) fn check_condition(numbers: &[f64]) -> Result<()> {
+    match numbers.iter().position(|n| n.is_nan() || n.abs() > LARGEST) {
+        Some(i) => Err(Error::argument(format!("condition[{i}]"), numbers[i], format!("a number up to {LARGEST:e}"))),
+        None => Ok(()),
+    }
 }
 
 /// An angle's equal in [-pi, pi].
@@ -105,6 +121,14 @@ mod tests {
         let message = check_range(&far).unwrap_err().to_string();
         assert!(message.starts_with("points[0] speed is"), "{message}");
         check_range(&[point(0.0, 0.0, 0.0), point(1e6, 0.0, 1.0), point(-1e6, 0.0, 2.0)]).unwrap();
+        // Pieces in which it is checked hide nothing: not a step between two, nor how far it is from the first.
+        let long =
+            |x: fn(usize) -> f64| -> Vec<Point> { (0..5000).map(|i| point(x(i), 0.0, 1000.0 * i as f64)).collect() };
+        check_range(&long(|i| 1e20 * i as f64)).unwrap();
+        let message = |x| check_range(&long(x)).unwrap_err().to_string();
+        assert!(message(|i| if i < 1024 { 0.0 } else { 2e30 }).starts_with("points[1024] dx is 2000000"));
+        assert!(message(|i| 4e26 * i as f64).starts_with("points[2501] dx is 1000400"));
+        assert!(message(|i| if i == 2048 { 9e29 } else { -9e29 }).starts_with("points[2048] dx is 1800000"));
     }
 
     #[test]

@@ -260,14 +260,15 @@ fn split(movements: &[Movement], kept: &[usize], seed: u64) -> ([Vec<usize>; 3],
     // then no split is left without.
     let mut splits: [Vec<Vec<usize>>; 3] = Default::default();
     let mut of_users: [BTreeMap<&Option<String>, usize>; 3] = Default::default();
-    let size = |split: &[Vec<usize>]| split.iter().map(Vec::len).sum::<usize>() as f64;
+    let mut sizes = [0; 3];
     for (user, session) in sessions {
         let missing = |k: usize| {
             let of_user = of_users[k].get(user).copied().unwrap_or(0) as f64 / users[user] as f64;
-            2.0 * SHARES[k] - of_user - size(&splits[k]) / kept.len() as f64
+            2.0 * SHARES[k] - of_user - sizes[k] as f64 / kept.len() as f64
         };
         let most = (0..3).fold(0, |best, k| if missing(k) > missing(best) { k } else { best });
         *of_users[most].entry(user).or_default() += session.len();
+        sizes[most] += session.len();
         splits[most].push(session);
     }
     while let Some(empty) = splits.iter().position(Vec::is_empty) {

@@ -154,7 +154,9 @@ pub(crate) fn read(path: &Path, options: &ReadOptions) -> Result<Found> {
         read_file(path, options, &mut found)?;
     }
     if found.entries.is_empty() {
-        return Err(found.first_error.unwrap_or_else(|| {
+        // Of many reasons the first may be the least: a stray file's.
+        let only = found.first_error.filter(|_| found.report.rejections() == 1);
+        return Err(only.unwrap_or_else(|| {
             let reasons: Vec<_> = found.report.counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
             let first = found.report.rejected.first().map(|r| format!("; first {}: {}", r.source, r.reason));
             let problem = format!("none found ({}{})", reasons.join(", "), first.unwrap_or_default());

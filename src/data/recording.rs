@@ -88,7 +88,8 @@ pub struct Turn {
     pub scale: f64,
 }
 
-fn check(points: &[Point]) -> Result<()> {
+/// The rules of [`Movement::new`].
+pub(super) fn check(points: &[Point]) -> Result<()> {
     if points.len() < 3 {
         return Err(Error::argument("points", points.len(), "3 or more"));
     }

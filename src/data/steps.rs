@@ -177,7 +177,7 @@ impl StepCodec {
             step_edges: edges(EXACT_STEP, magnitudes, step.min(MOST_STEP)),
             tick_edges: edges(EXACT_TICKS, tick_classes, ticks.min(MOST_TICKS)),
             repeats: still * 1000 > dts.len(),
-            whole_ms: dts.iter().all(|dt| (dt - dt.round()).abs() < 1e-6),
+            whole_ms: whole_ms(&dts),
         };
         codec.check()?;
         Ok(codec)
@@ -286,17 +286,49 @@ fn events(points: &[Point], tick_ms: f64) -> impl Iterator<Item = Event> {
     let whole = move |p: &Point| [whole(points[0].x, p.x), whole(points[0].y, p.y)];
     points.windows(2).map(move |pair| {
         let (a, b) = (whole(&pair[0]), whole(&pair[1]));
-        let ticks = ((pair[1].t_ms - pair[0].t_ms) / tick_ms).round().max(1.0) as u32;
+        let ticks = ticks(pair[1].t_ms - pair[0].t_ms, tick_ms) as u32;
         Event { x: b[0] - a[0], y: b[1] - a[1], ticks }
     })
 }
 
-/// The sampling interval (ms): the most frequent time step, then refined so that all short steps are whole multiples
-/// of it on average.
+fn whole_ms(dts: &[f64]) -> bool {
+    dts.iter().all(|dt| (dt - dt.round()).abs() < 1e-6)
+}
+
+/// The sampling interval (ms): the most frequent time step, or the largest whole part of it in whose ticks movements take
+/// as long as recorded. Recordings of several clocks need such a part: in ticks of 16 ms a step of 8 ms takes twice its time.
 fn tick(dts: &[f64]) -> f64 {
+    /// What clocks of 1 ms and 16 ms have in common is a sixteenth. Reports that come in pairs, at once, have nothing in common.
+    const PARTS: u32 = 16;
+    /// Of all time. Jitter, and pauses that are no whole number of ticks, make up for themselves and make less.
+    const MOST_ERROR: f64 = 0.05;
     let mut sorted = dts.to_vec();
     order::rise(&mut sorted);
-    // The densest stretch of an eighth of its length: the mode, for a clock of any kind.
+    let whole: f64 = sorted.iter().sum();
+    // Steps of half a tick and less are a faster clock's, for whose time a slower one's must not make up.
+    let error = |tick: f64| {
+        let (short, long) = sorted.split_at(sorted.partition_point(|&dt| dt < 0.55 * tick));
+        let late = |dts: &[f64]| dts.iter().map(|&dt| ticks(dt, tick) * tick - dt).sum::<f64>();
+        (late(short).abs() + late(long).abs()) / whole
+    };
+    let mode = mode(&sorted);
+    // Two events of one whole millisecond would be at one time.
+    let least = if whole_ms(dts) { 1.0 } else { 0.0 };
+    let mut best = (f64::INFINITY, mode);
+    for tick in (1..=PARTS).map(|part| refined(&sorted, mode / f64::from(part))).take_while(|&tick| tick >= least) {
+        let error = error(tick);
+        if error < best.0 {
+            best = (error, tick);
+        }
+        if error <= MOST_ERROR {
+            break;
+        }
+    }
+    best.1.max(1e-3)
+}
+
+/// The middle of the densest stretch of an eighth of its length: the mode, for a clock of any kind.
+fn mode(sorted: &[f64]) -> f64 {
     let mut best = (0, sorted[0]);
     let mut start = 0;
     for (end, &dt) in sorted.iter().enumerate() {
@@ -307,15 +339,25 @@ fn tick(dts: &[f64]) -> f64 {
             best = (end - start + 1, sorted[usize::midpoint(start, end)]);
         }
     }
-    let mut tick = best.1;
-    for _ in 0..10 {
+    best.1
+}
+
+/// A tick near this one, so that all short steps are whole multiples of it on average. Steps half-way between two multiples
+/// are of either, or of another clock: they say nothing.
+fn refined(sorted: &[f64], tick: f64) -> f64 {
+    (0..10).fold(tick, |tick, _| {
         let (time, count) = sorted.iter().fold((0.0, 0.0), |(time, count), dt| {
             let n = (dt / tick).round();
-            if (1.0..=4.0).contains(&n) { (time + dt, count + n) } else { (time, count) }
+            let clear = (dt / tick - n).abs() < 0.4;
+            if clear && (1.0..=4.0).contains(&n) { (time + dt, count + n) } else { (time, count) }
         });
-        tick = time / f64::max(count, 1.0);
-    }
-    tick.max(1e-3)
+        if count > 0.0 { time / count } else { tick }
+    })
+}
+
+/// A time step in ticks: whole, at least 1.
+fn ticks(dt: f64, tick: f64) -> f64 {
+    (dt / tick).round().max(1.0)
 }
 
 /// First values of `count` classes, 0 ... exact and then log-spaced up to `most`, and one past the last value.
@@ -375,6 +417,36 @@ mod tests {
         assert!((tick(&dts) - 15.625).abs() < 0.02, "{}", tick(&dts));
         assert!((tick(&[8.0, 7.0, 9.0, 8.0, 8.0, 40.0]) - 8.0).abs() < 0.1);
         assert_eq!(tick(&[1.0, 1.0, 1.0, 2.0, 5.0]), 1.0);
+        // 360 Hz in whole milliseconds.
+        let times: Vec<f64> = (0..1000).map(|i| (f64::from(i) / 0.36).round()).collect();
+        let dts: Vec<f64> = times.windows(2).map(|t| t[1] - t[0]).collect();
+        assert!((tick(&dts) - 1.0 / 0.36).abs() < 0.01, "{}", tick(&dts));
+    }
+
+    /// Whatever clocks recordings have, what is drawn takes as long as they did.
+    #[test]
+    fn a_mixture_of_clocks_keeps_its_time() {
+        let clock = |count: usize, dt: f64| vec![dt; count];
+        let mixtures = [
+            (vec![clock(55, 50.0 / 3.0), clock(45, 8.0)], 0.05),
+            (vec![clock(51, 16.0), clock(49, 8.0)], 0.0),
+            (vec![clock(60, 8.0), clock(40, 1.0)], 0.0),
+            (vec![clock(30, 16.0), clock(70, 1.0)], 0.0),
+            (vec![clock(50, 2.0), clock(50, 3.0)], 0.0), // 400 Hz in whole milliseconds
+            (vec![clock(8, 1.0), clock(84, 2.0), clock(8, 3.0)], 0.0),
+            (vec![clock(500, 15.95), clock(500, 0.03)], 0.07),
+            (vec![(0..100).map(|i| f64::from(i * 37 % 8 + 5)).collect()], 0.05), // none
+        ];
+        for (clocks, most) in mixtures {
+            let tick = tick(&clocks.concat());
+            for dts in clocks.iter().filter(|dts| dts[0] > 0.1 && dts[0] == dts[1]) {
+                let off = (ticks(dts[0], tick) * tick / dts[0] - 1.0).abs();
+                assert!(off <= most, "{} ms in ticks of {tick}: off by {off}", dts[0]);
+            }
+            let drawn: f64 = clocks.concat().iter().map(|&dt| ticks(dt, tick) * tick).sum();
+            let off = (drawn / clocks.concat().iter().sum::<f64>() - 1.0).abs();
+            assert!(off <= most, "all in ticks of {tick}: off by {off}");
+        }
     }
 
     #[test]

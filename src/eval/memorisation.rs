@@ -9,6 +9,7 @@ use super::parallel;
 use super::stats::{quantile, sorted};
 use super::{floor::pick, steps};
 use crate::data::{Movement, Point};
+use crate::order;
 use crate::rng::{Rng, Stream};
 
 const SAMPLES: usize = 32;
@@ -66,12 +67,10 @@ impl Shape {
         Shape { way, path: movement.path_length(), log_duration: duration.max(1e-3).ln() }
     }
 
-    /// As it is, and mirrored in x, in y and in both.
-    fn images(&self) -> [Shape; 4] {
-        [[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]].map(|sign| {
-            let way = std::array::from_fn(|k| sign[k % 2] * self.way[k]);
-            Shape { way, ..*self }
-        })
+    /// Mirrored in x or y, where a sign is -1.
+    fn image(&self, signs: [f64; 2]) -> Shape {
+        let way = std::array::from_fn(|k| signs[k % 2] * self.way[k]);
+        Shape { way, ..*self }
     }
 
     fn distance(&self, other: &Shape) -> f64 {
@@ -94,15 +93,34 @@ pub(super) fn at(points: &[Point], t_ms: f64) -> Point {
     }
 }
 
-/// For each of `from` the distance to the nearest of `to`, itself left out if both are one list.
-fn nearest(from: &[Shape], to: &[Shape], same: bool, threads: usize) -> Vec<f64> {
+/// For each of `from` the distance to the nearest of `to` but itself, or of their mirror images, too.
+fn nearest(from: &[Shape], to: &[Shape], mirrored: bool, threads: usize) -> Vec<f64> {
+    const SIGNS: [[f64; 2]; 4] = [[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]];
+    let signs = if mirrored { &SIGNS[..] } else { &SIGNS[..1] };
+    let to = order::sorted(&to.iter().collect::<Vec<_>>(), |a, b| a.log_duration.total_cmp(&b.log_duration));
     parallel::map(from.len(), threads, |i| {
-        let others = to.iter().enumerate().filter(|(j, _)| !same || *j != i);
-        others.map(|(_, other)| from[i].distance(other)).fold(f64::INFINITY, f64::min)
+        let shape = &from[i];
+        let images: Vec<Shape> = signs.iter().map(|&signs| shape.image(signs)).collect();
+        let (shorter, longer) = to.split_at(to.partition_point(|other| other.log_duration < shape.log_duration));
+        let mut best = f64::INFINITY;
+        let mut look = |others: &mut dyn Iterator<Item = &&Shape>| {
+            for other in others {
+                if (other.log_duration - shape.log_duration).abs() >= best {
+                    break; // none is nearer than durations are
+                }
+                if !std::ptr::eq(*other, shape) {
+                    best = images.iter().map(|image| image.distance(other)).fold(best, f64::min);
+                }
+            }
+        };
+        look(&mut shorter.iter().rev());
+        look(&mut longer.iter());
+        best
     })
 }
 
-/// Judges `generated` against `train`, by the measure of `held_out`. Without training or held-out movements nothing can
+/// Judges `generated` against `train`, by the measure of `held_out`: against all of the training movements, 2000 of the others at
+/// most (500 where it has to be quick). Without training or held-out movements nothing can
 /// be said, and the verdict says so.
 pub fn memorisation(
     train: &[&Movement],
@@ -117,18 +135,15 @@ pub fn memorisation(
         return Memorisation { verdict, ..Memorisation::default() };
     }
     let shapes = |side: &[&Movement]| side.iter().map(|m| Shape::new(m)).collect::<Vec<_>>();
-    let (mut train, generated) = (shapes(train), shapes(generated));
-    if mirrored {
-        train = train.iter().flat_map(Shape::images).collect();
-    }
     let mut rng = Rng::new(seed, Stream::Evaluation, steps::PICK);
-    let real = pick(shapes(held_out), held_out.len(), &mut rng);
-    let real_distances = nearest(&real, &train, false, threads);
+    let mut some = |side: &[&Movement]| pick(shapes(side), options.limit(), &mut rng);
+    let (real, generated, train) = (some(held_out), some(generated), shapes(train));
+    let real_distances = nearest(&real, &train, mirrored, threads);
     let (to_set, to_check) = real_distances.split_at(real.len() / 2);
     let threshold = NEAR_SHARE * quantile(&sorted(to_set), NEAR_QUANTILE);
     // Strictly below: where recordings repeat themselves and the threshold is 0, only exact copies count.
     let near = |d: &[f64]| d.iter().filter(|d| **d < threshold || **d == 0.0).count() as f64 / d.len() as f64;
-    let distances = nearest(&generated, &train, false, threads);
+    let distances = nearest(&generated, &train, mirrored, threads);
     let alike = generated.len().min(real.len());
     let mut result = Memorisation {
         threshold,
@@ -136,8 +151,8 @@ pub fn memorisation(
         near_copies_floor: near(to_check),
         median_distance: quantile(&sorted(&distances), 0.5),
         median_distance_floor: quantile(&sorted(&real_distances), 0.5),
-        duplicates: near(&nearest(&generated[..alike], &generated[..alike], true, threads)),
-        duplicates_floor: near(&nearest(&real[..alike], &real[..alike], true, threads)),
+        duplicates: near(&nearest(&generated[..alike], &generated[..alike], false, threads)),
+        duplicates_floor: near(&nearest(&real[..alike], &real[..alike], false, threads)),
         ..Memorisation::default()
     };
     judge(&mut result, generated.len());
@@ -165,4 +180,32 @@ fn wilson_low(share: f64, n: f64) -> f64 {
     let centre = share + Z * Z / (2.0 * n);
     let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
     ((centre - half) / (1.0 + Z * Z / n)).max(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shapes(count: usize, first: u64) -> Vec<Shape> {
+        let shape = |i: usize| {
+            let mut rng = Rng::new(first + i as u64, Stream::Evaluation, 0);
+            let way = std::array::from_fn(|_| rng.range(-100.0, 100.0));
+            Shape { way, path: rng.range(50.0, 150.0), log_duration: rng.range(0.0, 3.0) }
+        };
+        (0..count).map(shape).collect()
+    }
+
+    /// The nearest of all, though most are not looked at.
+    #[test]
+    fn nearest_is_what_looking_at_all_would_find() {
+        let (from, to) = (shapes(40, 0), shapes(90, 1000));
+        for signs in [&[[1.0, 1.0]][..], &[[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]] {
+            let images: Vec<Shape> = to.iter().flat_map(|other| signs.iter().map(|&s| other.image(s))).collect();
+            let all = |shape: &Shape| images.iter().map(|image| shape.distance(image)).fold(f64::INFINITY, f64::min);
+            assert_eq!(nearest(&from, &to, signs.len() > 1, 2), from.iter().map(all).collect::<Vec<_>>());
+        }
+        let others = |i: usize| (0..40).filter(move |&j| j != i);
+        let all = |i: usize| others(i).map(|j| from[i].distance(&from[j])).fold(f64::INFINITY, f64::min);
+        assert_eq!(nearest(&from, &from, false, 1), (0..40).map(all).collect::<Vec<_>>());
+    }
 }

@@ -29,7 +29,7 @@ impl Model {
         let z_real: Vec<f32> = z_real.iter().copied().collect();
         let (real_features, generated_features) =
             (OwnedSequences::of_movements(&held_out, scaler)?, OwnedSequences::of_movements(&generated, scaler)?);
-        let asked = self.asked(data, &held_out);
+        let asked = self.asked(data, &prepared, &held_out);
         let width = self.config().summary_dim;
         let inputs = Inputs {
             train: &train,
@@ -87,15 +87,19 @@ impl Model {
     }
 
     /// What each generated movement was asked to be, where that is known to be a straight distance.
-    fn asked(&self, data: &Dataset, held_out: &[Movement]) -> Option<Vec<Asked>> {
+    fn asked(&self, data: &Dataset, prepared: &Prepared, held_out: &[Movement]) -> Option<Vec<Asked>> {
         let closed_loop = self.config().decoder == DecoderKind::ClosedLoop;
         let straight = self.config().condition == ConditionKind::Straight && !data.has_conditions();
-        let ask = |m: &Movement| {
+        let of_movement = |m: &Movement| {
             let [x, y] = m.target();
-            let target = closed_loop.then_some(Point { x, y, t_ms: 0.0 });
-            Asked { distance_px: m.straight_distance(), duration_ms: None, target }
+            Asked { distance_px: m.straight_distance(), duration_ms: None, target: Some(Point { x, y, t_ms: 0.0 }) }
         };
-        (closed_loop || straight).then(|| held_out.iter().map(ask).collect())
+        // Within the training movements' range, where held-out ones may not be.
+        let of_condition = |distance_px: f64| Asked { distance_px, duration_ms: None, target: None };
+        match closed_loop {
+            true => Some(held_out.iter().map(of_movement).collect()),
+            false => straight.then(|| raw_conditions(prepared).into_iter().map(of_condition).collect()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::backend::cpu::thread_count;
+use crate::backend::cpu::{thread_count, worker_thread};
 
 /// f(0), f(1), .. f(n-1), in this order. `threads` 0 means as many as the machine has; a thread that cannot be
 /// started is done without. A panic of f is the caller's.
@@ -33,8 +33,7 @@ fn run(n: usize, threads: usize, task: &(dyn Fn(usize) + Sync)) {
         task(i);
     };
     thread::scope(|scope| {
-        // The C layer keeps threads of this name quiet.
-        let start = |k| thread::Builder::new().name(format!("trajgan-{k}")).spawn_scoped(scope, work).ok();
+        let start = |k| worker_thread(k).spawn_scoped(scope, work).ok();
         let started: Vec<_> = (1..threads).map_while(start).collect();
         work();
         for thread in started {

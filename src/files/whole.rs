@@ -22,7 +22,7 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result
     if path.is_dir() {
         return Err(fail(io::ErrorKind::IsADirectory.into()));
     }
-    let file = open_locked(&temporary).map_err(fail)?;
+    let file = lock(&temporary).map_err(fail)?;
     let done = fill(&file, &temporary, write).and_then(|()| fs::rename(&temporary, path));
     if let Err(e) = done {
         // The first failure is the one to report; a sibling that stays is taken over by the next save.
@@ -84,8 +84,9 @@ fn sibling(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(hidden))
 }
 
-/// Opens the sibling for this save alone. The lock goes with the process, however that ends.
-fn open_locked(path: &Path) -> io::Result<File> {
+/// Opens a file, new or not, for one save alone. The lock goes with the process, however that ends; who holds it may remove the
+/// file.
+pub fn lock(path: &Path) -> io::Result<File> {
     for _ in 0..100 {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {

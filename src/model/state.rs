@@ -73,7 +73,7 @@ pub struct Record {
 /// Iterations that a moving average spans.
 pub const WINDOW: usize = 100;
 
-/// Records kept for each stage; beyond that every other one is dropped.
+/// Records kept for each stage; beyond that every other one is dropped of those that are many: with validation losses, or without.
 const MOST_RECORDS: usize = 1000;
 
 /// Where a stage is, so that going on equals never having stopped.
@@ -114,11 +114,16 @@ impl StageState {
     pub fn record(&mut self, record: Record) {
         self.history.push(record);
         if self.history.len() > MOST_RECORDS {
+            let validated = self.history.iter().filter(|record| record.validation.is_some()).count();
+            let of_many = |record: &Record| record.validation.is_some() == (2 * validated > MOST_RECORDS);
+            // From the end, so that the last stays.
             let mut keep = false;
-            self.history.retain(|_| {
-                keep = !keep;
-                keep
-            });
+            let of_many_kept = |record: &Record| {
+                keep = if of_many(record) { !keep } else { keep };
+                keep || !of_many(record)
+            };
+            let mut kept: Vec<bool> = self.history.iter().rev().map(of_many_kept).collect();
+            self.history.retain(|_| kept.pop() == Some(true));
         }
     }
 }

@@ -270,7 +270,13 @@ impl Source<'_> {
                 let movements = chosen.filter_map(|i| split.movement(i));
                 Batch::of_walks(&movements.map(|m| codec.encode(&m.points)).collect::<Vec<_>>())
             }
-            None => Batch::new(&chosen.map(|i| split.features(i).to_vec()).collect::<Vec<_>>(), self.c.feature_dim),
+            None => {
+                let features: Vec<_> = chosen.map(|i| split.features(i).to_vec()).collect();
+                let mut batch = Batch::new(&features, self.c.feature_dim);
+                // Not of like length as a training batch's: each row is as long as it is, as when it is decoded.
+                batch.shards.iter_mut().for_each(|shard| shard.seq_lens = shard.steps.lengths().to_vec());
+                batch
+            }
         }
     }
 }

@@ -121,10 +121,15 @@ fn story(name: &str, k: usize, before: &Record, now: &Record) -> String {
     format!("{name} is {to:.4} at iteration {} and was {from:.4} at {}", now.iteration, before.iteration)
 }
 
-/// Stuck above twice the threshold.
+/// A loss of v6 that is no success. A threshold of 0, which is never to stop early, does not say what is good.
+fn bad(c: &Config) -> f64 {
+    2.0 * c.stage1_threshold.max(Config::default().stage1_threshold)
+}
+
+/// Stuck where it is bad.
 fn stage1_flat(history: &[Record], c: &Config) -> Option<Diagnosis> {
     let (half, now) = halves(history, STAGE1_PATIENCE)?;
-    let stuck = now.losses[0] > 2.0 * c.stage1_threshold && stands_still(half.losses[0], now.losses[0]);
+    let stuck = now.losses[0] > bad(c) && stands_still(half.losses[0], now.losses[0]);
     stuck.then(|| flat(story("the direct loss", 0, half, now), c))
 }
 
@@ -160,7 +165,7 @@ const TOO_LOW: &str = "the learning rate is too low, or the data is not what it 
 fn expander_ahead(history: &[Record], c: &Config) -> Option<Diagnosis> {
     let (half, now) = halves(history, EXPANDER_PATIENCE)?;
     let [_, recon, latent, _] = now.losses;
-    let bad = recon > 2.0 * c.stage1_threshold && stands_still(half.losses[1], recon);
+    let bad = recon > bad(c) && stands_still(half.losses[1], recon);
     let ahead = latent < 0.02 * recon;
     (bad && ahead).then(|| Diagnosis {
         trouble: Trouble::ExpanderAhead,
@@ -217,14 +222,14 @@ fn mode_collapse(history: &[Record]) -> Option<Diagnosis> {
     })
 }
 
-/// Up at each of the last records, and by far. Its level alone means nothing: a critic may add any constant.
+/// Up at each of the last records, by far, and the distance with it. Alone it means nothing: a critic may add any constant.
 fn generator_diverging(history: &[Record], c: &Config) -> Option<Diagnosis> {
     const RISES: usize = 10;
     let tail = &history[history.len().checked_sub(RISES + 1)?..];
     let (first, last) = (tail.first()?, tail.last()?);
     let rises = tail.windows(2).all(|pair| pair[1].losses[1] > pair[0].losses[1]);
-    let spread = tail.iter().map(|record| record.losses[2].abs()).fold(0.0, f64::max);
-    let far = last.losses[1] - first.losses[1] > (10.0 * spread).max(10.0);
+    let rise = |k: usize| last.losses[k] - first.losses[k];
+    let far = rise(1) > 10.0 && rise(2) > 0.5 * rise(1);
     (rises && far && last.losses.iter().all(|loss| loss.is_finite())).then(|| Diagnosis {
         trouble: Trouble::GeneratorDiverging,
         stage: 2,
@@ -239,7 +244,7 @@ fn generator_diverging(history: &[Record], c: &Config) -> Option<Diagnosis> {
 
 /// Three times as bad as it has been, and out of reach of the threshold.
 fn v6_diverged(history: &[Record], c: &Config) -> Option<Diagnosis> {
-    far_above(history, 0, "the direct loss", 2.0 * c.stage1_threshold, c)
+    far_above(history, 0, "the direct loss", bad(c), c)
 }
 
 /// Worse than guessing after having been much better.

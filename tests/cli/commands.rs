@@ -95,6 +95,9 @@ fn the_closed_loop_decoder_ends_at_the_distance_asked_for() {
     assert!(log.lines().next().unwrap().contains("\"ticks\":"), "{log}");
     assert!(good(folder, &["inspect", model]).contains("walker"));
     good(folder, &["generate", "--model", model, "--count", "9", "--distance", "120", "-o", "a.jsonl"]);
+    let astronomic =
+        ["generate", "--model", model, "--count", "2000000000000000000", "--distance", "9", "-o", "b.jsonl"];
+    assert!(refused(folder, &astronomic, 2).contains("there is no memory for so many"));
     for line in fs::read_to_string(folder.join("a.jsonl")).unwrap().lines() {
         let m: Value = serde_json::from_str(line).unwrap();
         let last = |name: &str| m[name].as_array().unwrap().last().unwrap().as_f64().unwrap();
@@ -168,6 +171,9 @@ fn path_and_evaluate_use_a_model() {
     let folder = folder.path();
     let model =
         train(folder, &["--decoder", "closed-loop", "--iterations", "15"])["model"].as_str().unwrap().to_owned();
+    let astronomic = ["path", "100,200", "-50,350", "--model", &model, "--count", "1000000000000000000"];
+    let said = refused(folder, &astronomic, 2);
+    assert!(said.contains("--count 1000000000000000000: there is no memory for so many"), "{said}");
     let args = ["path", "100,200", "-50,350", "--model", &model, "--count", "3", "--polling", "125"];
     let paths = json(folder, &args);
     for p in paths.as_array().unwrap() {

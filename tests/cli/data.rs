@@ -74,6 +74,21 @@ fn prepare_replaces_nothing_but_its_own() {
 
 /// The folder's name and the file's are no UTF-8: JSON and TOML show them as well as they can.
 #[cfg(target_os = "linux")]
+/// Two at once would fill one folder: the second is refused, and leaves the first alone.
+#[test]
+fn prepare_is_alone_with_its_folder() {
+    let folder = workplace();
+    let folder = folder.path();
+    let prepare = ["prepare", "recordings.jsonl", "-o", "prepared", "--config", "small.toml"];
+    let lock = trajgan::files::lock(&folder.join(".prepared.lock")).unwrap();
+    fs::create_dir(folder.join(".prepared.preparing")).unwrap();
+    assert!(refused(folder, &prepare, 1).contains("prepared: another save to it is under way"));
+    assert!(folder.join(".prepared.preparing").is_dir());
+    drop(lock);
+    good(folder, &prepare);
+    assert!(!folder.join(".prepared.preparing").exists() && !folder.join(".prepared.lock").exists());
+}
+
 #[test]
 fn paths_need_not_be_utf_8() {
     use std::ffi::{OsStr, OsString};

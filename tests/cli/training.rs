@@ -90,6 +90,26 @@ fn settings_of_the_other_decoder_are_named() {
     assert_eq!(resumed, "Set, but not used by the closed-loop decoder: stage1_threshold");
 }
 
+/// TOML has no whole numbers from 2^63 on; seeds go to 2^64.
+#[test]
+fn seeds_of_64_bits_go_on() {
+    let folder = workplace();
+    let folder = folder.path();
+    train(folder, &["--stage", "1", "--name", "first"]);
+    let first = folder.join("checkpoints/first/stage1_final.safetensors");
+    let config = trajgan::Model::load(&first, trajgan::Device::Cpu).unwrap().config().clone();
+    let (data, _) = trajgan::Dataset::open(&folder.join("recordings.jsonl"), &Default::default()).unwrap();
+    let config = trajgan::Config { seed: u64::MAX, ..config };
+    let mut model = trajgan::Model::new(config.clone(), trajgan::Device::Cpu).unwrap();
+    let options = trajgan::TrainOptions { config, threads: 1, seed: 1 };
+    model.train(&data, trajgan::Stage::Autoencoder, &options, &mut |_, _| trajgan::Control::Continue).unwrap();
+    model.save(&folder.join("own.safetensors")).unwrap();
+    train(folder, &["--stage", "2", "--from", "own.safetensors", "--name", "second"]);
+    let settings = fs::read_to_string(folder.join("checkpoints/second/config.toml")).unwrap();
+    assert!(settings.contains("seed = \"18446744073709551615\""), "{settings}");
+    good(folder, &["resume", "checkpoints/second", "--iterations", "40"]);
+}
+
 /// A run's config.toml may name the preset that it began with; and an exported model cannot go on as if nothing had been.
 #[test]
 fn resume_takes_what_lies_in_the_run_folder() {

@@ -15,7 +15,7 @@ pub mod pool;
 pub use buffer::Buffer;
 pub use gemm::{Packed, gemm};
 pub use lanes::{Isa, Real};
-pub use pool::{MOST_THREADS, Pool, Scratch, thread_count};
+pub use pool::{MOST_THREADS, Pool, Scratch, thread_count, worker_thread};
 
 /// Defines a kernel once and compiles it for every instruction set. `R` is the number, `L` its vector.
 macro_rules! vectorised {

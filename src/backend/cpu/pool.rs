@@ -83,6 +83,11 @@ fn look(done: impl Fn() -> bool) {
     }
 }
 
+/// The C layer keeps threads of this name quiet. Without a size of the stack the standard library would read the environment.
+pub fn worker_thread(number: usize) -> std::thread::Builder {
+    std::thread::Builder::new().name(format!("trajgan-{number}")).stack_size(2 << 20)
+}
+
 impl Pool {
     /// threads: 0 for one per core. The caller's thread is one of them. If the system refuses threads,
     /// there are fewer: results are the same.
@@ -91,7 +96,7 @@ impl Pool {
         let shared = Arc::new(Shared::default());
         let start = |worker| {
             let shared = Arc::clone(&shared);
-            std::thread::Builder::new().name(format!("trajgan-{worker}")).spawn(move || serve(&shared, worker)).ok()
+            worker_thread(worker).spawn(move || serve(&shared, worker)).ok()
         };
         let workers = (1..wanted).map_while(start).collect();
         Pool { shared, workers }

@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
             let message = format!("--distance is for models with one condition number, this one has {dim}");
             return Err(Failure::Usage(message));
         }
-        (None, distance) => distance.map(|d| vec![d; count]),
+        (None, distance) => distance.map(|d| output::repeated(d, count)).transpose()?,
     };
     if args.temperature != 1.0 && model.config().decoder == DecoderKind::V6 {
         return Err(Failure::Usage("--temperature is of the closed-loop decoder, this model has v6".into()));

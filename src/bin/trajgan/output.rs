@@ -11,6 +11,8 @@ use trajgan::config::DecoderKind;
 use trajgan::data::FEATURES;
 use trajgan::files::write_whole;
 use trajgan::{Error, Model, Point, SampleOptions};
+use zip::CompressionMethod::Stored;
+use zip::write::SimpleFileOptions;
 
 use crate::console;
 use crate::failure::{Failure, Result};
@@ -135,7 +137,8 @@ impl Order<'_> {
     fn npz(&self, with_points: bool) -> Result<Vec<u8>> {
         let Order { model, count, conditions, options, .. } = self;
         let fail = |e: ndarray_npy::WriteNpzError| Failure::Work(format!("npz: {e}"));
-        let mut npz = NpzWriter::new(Cursor::new(Vec::new()));
+        let options_of_parts = SimpleFileOptions::default().compression_method(Stored).large_file(true);
+        let mut npz = NpzWriter::new_with_options(Cursor::new(Vec::new()), options_of_parts);
         let (x, lengths) = model.generate_features(*count, *conditions, options)?;
         npz.add_array("X", &x).map_err(fail)?;
         let wanted = model.sample_conditions(*count, *conditions, options)?;
@@ -160,6 +163,15 @@ impl Order<'_> {
 }
 
 const PIECE: usize = 4096;
+
+/// What --count asks for so many times, if there is room for it.
+pub fn repeated<T: Clone>(value: T, count: usize) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(count)
+        .map_err(|_| Failure::Usage(format!("--count {count}: there is no memory for so many")))?;
+    all.resize(count, value);
+    Ok(all)
+}
 
 fn columns(model: &Model) -> String {
     let f = model.config().feature_dim;

@@ -7,6 +7,7 @@ use trajgan::{Device, PathOptions};
 
 use crate::console::{Console, say, say_json};
 use crate::failure::{Failure, Result};
+use crate::output;
 use crate::run_folder;
 
 /// Make a movement from one place to another, in pixels and milliseconds
@@ -100,7 +101,7 @@ pub fn run(args: &Args) -> Result<()> {
         time_temperature: args.temperature,
         threads: args.threads,
     };
-    let paths = model.paths(&vec![[args.from, args.to]; args.count], &options)?;
+    let paths = model.paths(&output::repeated([args.from, args.to], args.count)?, &options)?;
     if args.json {
         let paths = paths.iter().map(|path| {
             let column = |of: fn(&trajgan::Point) -> f64| path.points.iter().map(of).collect::<Vec<_>>();

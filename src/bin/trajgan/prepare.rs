@@ -84,27 +84,36 @@ fn replace_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
         return Err(Failure::Usage(format!("{}: not the name of a folder", folder.display())));
     };
     let sibling = |suffix: &str| folder.with_file_name(format!(".{}.{suffix}", name.display()));
-    let (new, old) = (sibling("preparing"), sibling("old"));
+    let (new, old, locked) = (sibling("preparing"), sibling("old"), sibling("lock"));
     if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(|e| Failure::io(parent, e))?;
     }
+    // Two at once would fill one folder.
+    let lock = trajgan::files::lock(&locked).map_err(|e| Failure::io(folder, e))?;
+    let done = replace(folder, &new, &old, fill);
+    let _ = fs::remove_file(&locked);
+    drop(lock);
+    done
+}
+
+fn replace(folder: &Path, new: &Path, old: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     // Leftovers of a run that was killed. Between its two renames only the old folder was there.
-    let _ = fs::remove_dir_all(&new);
+    let _ = fs::remove_dir_all(new);
     if old.exists() {
-        let back = if folder.exists() { fs::remove_dir_all(&old) } else { fs::rename(&old, folder) };
-        back.map_err(|e| Failure::io(&old, e))?;
+        let back = if folder.exists() { fs::remove_dir_all(old) } else { fs::rename(old, folder) };
+        back.map_err(|e| Failure::io(old, e))?;
     }
-    let replace = || {
+    let put_there = || {
         let there = folder.exists();
         if there {
-            fs::rename(folder, &old)?;
+            fs::rename(folder, old)?;
         }
-        fs::rename(&new, folder).inspect_err(|_| {
-            let _ = there.then(|| fs::rename(&old, folder));
+        fs::rename(new, folder).inspect_err(|_| {
+            let _ = there.then(|| fs::rename(old, folder));
         })
     };
-    let done = fs::create_dir(&new).map_err(|e| Failure::io(&new, e)).and_then(|()| fill(&new));
-    let done = done.and_then(|()| replace().map_err(|e| Failure::io(folder, e)));
-    let _ = fs::remove_dir_all(if done.is_ok() { &old } else { &new });
+    let done = fs::create_dir(new).map_err(|e| Failure::io(new, e)).and_then(|()| fill(new));
+    let done = done.and_then(|()| put_there().map_err(|e| Failure::io(folder, e)));
+    let _ = fs::remove_dir_all(if done.is_ok() { old } else { new });
     done
 }

@@ -169,6 +169,9 @@ impl Settings {
     }
 
     fn put(&mut self, name: &str, value: Value, origin: &str) -> Result<()> {
+        // As to_toml() writes a large one.
+        let seed = value.as_str().filter(|_| name == "seed").and_then(|text| text.parse::<u64>().ok());
+        let value = seed.map_or(value, Value::from);
         let done = replace(&mut self.config, name, &value)
             .or_else(|| replace(&mut self.read.cut, name, &value))
             .or_else(|| replace(&mut self.read, name, &value).filter(|_| name != "cut"))
@@ -225,7 +228,11 @@ impl Settings {
     /// All settings as a file that `--config` reads.
     pub fn to_toml(&self) -> Result<String> {
         let broken = |e: &dyn std::fmt::Display| Failure::Usage(format!("settings cannot be written as TOML: {e}"));
-        let mut table = toml::Table::try_from(&self.config).map_err(|e| broken(&e))?;
+        // TOML's whole numbers end at 2^63: a larger seed is written as text.
+        let seed = self.config.seed;
+        let seed = i64::try_from(seed).map_or_else(|_| seed.to_string().into(), toml::Value::from);
+        let mut table = toml::Table::try_from(Config { seed: 0, ..self.config.clone() }).map_err(|e| broken(&e))?;
+        table.insert("seed".into(), seed);
         let mut read = toml::Table::try_from(&self.read).map_err(|e| broken(&e))?;
         if let Some(toml::Value::Table(cut)) = read.remove("cut") {
             read.extend(cut);

@@ -11,8 +11,8 @@ use crate::data::features::check_range;
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result, afford, try_push};
 
-/// Of one file: days at any sampling rate. What a file unpacks to must not fill the memory.
-const MAX_ROWS: usize = 1 << 23;
+/// Rows of one file, as a share of the bytes that it may have: a row takes more memory than it has bytes.
+const BYTES_A_ROW: u64 = 16;
 
 /// Which column holds what.
 struct Columns {
@@ -67,7 +67,12 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
                 continue;
             }
             movement.user = user.clone().or_else(|| folder_user.clone());
-            movement.session = session.clone().or_else(|| Some(file_session.clone()));
+            movement.session = Some(match session {
+                None => file_session.clone(),
+                // Numbers that every file begins anew are other sessions in every file, unless they are a user's.
+                Some(session) if movement.user.is_none() && path != found.root => format!("{file_session}/{session}"),
+                Some(session) => session.clone(),
+            });
             found.add((movement, None), path, &format!("line {}", run.line))?;
         }
     }
@@ -140,8 +145,9 @@ fn rows(lines: &mut Lines, columns: &Columns, path: &Path, found: &mut Found) ->
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        if lines.number > MAX_ROWS {
-            return Err(Error::format(path, "rows", format!("there are more than {MAX_ROWS}")));
+        let most = lines.max_bytes / BYTES_A_ROW;
+        if lines.number as u64 > most {
+            return Err(Error::format(path, "rows", format!("there are more than {most}, a sixteenth of max_bytes")));
         }
         empty = false;
         match row(&line, columns, lines.number) {
@@ -151,14 +157,14 @@ fn rows(lines: &mut Lines, columns: &Columns, path: &Path, found: &mut Found) ->
                 first_press = first_press.or_else(|| press.map(|press| (event.line, press)));
                 try_push(sessions.entry(key.clone()).or_default(), event, "a recording")?;
             }
-            Err((column, problem)) => {
+            Err(Broken { column, problem, key: row_key }) => {
                 let place = match column {
                     "" => format!("line {}", lines.number),
                     column => format!("line {}: {column}", lines.number),
                 };
                 found.refuse("broken row", Error::format(path, place, problem));
-                // What comes after it does not belong to what came before.
-                let events = sessions.get_mut(&key);
+                // What comes after it does not belong to what came before, in its session or else in that of the row before.
+                let events = sessions.get_mut(row_key.as_ref().unwrap_or(&key));
                 if let Some((events, last)) = events.and_then(|events| events.last().copied().map(|e| (events, e))) {
                     events.push(Event { moving: false, ..last });
                 }
@@ -181,15 +187,43 @@ struct Row {
     press: Option<String>,
 }
 
-/// Column, or nothing where it is the whole row, and what is wrong.
-type Broken = (&'static str, String);
+struct Broken {
+    /// Nothing where it is the whole row.
+    column: &'static str,
+    problem: String,
+    /// Where the row says that much.
+    key: Option<Key>,
+}
 
 fn row(line: &[u8], columns: &Columns, number: usize) -> std::result::Result<Row, Broken> {
-    let text = std::str::from_utf8(line).map_err(|e| ("text", e.to_string()))?;
-    let fields = fields(text).map_err(|problem| ("", problem.to_owned()))?;
+    let whole = |problem: String| Broken { column: "", problem, key: None };
+    let text = std::str::from_utf8(line).map_err(|e| Broken { column: "text", ..whole(e.to_string()) })?;
+    let fields = fields(text).map_err(|problem| whole(problem.to_owned()))?;
     if fields.iter().skip(columns.count).any(|field| !field.is_empty()) {
-        return Err(("", format!("has {} fields, expected {} as in line 1", fields.len(), columns.count)));
+        return Err(whole(format!("has {} fields, expected {} as in line 1", fields.len(), columns.count)));
     }
+    let key = key(&fields, columns).map_err(|column| Broken { column, ..whole("is missing".into()) })?;
+    match event(&fields, columns, number) {
+        Ok((event, press)) => Ok(Row { key, event, press }),
+        Err((column, problem)) => Err(Broken { column, problem, key: Some(key) }),
+    }
+}
+
+/// Or which column is missing. A name that is empty is none.
+fn key(fields: &[Cow<str>], columns: &Columns) -> std::result::Result<Key, &'static str> {
+    let named = |at: Option<usize>, name| match at {
+        Some(at) => fields.get(at).ok_or(name).map(|text| Some(text.to_string()).filter(|text| !text.is_empty())),
+        None => Ok(None),
+    };
+    Ok((named(columns.user, "user")?, named(columns.session, "session")?))
+}
+
+/// A row's event, and what it has in place of a move; or which column is wrong, and how.
+fn event(
+    fields: &[Cow<str>],
+    columns: &Columns,
+    number: usize,
+) -> std::result::Result<(Event, Option<String>), (&'static str, String)> {
     let field = |at: usize, name: &'static str| fields.get(at).map(Cow::as_ref).ok_or((name, "is missing".to_owned()));
     let number_at = |at: usize, name: &'static str| {
         let text = field(at, name)?;
@@ -211,9 +245,7 @@ fn row(line: &[u8], columns: &Columns, number: usize) -> std::result::Result<Row
         }
         _ => None,
     };
-    let key = (named(columns.user, "user")?, named(columns.session, "session")?);
-    let key = (key.0.map(str::to_owned), key.1.map(str::to_owned));
-    Ok(Row { key, event: Event { point, moving: press.is_none(), line: number }, press })
+    Ok((Event { point, moving: press.is_none(), line: number }, press))
 }
 
 /// Between commas, without the blanks around them. A comma in double quotes is a part of a field; there, two quotes are one.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{Entry, Found, ReadOptions, in_file, open};
-use crate::data::features::check_range;
+use crate::data::features::{check_condition, check_range};
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result, try_push};
 
@@ -44,7 +44,13 @@ fn movement(bytes: &[u8], path: &Path, place: &str) -> Result<Entry> {
         "" => name.to_owned(),
         place => format!("{place}: {name}"),
     };
-    let value: Value = serde_json::from_slice(bytes).map_err(|e| Error::format(path, field("json"), e))?;
+    let value: Value = serde_json::from_slice(bytes).map_err(|e| {
+        // A line of its own is line 1 to the parser.
+        let at = if place.is_empty() { format!("line {} ", e.line()) } else { String::new() };
+        let said = e.to_string();
+        let said = said.strip_suffix(&format!(" at line {} column {}", e.line(), e.column())).unwrap_or(&said);
+        Error::format(path, field("json"), format!("{said} at {at}column {}", e.column()))
+    })?;
     let Value::Object(map) = value else {
         let problem = format!("is {}, expected an object with x, y and t", kind(&value));
         return Err(Error::format(path, field("json"), problem));
@@ -67,6 +73,7 @@ fn movement(bytes: &[u8], path: &Path, place: &str) -> Result<Entry> {
     if condition.as_ref().is_some_and(Vec::is_empty) {
         return Err(Error::format(path, field("condition"), "is empty, expected 1 or more numbers"));
     }
+    check_condition(condition.as_deref().unwrap_or_default()).map_err(|e| in_file(path, place, e))?;
     Ok((movement, condition))
 }
 

@@ -133,7 +133,11 @@ fn lengths(array: &npy::Array, most: usize, path: &Path) -> Result<Vec<usize>> {
 fn floats(array: npy::Array, path: &Path) -> Result<Vec<f32>> {
     match array.values {
         npy::Values::F32(v) => Ok(v),
-        npy::Values::F64(v) => Ok(v.into_iter().map(|v| v as f32).collect()),
+        npy::Values::F64(v) => {
+            let mut narrow = try_zeroed(v.len(), "arrays")?;
+            narrow.iter_mut().zip(v).for_each(|(to, from)| *to = from as f32);
+            Ok(narrow)
+        }
         _ => Err(Error::format(path, "dtype", "expected floating point numbers")),
     }
 }

@@ -105,6 +105,16 @@ static tg_status paths(void) {
     return tg_paths(model, ends[0], PATHS, &o, points, POLLED, polled, NULL);
 }
 
+/* As one movement, as many points. */
+static tg_status push(void) {
+    tg_dataset *all = NULL;
+    tg_status status = tg_dataset_new(1, &all);
+    for (int i = 0; i < PATHS * POLLED; i++) points[i].t_ms = i;
+    if (status == TG_OK) status = tg_dataset_push(all, points, (size_t)PATHS * POLLED, NULL);
+    tg_dataset_free(all);
+    return status;
+}
+
 /* One path of very many. */
 static tg_status choose(void) {
     tg_path_options o;
@@ -131,6 +141,7 @@ static const one CASES[] = {
     {"save", save, 400 << 10, 2},        {"load", load, 800 << 10, 2},        {"generate", generate, 800 << 10, 3},
     {"encode", encode, 2 << 20, 4},      {"lines", read_lines, 400 << 10, 0}, {"rows", read_rows, 2 << 20, 0},
     {"paths", paths, 12 << 20, 3},       {"choose", choose, 400 << 10, SMALL},
+    {"push", push, 4 << 20, 0},
     {"choose v6", choose, 1 << 20, DECODER},
     {"first encode", encode_one, 2 << 20, WALKER}, {"first stream", stream, 4 << 20, WALKER},
     {"stream", stream, 2 << 20, WALKED}, {"v6 encode", encode_one, 800 << 10, DECODER},
