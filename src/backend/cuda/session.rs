@@ -42,6 +42,8 @@ impl Span {
 #[derive(Debug, Default)]
 pub struct Plan {
     used: usize,
+    /// In debug builds, what lies between spans: no kernel may write there, and what is read there is no number.
+    gaps: Vec<Span>,
 }
 
 impl Plan {
@@ -50,8 +52,12 @@ impl Plan {
 
     /// Room for so many floats or 32-bit integers.
     pub fn floats(&mut self, len: usize) -> Span {
-        let start = self.used;
-        self.used = start.saturating_add(len).saturating_add(Self::ALIGN - 1) / Self::ALIGN * Self::ALIGN;
+        let (start, least_gap) = (self.used, if cfg!(debug_assertions) { Self::ALIGN } else { 0 });
+        let end = start.saturating_add(len);
+        self.used = end.saturating_add(least_gap + Self::ALIGN - 1) / Self::ALIGN * Self::ALIGN;
+        if least_gap > 0 {
+            self.gaps.push(Span { start: end, len: self.used.saturating_sub(end) });
+        }
         Span { start, len }
     }
 
@@ -63,6 +69,9 @@ impl Plan {
         self.floats(2 * len)
     }
 }
+
+/// What gaps are filled with: floats of such bytes are no numbers.
+const GAP: u8 = 0xff;
 
 /// How many rows a batch has: a number that kernels read from the device, and the most that it can be.
 #[derive(Clone, Copy, Debug)]
@@ -189,6 +198,7 @@ pub struct Session {
     context: Arc<Context>,
     start: u64,
     len: usize,
+    gaps: Vec<Span>,
     /// Set by blocks that waited too long for each other (kernels/expander_group.h), and whether any have been launched that may.
     late: Span,
     waiting: Cell<bool>,
@@ -201,6 +211,9 @@ pub struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check_gaps();
+        }
         self.host = Host::now();
         self.context.make_current();
     }
@@ -233,14 +246,28 @@ impl Session {
             context,
             start,
             len,
+            gaps: plan.gaps,
             late,
             waiting: Cell::default(),
             at_once: RefCell::default(),
             multiprocessors,
             tf32: false,
         };
+        session.gaps.iter().try_for_each(|&gap| session.set_bytes(gap, GAP))?;
         session.wait()?;
         Ok(session)
+    }
+
+    /// # Panics
+    /// If a kernel has written beyond its span. What a device that has failed holds says nothing.
+    fn check_gaps(&self) {
+        for &gap in &self.gaps {
+            let mut words = vec![u32::from_ne_bytes([GAP; 4]); gap.len];
+            if self.receive(gap, &mut words).is_ok() {
+                let whole = words.iter().all(|word| word.to_ne_bytes() == [GAP; 4]);
+                assert!(whole, "a kernel wrote beyond the span that ends at {}", gap.start);
+            }
+        }
     }
 
     pub(super) fn context(&self) -> &Context {
@@ -407,11 +434,15 @@ impl Session {
 
     /// Asks for zeros in a span, and does not wait.
     pub(super) fn clear(&self, span: Span) -> Result<()> {
-        let failed = |e| self.context.failed("clearing memory", e);
+        self.set_bytes(span, 0)
+    }
+
+    fn set_bytes(&self, span: Span, byte: u8) -> Result<()> {
+        let failed = |e| self.context.failed("filling memory", e);
         let _host = self.context.enter().map_err(failed)?;
         let (at, bytes) = (self.address(span), 4 * span.len);
         // SAFETY: a whole span of this session.
-        unsafe { result::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }.map_err(failed)
+        unsafe { result::memset_d8_async(at, byte, bytes, self.stream.cu_stream()) }.map_err(failed)
     }
 
     fn bits(&self, arg: Arg) -> u64 {
