@@ -484,8 +484,12 @@ TG_API tg_status tg_read_options_init(tg_read_options *out, size_t struct_size);
 
 // Reads a file, or a folder and what is up to 8 deep in it, of recordings: .json, .jsonl and .csv, each also .gz, and
 // session files of the Balabit kind; or a folder of prepared .npy arrays, among them X_train.npy. path is UTF-8. What
-// was left out, and why, is in tg_dataset_info(); it is an error if nothing is left. [any]
-TG_API tg_status tg_dataset_open(const char *path, const tg_read_options *options, tg_dataset **out);
+// was left out, and why, is in tg_dataset_info(); it is an error if nothing is left. Sessions of one name in several .csv are
+// one only where the rows name a user. [any]
+TG_API
+tg_status tg_dataset_open(const char *path,
+                          const tg_read_options *options,
+                          tg_dataset **out);
 
 // Movements; 0 for NULL. [any]
 TG_API size_t tg_dataset_len(const tg_dataset *data);

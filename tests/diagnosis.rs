@@ -109,6 +109,20 @@ fn a_critic_that_is_too_strong() {
     assert_eq!(stage2(&flat.map(|(i, losses)| (i / 4, losses))), []);
 }
 
+/// A threshold of 0 is never to stop early; any other says what is good.
+#[test]
+fn what_is_bad_follows_the_threshold() {
+    let stuck_at = |loss: f64, stage1_threshold: f64| {
+        let rows = [(5000, [loss; 4]), (10_000, [0.99 * loss; 4])];
+        let config = Config { stage1_threshold, ..Config::default() };
+        troubles(&config, [history(&rows), StageState::default()])
+    };
+    assert_eq!(stuck_at(0.02, 0.0), []);
+    assert_eq!(stuck_at(0.2, 0.0), [Trouble::Stage1Flat]);
+    assert_eq!(stuck_at(0.09, 0.01), [Trouble::Stage1Flat]);
+    assert_eq!(stuck_at(0.09, 0.05), []);
+}
+
 #[test]
 fn a_generator_that_has_collapsed() {
     let collapsed = [(2500, [-0.1, 3.0, 0.1, 0.1]), (5000, [0.0, 15.234, 0.0, 0.0])];

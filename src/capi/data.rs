@@ -188,7 +188,8 @@ pub unsafe extern "C" fn tg_read_options_init(out: *mut tg_read_options, struct_
 
 /// Reads a file, or a folder and what is up to 8 deep in it, of recordings: .json, .jsonl and .csv, each also .gz, and
 /// session files of the Balabit kind; or a folder of prepared .npy arrays, among them X_train.npy. path is UTF-8. What
-/// was left out, and why, is in tg_dataset_info(); it is an error if nothing is left. [any]
+/// was left out, and why, is in tg_dataset_info(); it is an error if nothing is left. Sessions of one name in several .csv are
+/// one only where the rows name a user. [any]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_dataset_open(
     path: *const c_char,

@@ -161,9 +161,10 @@ impl StepCodec {
     /// # Errors
     /// `Argument` without a movement, or for a clock that ticks more slowly than every 1000000 ms.
     pub fn fit(movements: &[&Movement], magnitudes: usize, tick_classes: usize) -> Result<StepCodec> {
-        let pairs = || movements.iter().flat_map(|m| m.points.windows(2));
-        let dts: Vec<f64> = pairs().map(|p| p[1].t_ms - p[0].t_ms).collect();
-        if dts.is_empty() {
+        let steps = |m: &&Movement| m.points.windows(2).map(|p| p[1].t_ms - p[0].t_ms).collect();
+        let dts: Vec<Vec<f64>> = movements.iter().map(steps).collect();
+        let count = dts.iter().map(Vec::len).sum::<usize>();
+        if count == 0 {
             return Err(Error::argument("movements", 0, "1 or more"));
         }
         let tick_ms = tick(&dts);
@@ -176,8 +177,8 @@ impl StepCodec {
             tick_ms,
             step_edges: edges(EXACT_STEP, magnitudes, step.min(MOST_STEP)),
             tick_edges: edges(EXACT_TICKS, tick_classes, ticks.min(MOST_TICKS)),
-            repeats: still * 1000 > dts.len(),
-            whole_ms: whole_ms(&dts),
+            repeats: still * 1000 > count,
+            whole_ms: dts.iter().all(|dts| whole_ms(dts)),
         };
         codec.check()?;
         Ok(codec)
@@ -295,32 +296,37 @@ fn whole_ms(dts: &[f64]) -> bool {
     dts.iter().all(|dt| (dt - dt.round()).abs() < 1e-6)
 }
 
-/// The sampling interval (ms): the most frequent time step, or the largest whole part of it in whose ticks movements take
-/// as long as recorded. Recordings of several clocks need such a part: in ticks of 16 ms a step of 8 ms takes twice its time.
-fn tick(dts: &[f64]) -> f64 {
+/// The sampling interval (ms) of movements' time steps: the most frequent step, or the largest whole part of it in whose ticks
+/// movements take as long as recorded. Recordings of several clocks need such a part: in ticks of 16 ms steps of 8 ms take twice
+/// their time. So do some of a clock that trembles.
+fn tick(movements: &[Vec<f64>]) -> f64 {
     /// What clocks of 1 ms and 16 ms have in common is a sixteenth. Reports that come in pairs, at once, have nothing in common.
     const PARTS: u32 = 16;
-    /// Of all time. Jitter, and pauses that are no whole number of ticks, make up for themselves and make less.
-    const MOST_ERROR: f64 = 0.05;
-    let mut sorted = dts.to_vec();
+    /// A movement takes another time if it is off by more than this share ..
+    const MOST_OFF: f64 = 0.1;
+    /// .. and so much of all time may be in such movements.
+    const MOST_TIME: f64 = 0.01;
+    let mut sorted = movements.concat();
     order::rise(&mut sorted);
     let whole: f64 = sorted.iter().sum();
-    // Steps of half a tick and less are a faster clock's, for whose time a slower one's must not make up.
-    let error = |tick: f64| {
-        let (short, long) = sorted.split_at(sorted.partition_point(|&dt| dt < 0.55 * tick));
-        let late = |dts: &[f64]| dts.iter().map(|&dt| ticks(dt, tick) * tick - dt).sum::<f64>();
-        (late(short).abs() + late(long).abs()) / whole
+    let off = |tick: f64| {
+        let time_off = |steps: &Vec<f64>| {
+            let time: f64 = steps.iter().sum();
+            let drawn: f64 = steps.iter().map(|&dt| ticks(dt, tick) * tick).sum();
+            if (drawn - time).abs() > MOST_OFF * time { time } else { 0.0 }
+        };
+        movements.iter().map(time_off).sum::<f64>() / whole
     };
     let mode = mode(&sorted);
     // Two events of one whole millisecond would be at one time.
-    let least = if whole_ms(dts) { 1.0 } else { 0.0 };
+    let least = if whole_ms(&sorted) { 1.0 - 1e-6 } else { 0.0 };
     let mut best = (f64::INFINITY, mode);
     for tick in (1..=PARTS).map(|part| refined(&sorted, mode / f64::from(part))).take_while(|&tick| tick >= least) {
-        let error = error(tick);
-        if error < best.0 {
-            best = (error, tick);
+        let off = off(tick);
+        if off < best.0 {
+            best = (off, tick);
         }
-        if error <= MOST_ERROR {
+        if off <= MOST_TIME {
             break;
         }
     }
@@ -344,15 +350,22 @@ fn mode(sorted: &[f64]) -> f64 {
 
 /// A tick near this one, so that all short steps are whole multiples of it on average. Steps half-way between two multiples
 /// are of either, or of another clock: they say nothing.
-fn refined(sorted: &[f64], tick: f64) -> f64 {
-    (0..10).fold(tick, |tick, _| {
+fn refined(sorted: &[f64], mut tick: f64) -> f64 {
+    for _ in 0..10 {
         let (time, count) = sorted.iter().fold((0.0, 0.0), |(time, count), dt| {
             let n = (dt / tick).round();
             let clear = (dt / tick - n).abs() < 0.4;
             if clear && (1.0..=4.0).contains(&n) { (time + dt, count + n) } else { (time, count) }
         });
-        if count > 0.0 { time / count } else { tick }
-    })
+        let before = tick;
+        if count > 0.0 {
+            tick = time / count;
+        }
+        if tick == before {
+            break;
+        }
+    }
+    tick
 }
 
 /// A time step in ticks: whole, at least 1.
@@ -410,42 +423,54 @@ mod tests {
 
     #[test]
     fn the_clock_is_found() {
-        // 64 Hz rounded to whole milliseconds, with pauses.
-        let times: Vec<f64> = (0..1000).map(|i| (f64::from(i) * 15.625).round()).collect();
-        let mut dts: Vec<f64> = times.windows(2).map(|t| t[1] - t[0]).collect();
+        let tick = |dts: &[f64]| tick(&[dts.to_vec()]);
+        // Clocks rounded to whole milliseconds, one with pauses.
+        let rounded = |hz: f64| -> Vec<f64> {
+            let times: Vec<f64> = (0..1000).map(|i| (f64::from(i) * 1000.0 / hz).round()).collect();
+            times.windows(2).map(|t| t[1] - t[0]).collect()
+        };
+        let mut dts = rounded(64.0);
         dts.extend([31.0, 32.0, 47.0, 110.0, 203.0]);
         assert!((tick(&dts) - 15.625).abs() < 0.02, "{}", tick(&dts));
+        assert!((tick(&rounded(360.0)) - 1000.0 / 360.0).abs() < 0.01, "{}", tick(&rounded(360.0)));
         assert!((tick(&[8.0, 7.0, 9.0, 8.0, 8.0, 40.0]) - 8.0).abs() < 0.1);
         assert_eq!(tick(&[1.0, 1.0, 1.0, 2.0, 5.0]), 1.0);
-        // 360 Hz in whole milliseconds.
-        let times: Vec<f64> = (0..1000).map(|i| (f64::from(i) / 0.36).round()).collect();
-        let dts: Vec<f64> = times.windows(2).map(|t| t[1] - t[0]).collect();
-        assert!((tick(&dts) - 1.0 / 0.36).abs() < 0.01, "{}", tick(&dts));
+        // What was read as seconds is whole to within a rounding.
+        let seconds: Vec<f64> = (0..300).map(|i| f64::from(i * 37 % 91 % 2 + 2) - 1e-9).collect();
+        assert!((tick(&seconds) - 1.0).abs() < 1e-6, "{}", tick(&seconds));
     }
 
     /// Whatever clocks recordings have, what is drawn takes as long as they did.
     #[test]
     fn a_mixture_of_clocks_keeps_its_time() {
-        let clock = |count: usize, dt: f64| vec![dt; count];
+        // So many steps, 40 a movement, of each clock.
+        let clock = |count: usize, dts: &[f64]| -> Vec<Vec<f64>> {
+            let steps: Vec<f64> = dts.iter().copied().cycle().take(count).collect();
+            steps.chunks(40).map(<[f64]>::to_vec).collect()
+        };
+        let tremble: Vec<f64> = (0..1000).map(|i| 8.0 + f64::from(i * 7919 % 101 - 50) / 12.5).collect();
         let mixtures = [
-            (vec![clock(55, 50.0 / 3.0), clock(45, 8.0)], 0.05),
-            (vec![clock(51, 16.0), clock(49, 8.0)], 0.0),
-            (vec![clock(60, 8.0), clock(40, 1.0)], 0.0),
-            (vec![clock(30, 16.0), clock(70, 1.0)], 0.0),
-            (vec![clock(50, 2.0), clock(50, 3.0)], 0.0), // 400 Hz in whole milliseconds
-            (vec![clock(8, 1.0), clock(84, 2.0), clock(8, 3.0)], 0.0),
-            (vec![clock(500, 15.95), clock(500, 0.03)], 0.07),
-            (vec![(0..100).map(|i| f64::from(i * 37 % 8 + 5)).collect()], 0.05), // none
+            vec![clock(5500, &[50.0 / 3.0]), clock(4500, &[8.0])],
+            vec![clock(5100, &[16.0]), clock(4900, &[8.0])],
+            vec![clock(6000, &[8.0]), clock(4000, &[1.0])],
+            vec![clock(8000, &[8.0]), clock(2000, &[1.0])],
+            vec![clock(6000, &[50.0 / 3.0]), clock(4000, &[1.0])],
+            vec![clock(6000, &[50.0 / 3.0]), clock(4000, &[10.0])],
+            vec![clock(6000, &[50.0 / 3.0]), clock(4000, &[25.0 / 6.0])],
+            vec![clock(6000, &[8.0]), clock(4000, &[125.0 / 18.0])],
+            vec![clock(1000, &[2.0, 3.0])], // 400 Hz in whole milliseconds
+            vec![clock(1000, &[2.0, 2.0, 1.0, 2.0, 2.0, 2.0, 3.0])],
+            vec![clock(1001, &[15.95, 0.03])], // reports in pairs, at once
+            vec![clock(1000, &tremble)],
         ];
-        for (clocks, most) in mixtures {
-            let tick = tick(&clocks.concat());
-            for dts in clocks.iter().filter(|dts| dts[0] > 0.1 && dts[0] == dts[1]) {
-                let off = (ticks(dts[0], tick) * tick / dts[0] - 1.0).abs();
-                assert!(off <= most, "{} ms in ticks of {tick}: off by {off}", dts[0]);
+        for mixture in mixtures {
+            let movements = mixture.concat();
+            let tick = tick(&movements);
+            for steps in movements {
+                let drawn: f64 = steps.iter().map(|&dt| ticks(dt, tick) * tick).sum();
+                let off = drawn / steps.iter().sum::<f64>() - 1.0;
+                assert!(off.abs() <= 0.1, "{:?} ms .. in ticks of {tick}: off by {off}", &steps[..2]);
             }
-            let drawn: f64 = clocks.concat().iter().map(|&dt| ticks(dt, tick) * tick).sum();
-            let off = (drawn / clocks.concat().iter().sum::<f64>() - 1.0).abs();
-            assert!(off <= most, "all in ticks of {tick}: off by {off}");
         }
     }
 

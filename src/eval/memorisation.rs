@@ -119,9 +119,9 @@ fn nearest(from: &[Shape], to: &[Shape], mirrored: bool, threads: usize) -> Vec<
     })
 }
 
-/// Judges `generated` against `train`, by the measure of `held_out`: against all of the training movements, 2000 of the others at
-/// most (500 where it has to be quick). Without training or held-out movements nothing can
-/// be said, and the verdict says so.
+/// Judges `generated` against `train`, by the measure of `held_out`: all of the training movements, and of the others 2000 at most,
+/// drawn at random (500 where it has to be quick). Without training or held-out movements nothing can be said, and the verdict
+/// says so.
 pub fn memorisation(
     train: &[&Movement],
     mirrored: bool,

@@ -84,8 +84,8 @@ fn sibling(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(hidden))
 }
 
-/// Opens a file, new or not, for one save alone. The lock goes with the process, however that ends; who holds it may remove the
-/// file.
+/// Opens a file, new or not, for one save alone. The lock goes with the process, however that ends. On Unix who holds it may
+/// remove the file.
 pub fn lock(path: &Path) -> io::Result<File> {
     for _ in 0..100 {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;

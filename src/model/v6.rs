@@ -95,7 +95,7 @@ pub struct Trace<R> {
     dz: Buffer<R>,
 }
 
-/// One shard: x (N,F) packed; seq_lens (B): the batch's T at every row.
+/// One shard: x (N,F) packed; seq_lens (B): see `SequenceShard`.
 #[derive(Clone, Copy)]
 pub struct Shard<'a, R> {
     pub steps: &'a Steps,

@@ -123,7 +123,7 @@ fn story(name: &str, k: usize, before: &Record, now: &Record) -> String {
 
 /// A loss of v6 that is no success. A threshold of 0, which is never to stop early, does not say what is good.
 fn bad(c: &Config) -> f64 {
-    2.0 * c.stage1_threshold.max(Config::default().stage1_threshold)
+    2.0 * if c.stage1_threshold > 0.0 { c.stage1_threshold } else { Config::default().stage1_threshold }
 }
 
 /// Stuck where it is bad.

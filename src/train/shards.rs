@@ -30,7 +30,7 @@ pub struct SequenceShard {
     pub x: Vec<f32>,
     /// (N) packed; none for features.
     pub classes: Vec<Classes>,
-    /// (B): T of the whole batch, at every row.
+    /// (B): T of each row's positions: the whole batch's in training, its own length in validation.
     pub seq_lens: Vec<usize>,
 }
 

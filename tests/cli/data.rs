@@ -72,8 +72,6 @@ fn prepare_replaces_nothing_but_its_own() {
     good(folder, &prepare("recordings.jsonl"));
 }
 
-/// The folder's name and the file's are no UTF-8: JSON and TOML show them as well as they can.
-#[cfg(target_os = "linux")]
 /// Two at once would fill one folder: the second is refused, and leaves the first alone.
 #[test]
 fn prepare_is_alone_with_its_folder() {
@@ -89,6 +87,8 @@ fn prepare_is_alone_with_its_folder() {
     assert!(!folder.join(".prepared.preparing").exists() && !folder.join(".prepared.lock").exists());
 }
 
+/// The folder's name and the file's are no UTF-8: JSON and TOML show them as well as they can.
+#[cfg(target_os = "linux")]
 #[test]
 fn paths_need_not_be_utf_8() {
     use std::ffi::{OsStr, OsString};

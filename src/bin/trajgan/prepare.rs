@@ -39,14 +39,12 @@ pub fn run(args: &Args) -> Result<()> {
     let console = Console { json: args.json };
     // Arrays are for the v6 decoder, and what it would filter is filtered here.
     let mut settings = Settings::new(&args.settings.for_arrays()?, None)?;
-    if args.out.exists() && !args.overwrite {
-        return Err(Failure::Usage(format!("{}: is there already (--overwrite replaces it)", args.out.display())));
-    }
-    check_replaceable(&args.out, &args.input)?;
+    args.check_replaceable()?;
     let (data, read) = recordings::open(&args.input, &mut settings, console)?;
     let prepared = data.prepare(&settings.config, None)?;
     recordings::splits(&prepared.report, console);
-    replace_folder(&args.out, |folder| Ok(prepared.export(folder)?))?;
+    let check = || args.check_replaceable(); // again: reading takes its time
+    replace_folder(&args.out, check, |folder| Ok(prepared.export(folder)?))?;
     console.line(&format!("Written: {}", args.out.display()));
     if args.json {
         let read = recordings::read_json(&read);
@@ -55,31 +53,42 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A folder is replaced if all in it is what `prepare` writes, and none of it is what is to be read.
-fn check_replaceable(folder: &Path, input: &Path) -> Result<()> {
-    if !folder.exists() {
-        return Ok(());
-    }
-    let refused = |problem: &str| Err(Failure::Usage(format!("{}: {problem}, not replaced", folder.display())));
-    if !folder.join("X_train.npy").is_file() {
-        return refused("not a folder of arrays");
-    }
-    if input.canonicalize().is_ok_and(|input| folder.canonicalize().is_ok_and(|folder| input.starts_with(folder))) {
-        return refused("the recordings lie in it");
-    }
-    let names = Prepared::file_names();
-    let ours = |path: &PathBuf| path.is_file() && names.iter().any(|name| path.ends_with(name));
-    match run_folder::entries(folder)?.iter().find(|path| !ours(path)) {
-        Some(other) => {
-            let name = Path::new(other.file_name().unwrap_or_default()).display();
-            refused(&format!("{name} is in it, which prepare does not write"))
+impl Args {
+    /// A folder is replaced if that is wanted, all in it is what `prepare` writes, and none of it is what is to be read.
+    fn check_replaceable(&self) -> Result<()> {
+        let folder = &self.out;
+        if !folder.exists() {
+            return Ok(());
         }
-        None => Ok(()),
+        if !self.overwrite {
+            return Err(Failure::Usage(format!("{}: is there already (--overwrite replaces it)", folder.display())));
+        }
+        let refused = |problem: &str| Err(Failure::Usage(format!("{}: {problem}, not replaced", folder.display())));
+        if !folder.join("X_train.npy").is_file() {
+            return refused("not a folder of arrays");
+        }
+        let input = self.input.canonicalize();
+        if input.is_ok_and(|input| folder.canonicalize().is_ok_and(|folder| input.starts_with(folder))) {
+            return refused("the recordings lie in it");
+        }
+        let names = Prepared::file_names();
+        let ours = |path: &PathBuf| path.is_file() && names.iter().any(|name| path.ends_with(name));
+        match run_folder::entries(folder)?.iter().find(|path| !ours(path)) {
+            Some(other) => {
+                let name = Path::new(other.file_name().unwrap_or_default()).display();
+                refused(&format!("{name} is in it, which prepare does not write"))
+            }
+            None => Ok(()),
+        }
     }
 }
 
-/// The folder appears filled, or not at all: it is filled beside its place and then renamed.
-fn replace_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// The folder appears filled, or not at all: it is filled beside its place and then renamed. check: whether it may.
+fn replace_folder(
+    folder: &Path,
+    check: impl FnOnce() -> Result<()>,
+    fill: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let Some(name) = folder.file_name() else {
         return Err(Failure::Usage(format!("{}: not the name of a folder", folder.display())));
     };
@@ -90,8 +99,10 @@ fn replace_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
     }
     // Two at once would fill one folder.
     let lock = trajgan::files::lock(&locked).map_err(|e| Failure::io(folder, e))?;
-    let done = replace(folder, &new, &old, fill);
-    let _ = fs::remove_file(&locked);
+    let done = check().and_then(|()| replace(folder, &new, &old, fill));
+    if cfg!(unix) {
+        let _ = fs::remove_file(&locked);
+    }
     drop(lock);
     done
 }

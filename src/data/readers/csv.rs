@@ -11,8 +11,9 @@ use crate::data::features::check_range;
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result, afford, try_push};
 
-/// Rows of one file, as a share of the bytes that it may have: a row takes more memory than it has bytes.
-const BYTES_A_ROW: u64 = 16;
+/// Rows of one file, in which a row takes more memory than it has bytes: a sixteenth of the bytes that it may have, within these.
+/// The least are hours at any sampling rate.
+const MOST_ROWS: [u64; 2] = [1 << 23, 1 << 26];
 
 /// Which column holds what.
 struct Columns {
@@ -145,9 +146,9 @@ fn rows(lines: &mut Lines, columns: &Columns, path: &Path, found: &mut Found) ->
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let most = lines.max_bytes / BYTES_A_ROW;
+        let most = (lines.max_bytes / 16).clamp(MOST_ROWS[0], MOST_ROWS[1]);
         if lines.number as u64 > most {
-            return Err(Error::format(path, "rows", format!("there are more than {most}, a sixteenth of max_bytes")));
+            return Err(Error::format(path, "rows", format!("there are more than {most}")));
         }
         empty = false;
         match row(&line, columns, lines.number) {
