@@ -280,3 +280,24 @@ impl Source<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Dataset, Movement, Point};
+
+    /// A position is a share of the row's own length, as when it is decoded, whatever rows are validated with it.
+    #[test]
+    fn validation_rows_are_as_long_as_they_are() {
+        let mut data = Dataset::new(1);
+        for n in 10..40 {
+            let point = |i: i32| Point { x: f64::from(i * i), y: f64::from(n), t_ms: f64::from(8 * i) };
+            data.push(Movement::new((0..n).map(point).collect()).unwrap(), None).unwrap();
+        }
+        let c = Config { quality_z: 0.0, ..Config::default() };
+        let prepared = data.prepare(&c, None).unwrap();
+        let batch = Source { data: &prepared, c: &c, codec: None }.validation();
+        assert_eq!(batch.rows(), 6);
+        batch.shards.iter().for_each(|shard| assert_eq!(shard.seq_lens, shard.steps.lengths()));
+    }
+}
