@@ -24,6 +24,7 @@
  *             what the first [shared] call on new weights prepares for all; a call that meets an
  *             exclusive one, or is exclusive and meets any, gives TG_ERR_STATE. So do calls
  *             from a callback on the handles it runs for, and calls after fork() on the parent's handles.
+ *             A thread must not be cancelled, nor end itself, in a call or its callback.
  *  Options    Begin with struct_size. *_init sets it and all defaults; then change what you want; NULL
  *             means all defaults. Fields are only ever appended, so an old program runs on a newer
  *             library; a newer program runs on an older one unless it sets a field that one lacks
@@ -383,7 +384,8 @@ typedef struct {
     // Same seed, same movements, whatever the threads.
     uint64_t seed;
     // Index of the first movement. Movement i is a function of model, seed and i alone, so that many calls or machines
-    // can share the work. Candidates of movement i are what movements i + 2^40, i + 2 * 2^40 ... would be.
+    // can share the work. Candidates of movement i are what movements i + 2^40, i + 2 * 2^40 ... would be if they were asked
+    // for what it is.
     uint64_t first;
     // Points per movement, 2 .. max_seq_len; 0, the default and all that the closed loop takes: as many as the model
     // finds right for the condition.
@@ -519,9 +521,11 @@ TG_API tg_status tg_model_new(const tg_model_options *options, int32_t device, t
 TG_API tg_status tg_model_load(const char *path, int32_t device, tg_model **out);
 
 // Writes the model with all that training needs to go on, whole or not at all: what was at path survives a failure, but
-// for that of the last step, the flush of the folder, before which the new file is in place.
-// path is UTF-8. [shared]
-TG_API tg_status tg_model_save(const tg_model *model, const char *path);
+// for that of the last step, the flush of the folder, before which the new file is in place. A file keeps its mode, a link its
+// place; what is no file is not replaced. Of two saves to one path at once the later gives TG_ERR_IO. path is UTF-8. [shared]
+TG_API
+tg_status tg_model_save(const tg_model *model,
+                        const char *path);
 
 // Fills *out, which has struct_size bytes, with what the model is: the sizes that buffers need. preset is the default
 // one. [shared]
@@ -682,7 +686,7 @@ TG_API tg_status tg_stream_next(tg_stream *stream, tg_point *points, size_t capa
 // that the movement would have had (with v6 and an eighth of that for each further end), but for rounding to whole
 // pixels, so that the path may take more than max_seq_len points; v6 adds 65536 of them at most, and steps get longer
 // to an end that is too far for those. To know that step, a closed loop's first new end takes as long as the rest of
-// its points. TG_ERR_STATE once the path has ended. [exclusive]
+// its points, and memory. TG_ERR_STATE once the path has ended. [exclusive]
 TG_API tg_status tg_stream_aim(tg_stream *stream, double x, double y);
 
 // Where the pointer is at a time since the start, between points in a straight line; before the start and after the end

@@ -29,7 +29,7 @@ namespace trajgan {
 /* What a call said, and its code. */
 class Error : public std::runtime_error {
 public:
-    Error(tg_status status, const std::string &message) : std::runtime_error(message), status(status) {}
+    Error(tg_status code, const std::string &message) : std::runtime_error(message), status(code) {}
     tg_status status;
 };
 
@@ -53,8 +53,8 @@ struct ReadOptions : tg_read_options {
     ReadOptions() { check(tg_read_options_init(this, sizeof(tg_read_options))); }
 };
 struct ModelOptions : tg_model_options {
-    explicit ModelOptions(tg_preset preset = TG_PRESET_DEFAULT, tg_decoder decoder = TG_DECODER_CLOSED_LOOP) {
-        check(tg_model_options_init(this, sizeof(tg_model_options), preset, decoder));
+    explicit ModelOptions(tg_preset from = TG_PRESET_DEFAULT, tg_decoder kind = TG_DECODER_CLOSED_LOOP) {
+        check(tg_model_options_init(this, sizeof(tg_model_options), from, kind));
     }
 };
 struct SampleOptions : tg_sample_options {

@@ -284,6 +284,36 @@ fn a_link_in_place_of_the_sibling_is_not_followed() {
     assert_eq!(fs::read(&other).unwrap(), b"untouched");
 }
 
+/// Models hold statistics of people. And what others know by a link stays what the link leads to.
+#[cfg(unix)]
+#[test]
+fn modes_and_links_stay() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("run7"), folder.path().join("latest"));
+    write_whole(&file, |out| out.write_all(b"old")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    symlink("run7", &link).unwrap();
+    write_whole(&link, |out| out.write_all(b"new")).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read(&file).unwrap(), b"new");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(entries(folder.path()), 2);
+}
+
+/// A rename would put a file in the place of the device.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_replaced() {
+    use std::os::unix::net::UnixListener;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m");
+    let _socket = UnixListener::bind(&path).unwrap();
+    let error = write_whole(&path, |out| out.write_all(b"new")).unwrap_err().to_string();
+    assert!(error.ends_with("m: not a regular file"), "{error}");
+    assert!(!fs::symlink_metadata(&path).unwrap().is_file() && entries(folder.path()) == 1);
+}
+
 #[test]
 fn a_killed_save_is_swept_by_the_next() {
     let folder = tempfile::tempdir().unwrap();

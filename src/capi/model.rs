@@ -74,8 +74,8 @@ pub unsafe extern "C" fn tg_model_load(path: *const c_char, device: i32, out: *m
 }
 
 /// Writes the model with all that training needs to go on, whole or not at all: what was at path survives a failure, but
-/// for that of the last step, the flush of the folder, before which the new file is in place.
-/// path is UTF-8. [shared]
+/// for that of the last step, the flush of the folder, before which the new file is in place. A file keeps its mode, a link its
+/// place; what is no file is not replaced. Of two saves to one path at once the later gives TG_ERR_IO. path is UTF-8. [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_model_save(model: *const tg_model, path: *const c_char) -> tg_status {
     guard(|| {

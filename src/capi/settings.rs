@@ -65,7 +65,8 @@ pub struct tg_sample_options {
     /// Same seed, same movements, whatever the threads.
     pub seed: u64,
     /// Index of the first movement. Movement i is a function of model, seed and i alone, so that many calls or machines
-    /// can share the work. Candidates of movement i are what movements i + 2^40, i + 2 * 2^40 ... would be.
+    /// can share the work. Candidates of movement i are what movements i + 2^40, i + 2 * 2^40 ... would be if they were asked
+    /// for what it is.
     pub first: u64,
     /// Points per movement, 2 .. max_seq_len; 0, the default and all that the closed loop takes: as many as the model
     /// finds right for the condition.

@@ -86,7 +86,7 @@ pub unsafe extern "C" fn tg_stream_next(
 /// that the movement would have had (with v6 and an eighth of that for each further end), but for rounding to whole
 /// pixels, so that the path may take more than max_seq_len points; v6 adds 65536 of them at most, and steps get longer
 /// to an end that is too far for those. To know that step, a closed loop's first new end takes as long as the rest of
-/// its points. TG_ERR_STATE once the path has ended. [exclusive]
+/// its points, and memory. TG_ERR_STATE once the path has ended. [exclusive]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_stream_aim(stream: *mut tg_stream, x: f64, y: f64) -> tg_status {
     guard(|| {

@@ -5,6 +5,7 @@ use super::fitts::fitts;
 use super::floor::{halves, pick};
 use super::kinematics::{FORMULAS, NAMES};
 use super::memorisation::memorisation;
+use super::networks::Judge;
 use super::obedience::{Asked, median_end_error, obedience};
 use super::pictures::Pictures;
 use super::report::{FeatureRow, Rating, Report, Scale, Score, Sizes};
@@ -13,6 +14,7 @@ use super::seed_scores::seed_scores;
 use super::sequences::Sequences;
 use super::stats::{Interval, mean, median, quantile, sorted};
 use super::{cross::TwoSample, steps};
+use crate::backend::cpu::thread_count;
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result, afford};
 use crate::order;
@@ -39,13 +41,16 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    /// More than copies of it take: points for measuring and on a grid, features as halves, cut, and as f64.
-    fn bytes(&self) -> usize {
+    /// More than copies of it take: points for measuring and on a grid, features as halves, cut, and as f64; and a judge a thread.
+    fn bytes(&self, threads: usize) -> usize {
         let points = |side: &[Movement]| side.iter().map(|m| m.points.len()).sum::<usize>();
         let values = self.features.map_or(0, |sets| sets.real.values.len() + sets.generated.values.len());
         // What memorisation sees of a training movement: its shape, and those of its images.
         let shapes = self.train.len() * if self.mirrored { 2700 } else { 600 };
-        8 * size_of::<Point>() * (points(self.held_out) + points(self.generated)) + 32 * values + shapes
+        let judge = |x: Sequences| Judge::bytes(x.features, x.lengths.iter().copied().max().unwrap_or(0));
+        let judge = self.features.map_or(0, |sets| judge(sets.real).max(judge(sets.generated)));
+        let judges = thread_count(threads) * judge;
+        8 * size_of::<Point>() * (points(self.held_out) + points(self.generated)) + 32 * values + shapes + judges
     }
 }
 
@@ -100,7 +105,7 @@ type Round<'a> = (Vec<&'a Movement>, Vec<&'a Movement>);
 /// Judges generated movements; features alone where there are no movements. Errors: fewer than [`FEWEST`] held-out or
 /// generated movements, arrays that do not fit each other, no memory.
 pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
-    afford(inputs.bytes(), "an evaluation")?;
+    afford(inputs.bytes(options.threads), "an evaluation")?;
     let mut rng = Rng::new(options.seed, Stream::Evaluation, steps::PICK + 1);
     let mut report = match inputs.features {
         Some(sets) if inputs.held_out.is_empty() && inputs.generated.is_empty() => Report {

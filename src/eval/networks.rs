@@ -68,6 +68,13 @@ struct Head {
 }
 
 impl Judge {
+    /// More than one takes: a batch of rows of so many steps, backwards, and some times its weights.
+    pub fn bytes(features: usize, longest: usize) -> usize {
+        let layer = 4 * HIDDEN * (2 * HIDDEN + features);
+        let step = LAYERS * 9 * HIDDEN + 4 * HIDDEN + 4 * features;
+        4 * (ROWS * longest * step + 8 * LAYERS * layer)
+    }
+
     /// Fresh weights, PyTorch's initial values.
     pub fn new(task: Task, features: usize, seed: u64) -> Judge {
         let mut layout = Layout::default();

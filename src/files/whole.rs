@@ -11,26 +11,50 @@ use crate::error::{Error, Result};
 /// Replaces the file at `path` by what `write` writes: a temporary sibling is written, flushed to the disk, read back
 /// and compared, then renamed. Until the rename, what was at `path` survives every failure and every kill.
 ///
-/// The sibling is `.NAME.saving`, one per target, so that a killed save leaves at most one, which the next save takes
+/// What a link leads to is replaced, not the link; on Unix the mode stays. The sibling is `.NAME.saving`, one per target, so that a killed save leaves at most one, which the next save takes
 /// over. Two saves to one path at the same time do not mix: the later one fails.
 ///
 /// # Errors
 /// `Io` with the path and the cause. If only the last step fails, the flush of the folder, the new file is in place.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let fail = |e| Error::io(path, e);
-    let temporary = sibling(path).map_err(fail)?;
-    if path.is_dir() {
-        return Err(fail(io::ErrorKind::IsADirectory.into()));
-    }
+    let (target, old) = target(path).map_err(fail)?;
+    let temporary = sibling(&target).map_err(fail)?;
     let file = lock(&temporary).map_err(fail)?;
-    let done = fill(&file, &temporary, write).and_then(|()| fs::rename(&temporary, path));
+    let done = fill(&file, &temporary, write);
+    let done = done.and_then(|()| old.map_or(Ok(()), |old| keep_mode(&file, &old)));
+    let done = done.and_then(|()| fs::rename(&temporary, &target));
     if let Err(e) = done {
         // The first failure is the one to report; a sibling that stays is taken over by the next save.
         let _ = fs::remove_file(&temporary);
         return Err(fail(e));
     }
     drop(file); // only now: the lock has to outlast the rename
-    flush_folder(path).map_err(fail)
+    flush_folder(&target).map_err(fail)
+}
+
+/// What a path leads to, and the file that is there: behind a link that, not the link, is replaced. A folder, a device or a pipe is
+/// not: the file would take its place.
+fn target(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
+    match fs::metadata(path) {
+        Ok(old) if old.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(old) if !old.is_file() => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        Ok(old) if fs::symlink_metadata(path)?.is_symlink() => Ok((fs::canonicalize(path)?, Some(old))),
+        Ok(old) => Ok((path.to_owned(), Some(old))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((path.to_owned(), None)),
+        Err(e) => Err(e),
+    }
+}
+
+/// Who could not read the old file cannot read the new one.
+#[cfg(unix)]
+fn keep_mode(file: &File, old: &fs::Metadata) -> io::Result<()> {
+    file.set_permissions(old.permissions())
+}
+
+#[cfg(not(unix))]
+fn keep_mode(_: &File, _: &fs::Metadata) -> io::Result<()> {
+    Ok(())
 }
 
 /// Writes, flushes, and compares what can be read with what was written: a disk that loses data without an error must

@@ -126,9 +126,13 @@ impl Model {
         let sampling = super::SampleOptions { first: sample, ..sampling };
         let mut z = self.target_summaries(&[target], &[sample], &sampling)?;
         self.add_summary_noise(options.seed, sample, &mut z);
-        let mut walkers = Walkers::default();
-        walkers.start(&net.walker, self.sampling_weights(), &z, 1);
-        let walks = vec![Walking::new(target, options.seed, sample, settings.most_points)];
+        let (mut walkers, w) = (Walkers::default(), self.sampling_weights());
+        let walks = || vec![Walking::new(target, options.seed, sample, settings.most_points)];
+        // A step that leads nowhere makes room for all that follow.
+        walkers.start(&net.walker, w, &z, 1);
+        walkers.step(&net.walker, w, codec, &settings, &mut walks());
+        walkers.start(&net.walker, w, &z, 1);
+        let walks = walks();
         if self.sampler().walker.get().is_none() {
             afford(self.own_weights_bytes(), "a stream's weights")?;
         }

@@ -9,6 +9,7 @@ import pathlib
 import pickle
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -280,6 +281,27 @@ class Everything(unittest.TestCase):
             trajgan.Model.load("nowhere")
         for again in (pickle.loads(pickle.dumps(caught.exception)), copy.copy(caught.exception)):
             self.assertEqual((type(again), again.status, str(again)), (Error, Status.IO, str(caught.exception)))
+
+    def test_the_end_of_the_program_ends_training(self):
+        program = (
+            "import threading, test_trajgan as t\n"
+            "data, model = t.arcs(), t.trajgan.Model(device=t.trajgan.Device.CPU, **t.TINY)\n"
+            "begun = threading.Event()\n"
+            "train = lambda: model.train(data, 1, lambda _: begun.set(), iterations=10**7, patience=10**9, batch_size=8)\n"
+            "threading.Thread(target=train, daemon=True).start()\n"
+            "assert begun.wait(60)\n"
+        )
+        folder = os.path.dirname(os.path.abspath(__file__))
+        done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, timeout=120)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_numbers_that_would_lose_something(self):
+        data = trajgan.Dataset()
+        points = np.array([[0, 0, 0], [5, 1, 8], [9, 1, 16.0]])
+        self.check_refused(Status.ARGUMENT, "points has complex numbers", data.push, points + 1j)
+        hidden = np.ma.array(points, mask=points == 5)
+        self.check_refused(Status.ARGUMENT, "points has numbers that are masked", data.push, hidden)
+        data.push(np.ma.array(points))
 
     def test_closed_in_use(self):
         data, model = arcs(), trajgan.Model(device=trajgan.Device.CPU, **TINY)

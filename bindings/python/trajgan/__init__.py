@@ -13,12 +13,14 @@ may run on many threads at once, and all release Python's lock.
 """
 
 import asyncio
+import atexit
 import contextlib
 import ctypes
 import json
 import os
 import signal
 import threading
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -66,6 +68,9 @@ def _counts(array):
 
 def _shaped(name, values, dtype, *shape):
     """values as an array of this shape, where None is any extent."""
+    if np.ma.is_masked(values) or np.iscomplexobj(values):
+        kind = "complex numbers" if np.iscomplexobj(values) else "numbers that are masked"
+        raise Error(Status.ARGUMENT, f"{name} has {kind}, expected real ones that all count")
     array = np.ascontiguousarray(values, dtype=dtype)
     if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape)):
         wanted = " x ".join("n" if extent is None else str(extent) for extent in shape)
@@ -191,6 +196,34 @@ def _held_data(data):
     if not isinstance(data, Dataset):
         raise TypeError(f"data is a {type(data).__name__}, expected a Dataset")
     return data._held()
+
+
+_training = []
+_training_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _trained(model):
+    with _training_lock:
+        _training.append(model)
+    try:
+        yield
+    finally:
+        with _training_lock:
+            _training.remove(model)
+
+
+@atexit.register
+def _stop_training():
+    """Python ends daemon threads where they ask for its lock: in a callback, through the library, which would end the process."""
+    while True:
+        with _training_lock:
+            models = list(_training)
+        if not models:
+            return
+        for model in models:
+            model.close()
+        time.sleep(0.001)
 
 
 class Path(NamedTuple):
@@ -335,7 +368,7 @@ class Model(_Handle):
                 return 1
 
         stage = _stage(stage)
-        with self._held() as model, _held_data(data) as held:
+        with _trained(self), self._held() as model, _held_data(data) as held:
             train = _api.made(_api.TrainOptions, "tg_train_options_init", stage, model)
             train.change(options)
             train.on_progress = _api.ProgressFn(watch)
