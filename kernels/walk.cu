@@ -8,7 +8,6 @@
 constexpr int ROWS = 8;
 constexpr int INPUTS = 13;
 constexpr int FEWEST_EVENTS = 2;
-constexpr double LONGEST_LANDING = 3.0;
 constexpr double MOST_STEP = 4096.0;
 constexpr int SAMPLE_EVENTS = 15;  // Stream::SampleEvents
 
@@ -112,12 +111,13 @@ static __device__ void add_row_profiles(float* row, const float* table, const in
     __syncwarp();
 }
 
-// Whether the next event is the last, which goes to the target, for the logit of that and a number in [0,1).
-static __device__ bool is_last(const Place& place, float logit, double unit, int most_points) {
+// Whether the next event is the last, which goes to the target, for the logit of that and a number in [0,1). longest: times the step
+// before; turned: pixels, where it turns by 90 degrees or more.
+static __device__ bool is_last(const Place& place, float logit, double unit, int most_points, double longest, double turned) {
     if (place.index + 2 >= most_points) return true;  // no room for more
     const double x = place.left[0], y = place.left[1], last_x = place.last[0], last_y = place.last[1];
-    const double reach = x * last_x + y * last_y > 0.0 ? sqrt(last_x * last_x + last_y * last_y) : 1.0;
-    const bool one_step = sqrt(x * x + y * y) <= LONGEST_LANDING * reach;
+    const double reach = x * last_x + y * last_y > 0.0 ? longest * sqrt(last_x * last_x + last_y * last_y) : turned;
+    const bool one_step = sqrt(x * x + y * y) <= reach;
     return one_step && place.index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + exp(-(double)logit));
 }
 
@@ -217,7 +217,8 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
                                                        const float* profiles_x, const float* profiles_y,  // (2P,2X-1) (4P,2X-1)
                                                        const int* step_edges, const int* tick_edges,
                                                        const tg_u32* clock,                   // (4)
-                                                       double step_temperature, double time_temperature, int rows, int hidden,
+                                                       double step_temperature, double time_temperature,
+                                                       double landing, double landing_turned, int rows, int hidden,
                                                        int layers, int step_classes, int tick_classes, int repeats,
                                                        int most_points, int profiles) {
     const int H = hidden, most_classes = max(step_classes, tick_classes), zero_class = (step_classes - 1) / 2;
@@ -268,7 +269,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
         float stop = 0.0f;  // the logit of the last event, in every lane of the row's warp
         for (int j = lane; j < H; j += 32) stop = fmaf(trunk[warp * H + j], head[j], stop);
         stop = tg_warp_sum(stop) + head[H];
-        const bool last = is_last(place, stop, dice[warp][0], most_points);
+        const bool last = is_last(place, stop, dice[warp][0], most_points, landing, landing_turned);
         head += H + 1;
         for (int k = 0; k < 3; ++k) {
             const int classes = k < 2 ? step_classes : tick_classes;

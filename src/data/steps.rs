@@ -33,6 +33,14 @@ pub struct StepCodec {
     pub repeats: bool,
     /// Whether recorded times are whole milliseconds.
     pub whole_ms: bool,
+    /// The longest last step: so many times the one before, and so many pixels where it turns by 90 degrees or more.
+    #[serde(default = "least_landing")]
+    pub landing: [f64; 2],
+}
+
+/// What 99.6 % of Balabit's recordings keep to.
+fn least_landing() -> [f64; 2] {
+    [3.0; 2]
 }
 
 /// One step: whole pixels and the time since the event before, in ticks.
@@ -179,6 +187,7 @@ impl StepCodec {
             tick_edges: edges(EXACT_TICKS, tick_classes, ticks.min(MOST_TICKS)),
             repeats: still * 1000 > count,
             whole_ms: dts.iter().all(|dts| whole_ms(dts)),
+            landing: landing(movements, tick_ms),
         };
         codec.check()?;
         Ok(codec)
@@ -191,6 +200,9 @@ impl StepCodec {
             if !fits || edges[edges.len() - 1] > 2 * MOST_STEP {
                 return Err(Error::argument(name, format!("{edges:?}"), "rising numbers from 0"));
             }
+        }
+        if let Some(longest) = self.landing.iter().find(|longest| !(**longest >= 1.0 && **longest <= MOST_WAY)) {
+            return Err(Error::argument("landing", longest, format!("1 to {MOST_WAY}")));
         }
         if !(self.tick_ms > 0.0 && self.tick_ms < 1e6) {
             return Err(Error::argument("tick_ms", self.tick_ms, "above 0, below 1000000"));
@@ -290,6 +302,27 @@ fn events(points: &[Point], tick_ms: f64) -> impl Iterator<Item = Event> {
         let ticks = ticks(pair[1].t_ms - pair[0].t_ms, tick_ms) as u32;
         Event { x: b[0] - a[0], y: b[1] - a[1], ticks }
     })
+}
+
+/// What 99 % of the movements keep to, and no less than ever.
+fn landing(movements: &[&Movement], tick_ms: f64) -> [f64; 2] {
+    let mut seen = [Vec::new(), Vec::new()];
+    for movement in movements {
+        let last = events(&movement.points, tick_ms).fold([Event::default(); 2], |[_, before], event| [before, event]);
+        let [before, last] = last.map(|e| [f64::from(e.x), f64::from(e.y)]);
+        let length = |[x, y]: [f64; 2]| x.hypot(y);
+        match before[0] * last[0] + before[1] * last[1] > 0.0 {
+            true => seen[0].push(length(last) / length(before)),
+            false => seen[1].push(length(last)),
+        }
+    }
+    let mut landing = least_landing();
+    for (landing, mut seen) in landing.iter_mut().zip(seen) {
+        order::rise(&mut seen);
+        let usual = seen.get((0.99 * seen.len() as f64) as usize);
+        *landing = usual.map_or(*landing, |usual| usual.clamp(*landing, MOST_WAY));
+    }
+    landing
 }
 
 fn whole_ms(dts: &[f64]) -> bool {
@@ -472,6 +505,18 @@ mod tests {
                 assert!(off.abs() <= 0.1, "{:?} ms .. in ticks of {tick}: off by {off}", &steps[..2]);
             }
         }
+    }
+
+    /// Where few points are recorded, the last step may be the longest.
+    #[test]
+    fn the_longest_landing_is_as_recorded() {
+        let landing = |steps: &[(f64, f64, f64)]| {
+            let many: Vec<Movement> = (0..300).map(|_| movement(steps)).collect();
+            StepCodec::fit(&many.iter().collect::<Vec<_>>(), 28, 12).unwrap().landing
+        };
+        assert_eq!(landing(&[(45.0, 0.0, 100.0), (255.0, 0.0, 103.0)]), [255.0 / 45.0, 3.0]);
+        assert_eq!(landing(&[(90.0, 0.0, 100.0), (0.0, 40.0, 103.0)]), [3.0, 40.0]);
+        assert_eq!(landing(&[(9.0, 0.0, 8.0), (4.0, 0.0, 8.0), (-1.0, 0.0, 8.0)]), [3.0; 2]);
     }
 
     #[test]

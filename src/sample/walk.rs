@@ -23,10 +23,6 @@ pub struct WalkSettings {
 /// A movement has three points.
 const FEWEST_EVENTS: usize = 2;
 
-/// A walk's last step is at most so many times as long as the one before, and at most so many pixels where it turns by 90 degrees
-/// or more. Of Balabit's recordings 99.6 % keep to that. A walk that has strayed from what its summary says would jump.
-const LONGEST_LANDING: f64 = 3.0;
-
 /// Random numbers of an event: two blocks of four words, whatever is drawn from them.
 #[derive(Clone, Copy, Debug)]
 struct Dice([f64; 8]);
@@ -161,7 +157,7 @@ impl Walkers {
         self.dice.extend(walks.iter().map(|walk| Dice::throw(&walk.rng, walk.place.index)));
         let rolled = walks.iter().zip(&self.stop).zip(&self.dice);
         let begun = |((walk, &stop), Dice(dice)): ((&Walking, &f32), &Dice)| Drawn {
-            last: is_last(&walk.place, stop, dice[0], settings),
+            last: is_last(&walk.place, stop, dice[0], settings, codec.landing),
             ..Drawn::default()
         };
         self.drawn.clear();
@@ -238,15 +234,16 @@ impl Walkers {
     }
 }
 
-/// Whether a walk's next event is its last, for the logit of that and a number in [0,1).
-fn is_last(place: &Place, logit: f32, unit: f64, settings: &WalkSettings) -> bool {
+/// Whether a walk's next event is its last, for the logit of that and a number in [0,1). Not where the last step would be longer
+/// than recorded ones: a walk that has strayed from what its summary says would jump.
+fn is_last(place: &Place, logit: f32, unit: f64, settings: &WalkSettings, landing: [f64; 2]) -> bool {
     if place.index + 2 >= settings.most_points {
         return true; // no room for more
     }
     let [x, y] = place.left.map(f64::from);
     let (last_x, last_y) = (f64::from(place.last.x), f64::from(place.last.y));
-    let reach = if x * last_x + y * last_y > 0.0 { last_x.hypot(last_y) } else { 1.0 };
-    let one_step = x.hypot(y) <= settings.longest_step.min(LONGEST_LANDING * reach);
+    let reach = if x * last_x + y * last_y > 0.0 { landing[0] * last_x.hypot(last_y) } else { landing[1] };
+    let one_step = x.hypot(y) <= settings.longest_step.min(reach);
     one_step && place.index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + (-f64::from(logit)).exp())
 }
 

@@ -16,6 +16,7 @@ struct Decoder {
     int H, layers, X, Q;
     bool repeats;
     int most_points, P;
+    double landing[2] = {3.5, 2.5};
     double step_temperature, time_temperature;
     std::vector<Floats> inputs, recurrents;
     Floats biases, trunk, trunk_bias, stop, stop_bias, embed_x, embed_y;
@@ -123,7 +124,7 @@ inline Ints walk_once(const Decoder& d, const float* constant, const int* target
         double stop = d.stop_bias[0];
         for (int j = 0; j < H; ++j) stop += d.stop[j] * trunk[j];
         const bool ahead = left[0] * event[0] + left[1] * event[1] > 0;
-        const double longest = 3.0 * (ahead ? std::hypot(event[0], event[1]) : 1.0);
+        const double longest = ahead ? d.landing[0] * std::hypot(event[0], event[1]) : d.landing[1];
         const bool landing = index && std::hypot(left[0], left[1]) <= longest && dice[0] < sigmoid(stop);
         const bool last = landing || index + 2 == d.most_points;
         landed |= landing && (left[0] || left[1]);
@@ -182,7 +183,7 @@ inline void walks(int B, const Decoder& d) {
         blocks((B + 7) / 8, 64 * most + 32 * (INPUTS + (2 * d.layers + 6) * d.H + std::max(d.width(1), d.Q)), [&] {
             walk(events.data(), counts.data(), targets.data(), constant.data(), stack_t.data(), d.biases.data(), heads.data(),
                  d.embed_x.data(), d.embed_y.data(), tables[0], tables[1], d.step_edges.data(), d.tick_edges.data(), clock.data(),
-                 d.step_temperature, d.time_temperature, B, d.H, d.layers, d.X, d.Q, d.repeats, d.most_points, d.P);
+                 d.step_temperature, d.time_temperature, d.landing[0], d.landing[1], B, d.H, d.layers, d.X, d.Q, d.repeats, d.most_points, d.P);
         });
         Floats out;
         for (int b = 0; b < B; ++b) {

@@ -169,7 +169,7 @@ kernels! {
         dropout_mask: "pppppiiif",
     }
     walk {
-        walk: "ppppppppppppppddiiiiiiii",
+        walk: "ppppppppppppppddddiiiiiiii",
     }
     walker {
         embed: "ppppipi",

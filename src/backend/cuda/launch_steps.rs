@@ -73,6 +73,8 @@ pub(super) struct WalkSizes {
     pub most_points: usize,
     /// Of every anchor.
     pub profiles: usize,
+    /// The codec's.
+    pub landing: [f64; 2],
 }
 
 impl WalkSizes {
@@ -261,7 +263,7 @@ impl Session {
     /// const float* stack_t, const float* biases (layers,4H), const float* heads, const float* embed_x,
     /// const float* embed_y (X,H), const float* profiles_x (2P,2X-1), const float* profiles_y (4P,2X-1),
     /// const int* step_edges, const int* tick_edges, const unsigned* clock (4), double step_temperature,
-    /// double time_temperature, int rows, int hidden, int layers, int step_classes, int tick_classes, int repeats,
+    /// double time_temperature, double landing, double landing_turned, int rows, int hidden, int layers, int step_classes, int tick_classes, int repeats,
     /// int most_points, int profiles
     pub(super) fn walk(&self, walk: Walk, temperatures: [f64; 2], rows: usize, sizes: WalkSizes) -> Result<()> {
         let Walk { events, counts, targets, constant, stack_t, biases, heads, .. } = walk;
@@ -269,10 +271,11 @@ impl Session {
         let spans = [events, counts, targets, constant, stack_t, biases, heads, x, y].map(Arg::Span);
         let tables = walk.profiles.map(Arg::from);
         let codec = [step_edges, tick_edges, clock].map(Arg::Span);
-        let WalkSizes { hidden, layers, step_classes, tick_classes, repeats, most_points, profiles } = sizes;
+        let WalkSizes { hidden, layers, step_classes, tick_classes, repeats, most_points, profiles, landing } = sizes;
         let numbers = [rows, hidden, layers, step_classes, tick_classes, usize::from(repeats), most_points, profiles];
         let numbers = numbers.map(Arg::from);
-        let args = [&spans[..], &tables, &codec, &temperatures.map(Arg::Double), &numbers].concat();
+        let doubles = [temperatures, landing].map(|pair| pair.map(Arg::Double)).concat();
+        let args = [&spans[..], &tables, &codec, &doubles, &numbers].concat();
         self.launch(Kernel::walk, Shape::Blocks(rows.div_ceil(8)), sizes.shared(), &args)
     }
 }

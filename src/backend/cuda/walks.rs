@@ -37,6 +37,7 @@ impl Sizes {
             tick_classes: walker.heads[2].classes,
             repeats: codec.repeats,
             most_points,
+            landing: codec.landing,
             profiles: walker.heads[0].profiles().map_or(0, |(_, each)| each),
         })
     }
