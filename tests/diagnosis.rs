@@ -124,6 +124,36 @@ fn what_is_bad_follows_the_threshold() {
 }
 
 #[test]
+fn a_summary_that_says_nothing() {
+    let with = |iterations: u64, spread: f64| {
+        let first = history(&[(iterations, [0.03, 0.04, 0.02, 0.09])]);
+        let second = StageState { spread: Some(spread), ..StageState::default() };
+        troubles(&Config::default(), [first, second])
+    };
+    assert_eq!(with(4000, 7e-7), [Trouble::SummaryDead]);
+    assert_eq!(with(4000, 0.3), []);
+    assert_eq!(with(100, 7e-7), []);
+}
+
+/// What the rule looks at is measured.
+#[test]
+fn the_spread_of_summaries_is_measured() {
+    for config in [tiny(), tiny_closed_loop()] {
+        let config = Config { augment_mirror: false, ..config };
+        let data = dataset(60, 3);
+        let model = trained(&config, &data, 1);
+        let movements: Vec<_> = {
+            let train = data.prepare(&config, model.data().unwrap().scaler.as_ref()).unwrap().train;
+            (0..train.len()).map(|i| train.movement(i).unwrap().clone()).collect()
+        };
+        let z = model.encode(&movements, 1).unwrap();
+        let deviation = z.std_axis(ndarray::Axis(0), 0.0).mean().unwrap();
+        let spread = model.stages()[1].spread.unwrap();
+        assert!((spread - f64::from(deviation)).abs() < 1e-4 + 1e-3 * spread, "{spread} {deviation}");
+    }
+}
+
+#[test]
 fn a_generator_that_has_collapsed() {
     let collapsed = [(2500, [-0.1, 3.0, 0.1, 0.1]), (5000, [0.0, 15.234, 0.0, 0.0])];
     assert_eq!(stage2(&collapsed), [Trouble::ModeCollapse]);

@@ -94,6 +94,10 @@ pub struct StageState {
     /// Of stage 2: iterations that stage 1 had done when it last trained, in whose latent space it learns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// Of stage 2: how far training movements' summaries, in [-1,1], and their mirror images' were from each other then: the mean of
+    /// their standard deviations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<f64>,
 }
 
 impl StageState {

@@ -27,6 +27,8 @@ pub enum Trouble {
     GeneratorDiverging,
     /// A loss is not finite, or far above what it has been.
     Diverged,
+    /// Summaries of all movements are the same: the decoder learns without.
+    SummaryDead,
     /// Stage 1 has gone on since stage 2 learnt in its latent space.
     LatentSpaceMoved,
     /// Few iterations a second.
@@ -93,7 +95,12 @@ pub fn diagnose(evidence: &Evidence) -> Vec<Diagnosis> {
     let second_stage = [mode_collapse(h2), critic_too_strong(h2, config), generator_diverging(h2, config)];
     let not_finite = [(Stage::Autoencoder, h1), (Stage::Gan, h2)].map(|(stage, h)| not_finite(stage, h, config));
     let speed = speed.and_then(|(stage, rate)| slow(stage, rate, config));
-    let all = second_stage.into_iter().chain(not_finite).chain([first_stage, moved(first, second), speed]);
+    let all = second_stage.into_iter().chain(not_finite).chain([
+        first_stage,
+        dead(first, second, config),
+        moved(first, second),
+        speed,
+    ]);
     all.flatten().collect()
 }
 
@@ -278,6 +285,23 @@ fn exploded(stage: Stage, finding: String, c: &Config) -> Diagnosis {
         ),
     };
     Diagnosis { trouble: Trouble::Diverged, stage: stage as u32, finding, cause: "training has exploded", fix }
+}
+
+/// Not after few iterations: at first summaries are the same, and most trainings get over it.
+fn dead(first: &StageState, second: &StageState, c: &Config) -> Option<Diagnosis> {
+    const SPREAD: f64 = 0.01;
+    let spread = second.spread.filter(|&spread| spread < SPREAD && first.iteration >= STAGE1_PATIENCE)?;
+    Some(Diagnosis {
+        trouble: Trouble::SummaryDead,
+        stage: 1,
+        finding: format!("summaries of training movements, in [-1,1], are only {spread:.1e} from each other"),
+        cause: "the decoder took the summary for a constant before the encoder said anything, and its tanh is saturated",
+        fix: format!(
+            "train stage 1 anew with lr_autoencoder lowered from {} to {}, or with another seed",
+            c.lr_autoencoder,
+            0.5 * c.lr_autoencoder
+        ),
+    })
 }
 
 fn moved(first: &StageState, second: &StageState) -> Option<Diagnosis> {

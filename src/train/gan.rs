@@ -35,6 +35,7 @@ impl Model {
             Some(codec) => self.walk_latents(data, &codec, &mut pool)?,
             None => self.feature_latents(data, &mut pool)?,
         };
+        self.stages[1].spread = Some(latents.spread());
         let mut batches = Stratified::new(&latents.first_conditions(), c.batch_size, options.seed);
         let work = Work { c: &c, data, latents: &latents, options };
         if c.generator_average == 0.0 {
@@ -236,6 +237,18 @@ struct Latents {
 impl Latents {
     fn first_conditions(&self) -> Vec<f32> {
         self.conditions.iter().step_by(self.columns).copied().collect()
+    }
+
+    /// The mean of the summaries' standard deviations.
+    fn spread(&self) -> f64 {
+        let rows = self.conditions.len() / self.columns;
+        let width = self.summaries.len() / rows;
+        let deviation = |k: usize| {
+            let values = || self.summaries[k..].iter().step_by(width).map(|&z| f64::from(z));
+            let mean = values().sum::<f64>() / rows as f64;
+            (values().map(|z| (z - mean).powi(2)).sum::<f64>() / rows as f64).sqrt()
+        };
+        (0..width).map(deviation).sum::<f64>() / width as f64
     }
 
     /// The chosen ones, with fresh noise and alpha. draw: n_critic is the generator's.

@@ -175,7 +175,7 @@ impl Model {
         let none_done = self.stages[k].iteration == iteration;
         if none_done {
             self.stages[k].device.clone_from(&before.2.device);
-            self.stages[k].after = before.2.after;
+            (self.stages[k].after, self.stages[k].spread) = (before.2.after, before.2.spread);
         } else if stage == Stage::Autoencoder {
             self.ratio = None; // of walks as they were
         }
