@@ -414,6 +414,21 @@ fn a_byte_order_mark_costs_nothing() {
     }
 }
 
+/// Browsers number buttons in two ways: `buttons` is 0 where none is down, `PointerEvent.button` is -1 there and 0 for the left one.
+#[test]
+fn buttons_as_browsers_number_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    let moves = |t: f64, none: &str| rows(t, "").replace("Move,", none);
+    for (none, left) in [("0", "1"), ("-1", "0")] {
+        let text = format!("t,x,y,button\n{}195,300,50,{left}\n{}", moves(0.0, none), moves(200.0, none));
+        std::fs::write(&path, text).unwrap();
+        let (data, report) = open(&path);
+        let points: Vec<usize> = data.movements().iter().map(|m| m.points.len()).collect();
+        assert_eq!((points, report.rejections()), (vec![20, 20], 0), "none is {none}");
+    }
+}
+
 /// A word that the reader does not know would be a press in every row.
 #[test]
 fn a_recording_without_a_move_says_so() {
@@ -424,7 +439,7 @@ fn a_recording_without_a_move_says_so() {
         (format!("{HEADER}{}", rows(0.0, "a").replace("Move", "moved")), "state is \"moved\", expected \"move\""),
         (
             format!("t,x,y,button\n{}", rows(0.0, "").replace("Move,", "up")),
-            "button is \"up\", expected NoButton, none, 0 or nothing",
+            "button is \"up\", expected NoButton, none, nothing, or -1 or else 0",
         ),
     ] {
         std::fs::write(&path, text).unwrap();

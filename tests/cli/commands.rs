@@ -171,6 +171,11 @@ fn path_and_evaluate_use_a_model() {
     let folder = folder.path();
     let model =
         train(folder, &["--decoder", "closed-loop", "--iterations", "15"])["model"].as_str().unwrap().to_owned();
+    let fraction = refused(folder, &["path", "10.5,2", "90,2", "--model", &model], 2);
+    assert!(fraction.contains("10.5 is no whole pixel: say --fractions"), "{fraction}");
+    good(folder, &["path", "10.5,2", "90,2", "--model", &model, "--fractions"]);
+    let forced = trajgan(folder, &["path", "0,0", "400,0", "--model", &model, "--max-duration", "20"]);
+    assert!(text(&forced.stderr).contains("forced into the bounds or the duration, and show it: 1"));
     let astronomic = ["path", "100,200", "-50,350", "--model", &model, "--count", "1000000000000000000"];
     let said = refused(folder, &astronomic, 2);
     assert!(said.contains("--count 1000000000000000000: there is no memory for so many"), "{said}");

@@ -166,6 +166,18 @@ fn validate_names_the_bad_files() {
     assert!(text(&shown.stdout).contains("NOT USABLE") && text(&shown.stderr).lines().count() == 1);
 }
 
+/// What can be read, but is too long to train on.
+#[test]
+fn validate_knows_what_training_leaves_out() {
+    let folder = workplace();
+    let folder = folder.path();
+    let some = json(folder, &["validate", "recordings.jsonl", "--set", "max_seq_len=30"]);
+    assert!(some["files"][0]["warnings"].to_string().contains("more points than max_seq_len, 30: "), "{some}");
+    let none = trajgan(folder, &["validate", "recordings.jsonl", "--set", "max_seq_len=8"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stdout).contains("left out of training, more points than max_seq_len, 8: 120"));
+}
+
 /// What no file shows alone, but training on all of them does.
 #[test]
 fn validate_looks_at_all_files_together() {

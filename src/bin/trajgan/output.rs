@@ -184,7 +184,7 @@ fn csv_line<T: ToString>(number: usize, row: &[T]) -> String {
 }
 
 /// More digits of a pixel or millisecond tell nothing.
-fn thousandth(v: f64) -> f64 {
+pub fn thousandth(v: f64) -> f64 {
     (v * 1000.0).round() / 1000.0
 }
 

@@ -7,7 +7,7 @@ use trajgan::{Device, PathOptions};
 
 use crate::console::{Console, say, say_json};
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::output::{self, thousandth};
 use crate::run_folder;
 
 /// Make a movement from one place to another, in pixels and milliseconds
@@ -86,6 +86,10 @@ pub fn run(args: &Args) -> Result<()> {
     if args.count == 0 {
         return Err(Failure::Usage("--count is 0, expected 1 or more".into()));
     }
+    let fraction = [args.from, args.to].concat().into_iter().find(|x| x.fract() != 0.0);
+    if let Some(fraction) = fraction.filter(|_| !args.fractions) {
+        return Err(Failure::Usage(format!("{fraction} is no whole pixel: say --fractions to begin and end there")));
+    }
     let (_, model) = run_folder::load(&args.model, Device::Cpu)?;
     let options = PathOptions {
         seed: args.seed,
@@ -115,9 +119,14 @@ pub fn run(args: &Args) -> Result<()> {
         let note = "The model has learnt other distances: the path was drawn at the nearest of those and scaled.";
         Console { json: true }.line(note);
     }
+    let forced = paths.iter().filter(|path| path.forced).count();
+    if forced > 0 {
+        let note = format!("Paths that were forced into the bounds or the duration, and show it: {forced}.");
+        Console { json: true }.line(&note);
+    }
     say("movement,t_ms,x,y");
     for (i, path) in paths.iter().enumerate() {
-        path.points.iter().for_each(|p| say(&format!("{i},{},{},{}", p.t_ms, p.x, p.y)));
+        path.points.iter().for_each(|p| say(&format!("{i},{},{},{}", thousandth(p.t_ms), p.x, p.y)));
     }
     Ok(())
 }

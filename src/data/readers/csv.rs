@@ -47,7 +47,8 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
         afford(4 * size_of_val(events.as_slice()), "a session's movements")?;
         for event in events.iter().filter(|e| e.moving && !is_position(e, &options.cut)) {
             let source = || format!("{}: line {}", path.display(), event.line);
-            let reason = || format!("not a position: {}, {}", event.point.x, event.point.y);
+            let (Point { x, y, .. }, most) = (event.point, options.cut.max_coordinate);
+            let reason = || format!("not a position: {x}, {y}, expected below max_coordinate, {most}");
             found.report.reject("not a position", source, reason);
         }
         for run in runs(events, &options.cut) {
@@ -142,6 +143,7 @@ fn rows(lines: &mut Lines, columns: &Columns, path: &Path, found: &mut Found) ->
     let mut line = Vec::new();
     let mut key = (None, None);
     let (mut empty, mut moved, mut first_press) = (true, false, None);
+    let mut pointer_event = false;
     while lines.next(&mut line)? {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
@@ -151,7 +153,7 @@ fn rows(lines: &mut Lines, columns: &Columns, path: &Path, found: &mut Found) ->
             return Err(Error::format(path, "rows", format!("there are more than {most}")));
         }
         empty = false;
-        match row(&line, columns, lines.number) {
+        match row(&line, columns, lines.number, &mut pointer_event) {
             Ok(Row { key: row_key, event, press }) => {
                 key = row_key;
                 moved |= event.moving;
@@ -196,7 +198,8 @@ struct Broken {
     key: Option<Key>,
 }
 
-fn row(line: &[u8], columns: &Columns, number: usize) -> std::result::Result<Row, Broken> {
+/// pointer_event: whether a button of -1 has been seen, which is none for browsers' PointerEvent, whose 0 is the left one.
+fn row(line: &[u8], columns: &Columns, number: usize, pointer_event: &mut bool) -> std::result::Result<Row, Broken> {
     let whole = |problem: String| Broken { column: "", problem, key: None };
     let text = std::str::from_utf8(line).map_err(|e| Broken { column: "text", ..whole(e.to_string()) })?;
     let fields = fields(text).map_err(|problem| whole(problem.to_owned()))?;
@@ -204,7 +207,7 @@ fn row(line: &[u8], columns: &Columns, number: usize) -> std::result::Result<Row
         return Err(whole(format!("has {} fields, expected {} as in line 1", fields.len(), columns.count)));
     }
     let key = key(&fields, columns).map_err(|column| Broken { column, ..whole("is missing".into()) })?;
-    match event(&fields, columns, number) {
+    match event(&fields, columns, number, pointer_event) {
         Ok((event, press)) => Ok(Row { key, event, press }),
         Err((column, problem)) => Err(Broken { column, problem, key: Some(key) }),
     }
@@ -224,6 +227,7 @@ fn event(
     fields: &[Cow<str>],
     columns: &Columns,
     number: usize,
+    pointer_event: &mut bool,
 ) -> std::result::Result<(Event, Option<String>), (&'static str, String)> {
     let field = |at: usize, name: &'static str| fields.get(at).map(Cow::as_ref).ok_or((name, "is missing".to_owned()));
     let number_at = |at: usize, name: &'static str| {
@@ -241,8 +245,12 @@ fn event(
     let is = |text: &str, names: &[&str]| names.iter().any(|n| n.eq_ignore_ascii_case(text));
     let press = match (named(columns.state, "state")?, named(columns.button, "button")?) {
         (Some(state), _) if !is(state, &["move"]) => Some(format!("state is {}, expected \"move\"", quoted(state))),
-        (None, Some(button)) if !is(button, &["nobutton", "none", "0", ""]) => {
-            Some(format!("button is {}, expected NoButton, none, 0 or nothing", quoted(button)))
+        (None, Some("-1")) => {
+            *pointer_event = true;
+            None
+        }
+        (None, Some(button)) if *pointer_event && button == "0" || !is(button, &["nobutton", "none", "0", ""]) => {
+            Some(format!("button is {}, expected NoButton, none, nothing, or -1 or else 0", quoted(button)))
         }
         _ => None,
     };

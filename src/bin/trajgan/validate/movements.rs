@@ -73,6 +73,7 @@ fn check_file(path: PathBuf, settings: &Settings, seen: &mut Seen) -> FileReport
                 report.fact("condition_dim", data.condition_dim());
             }
             clock(&mut report, data.movements(), settings);
+            too_long(&mut report, data.movements(), settings.config.max_seq_len);
             rejected(&mut report, &read);
         }
         Err(error) => {
@@ -136,6 +137,17 @@ fn describe(report: &mut FileReport, movements: &[Movement], seen: &mut Seen) {
     }
     if copies > 0 {
         report.warnings.push(format!("{copies} movements are the same as others"));
+    }
+}
+
+/// What training leaves out of what could be read.
+fn too_long(report: &mut FileReport, movements: &[Movement], most: usize) {
+    let count = movements.iter().filter(|m| m.points.len() > most).count();
+    let said = format!("left out of training, more points than max_seq_len, {most}: {count}");
+    match count {
+        0 => {}
+        _ if count == movements.len() => report.unusable.push(said),
+        _ => report.warnings.push(said),
     }
 }
 
