@@ -69,6 +69,19 @@ extern "C" __global__ void tanh_backward(float* dy, const float* y, const int* r
     dy[i] *= 1.0f - y[i] * y[i];
 }
 
+// Takes the mean over every eight rows (as src/train/shards.rs has them, the last may be fewer) off x; one row alone keeps its own.
+// Launch: each(ceil(M/8)*W)
+extern "C" __global__ void centre_rows(float* x, const int* rows, int width) {                // (M,W)
+    const size_t i = tg_index(), first = i / width * 8;
+    if (first + 1 >= (size_t)*rows) return;
+    const size_t count = *rows - first < 8 ? *rows - first : 8;
+    float* column = x + first * width + i % width;
+    double sum = 0.0;
+    for (size_t r = 0; r < count; ++r) sum += column[r * width];
+    const float mean = (float)(sum / count);
+    for (size_t r = 0; r < count; ++r) column[r * width] -= mean;
+}
+
 // x = x where positive, else 0.2 x
 // Launch: each(M*W)
 extern "C" __global__ void leaky_relu(float* x, const int* rows, int width) {

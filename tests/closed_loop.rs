@@ -196,7 +196,7 @@ fn shards_add_up() {
         let run = |given: &Given, first_row: usize, grads: &mut Gradients<f64>| {
             let dropout = Dropout { first_row: first_row as u32, ..DROPOUT };
             let Given { steps, x, classes, noise } = given;
-            let shard = closed_loop::Shard { steps, x, classes, noise };
+            let shard = closed_loop::Shard { steps, x, classes, noise, centred: false };
             let (mut trace, total) = (closed_loop::Trace::default(), 111);
             net.losses(&w, &norm, shard, total, dropped.then_some(&dropout), &mut trace, Some(grads))
         };

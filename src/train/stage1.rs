@@ -120,8 +120,13 @@ impl Stage1 {
                 pool.for_each(&mut work, |worker, _, ((shard, grads), losses)| {
                     let rows = shard.first_row..shard.first_row + shard.steps.rows();
                     let noise: Vec<f32> = rows.flat_map(|row| summary_noise(c, at, row)).collect();
-                    let rows =
-                        closed_loop::Shard { steps: &shard.steps, x: &shard.x, classes: &shard.classes, noise: &noise };
+                    let rows = closed_loop::Shard {
+                        steps: &shard.steps,
+                        x: &shard.x,
+                        classes: &shard.classes,
+                        noise: &noise,
+                        centred: true,
+                    };
                     let mut traces = workers.of(worker);
                     let (dropout, grads) = (dropout(shard.first_row), training.then(|| started(grads, networks)));
                     let trace = &mut traces.closed_loop;

@@ -33,6 +33,13 @@ inline void elements(int M, int W) {
          [&](float* out) { product(out, x.data(), y.data(), &rows, W, TG_ADD); });
     test("tanh_forward", [&](size_t i) { return std::tanh(z[i]); }, [&](float* out) { tanh_forward(out, &rows, W); });
     test("tanh_backward", [&](size_t i) { return z[i] * (1 - y[i] * y[i]); }, [&](float* out) { tanh_backward(out, y.data(), &rows, W); });
+    const auto mean = [&](size_t i) {
+        const int first = i / W / 8 * 8, end = std::min(first + 8, M);
+        double sum = 0;
+        for (int r = first; r < end; ++r) sum += z[r * W + i % W];
+        return end - first > 1 ? sum / (end - first) : 0.0;
+    };
+    test("centre_rows", [&](size_t i) { return z[i] - mean(i); }, [&](float* out) { centre_rows(out, &rows, W); });
     test("leaky_relu", [&](size_t i) { return leaky(z[i]); }, [&](float* out) { leaky_relu(out, &rows, W); });
     test("leaky_relu_backward", [&](size_t i) { return y[i] > 0 ? z[i] : 0.2f * z[i]; },
          [&](float* out) { leaky_relu_backward(out, y.data(), &rows, W); });

@@ -283,6 +283,12 @@ impl Session {
     }
 
     /// float* x (M,W), const int* rows, int width
+    pub(super) fn centre_rows(&self, x: Span, rows: Rows, width: usize) -> Result<()> {
+        let args = [x.into(), rows.into(), width.into()];
+        self.launch(Kernel::centre_rows, Shape::Each(rows.most.div_ceil(8) * width), 0, &args)
+    }
+
+    /// float* x (M,W), const int* rows, int width
     pub(super) fn leaky_relu(&self, x: Span, rows: Rows, width: usize) -> Result<()> {
         let args = [x.into(), rows.into(), width.into()];
         self.launch(Kernel::leaky_relu, Shape::Each(rows.most * width), 0, &args)

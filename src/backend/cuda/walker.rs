@@ -120,6 +120,7 @@ impl Sweep<'_> {
         if !gradients {
             return Ok(());
         }
+        s.centre_rows(space.dz, self.rows.rows, summary)?;
         self.pool_backward(&net.pooler, h, space.dz, &space.pooler, space.dh)?;
         self.sequence_backward(&net.encoder, x, space.dh, &space.encoder, None)
     }
