@@ -1,6 +1,7 @@
 //! Recordings in: movements, features, batches. Knows no networks.
 
 pub mod batches;
+mod clock;
 pub mod dataset;
 mod export;
 pub mod features;

@@ -6,6 +6,7 @@ use super::kernels::Kernel;
 use super::session::{Arg, Rows, Session, Shape, Span};
 use crate::error::Result;
 use crate::nn::Matrix;
+use crate::train::shards::ROWS;
 
 /// What becomes of a result before it is stored.
 pub(super) const ADD: usize = 1;
@@ -285,7 +286,7 @@ impl Session {
     /// float* x (M,W), const int* rows, int width
     pub(super) fn centre_rows(&self, x: Span, rows: Rows, width: usize) -> Result<()> {
         let args = [x.into(), rows.into(), width.into()];
-        self.launch(Kernel::centre_rows, Shape::Each(rows.most.div_ceil(8) * width), 0, &args)
+        self.launch(Kernel::centre_rows, Shape::Each(rows.most.div_ceil(ROWS) * width), 0, &args)
     }
 
     /// float* x (M,W), const int* rows, int width

@@ -263,8 +263,8 @@ impl Session {
     /// const float* stack_t, const float* biases (layers,4H), const float* heads, const float* embed_x,
     /// const float* embed_y (X,H), const float* profiles_x (2P,2X-1), const float* profiles_y (4P,2X-1),
     /// const int* step_edges, const int* tick_edges, const unsigned* clock (4), double step_temperature,
-    /// double time_temperature, double landing, double landing_turned, int rows, int hidden, int layers, int step_classes, int tick_classes, int repeats,
-    /// int most_points, int profiles
+    /// double time_temperature, double landing, double landing_turned, int rows, int hidden, int layers, int step_classes,
+    /// int tick_classes, int repeats, int most_points, int profiles
     pub(super) fn walk(&self, walk: Walk, temperatures: [f64; 2], rows: usize, sizes: WalkSizes) -> Result<()> {
         let Walk { events, counts, targets, constant, stack_t, biases, heads, .. } = walk;
         let ([x, y], Walk { step_edges, tick_edges, clock, .. }) = (walk.embeddings, walk);
