@@ -253,7 +253,15 @@ fn broken_recordings() {
         ("text in a row", "a.csv", b"t,x,y\n0,a,1\n".to_vec(), &["line 2: x", "\"a\", expected a number"]),
         ("short row", "a.csv", b"t,x,y\n0,1\n".to_vec(), &["line 2: y", "missing"]),
         ("NaN in a row", "a.csv", b"t,x,y\nNaN,1,1\n".to_vec(), &["line 2: t", "NaN"]),
-        ("time runs back in rows", "a.csv", b"t,x,y\n5,1,1\n4,1,1\n".to_vec(), &["2 too few points"]),
+        (
+            "time runs back in rows",
+            "a.csv",
+            b"t,x,y\n5,1,1\n4,1,1\n".to_vec(),
+            &["2 too few points", "; 1 of 2 rows are earlier than the one before, expected in order of time"],
+        ),
+        ("seconds", "a.csv", straight(0.016, 9.0), &["; rows are 0.016 ms apart at the median", "csv_seconds"]),
+        ("microseconds", "a.csv", straight(16_000.0, 9.0), &["; rows are 16000 ms apart", "expected times in ms"]),
+        ("shares of a screen", "a.csv", straight(16.0, 0.01), &["; all coordinates are from -1 to 1, expected pixels"]),
         ("header not UTF-8", "a.csv", b"t,x,y,\xff\n".to_vec(), &["line 1", "utf-8"]),
         ("row not UTF-8", "a.csv", b"t,x,y\n\xff,1,1\n".to_vec(), &["line 2: text", "utf-8"]),
         (
@@ -274,6 +282,12 @@ fn broken_recordings() {
             expect(name, &message(folder.path(), open), file, fragments);
         }
     }
+}
+
+/// Rows of a straight movement of 20 steps, in units of its recorder.
+fn straight(dt: f64, dx: f64) -> Vec<u8> {
+    let rows = (0..20).map(f64::from).map(|i| format!("{},{},5e-2\n", dt * i, dx * i));
+    ["t,x,y\n".to_owned()].into_iter().chain(rows).collect::<String>().into_bytes()
 }
 
 /// Puts each broken file into a good V4 folder.

@@ -103,6 +103,8 @@ pub(crate) struct Found {
     pub report: ReadReport,
     /// The error to return if nothing at all could be read.
     pub first_error: Option<Error>,
+    /// What the first file of rows without any movement looks like, where it can be told.
+    hint: Option<String>,
     /// How many condition numbers the first movement brings; all others must bring as many.
     condition_dim: Option<Option<usize>>,
 }
@@ -160,7 +162,8 @@ pub(crate) fn read(path: &Path, options: &ReadOptions) -> Result<Found> {
         return Err(only.unwrap_or_else(|| {
             let reasons: Vec<_> = found.report.counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
             let first = found.report.rejected.first().map(|r| format!("; first {}: {}", r.source, r.reason));
-            let problem = format!("none found ({}{})", reasons.join(", "), first.unwrap_or_default());
+            let hint = found.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            let problem = format!("none found ({}{}){hint}", reasons.join(", "), first.unwrap_or_default());
             Error::format(path, "movements", problem)
         }));
     }

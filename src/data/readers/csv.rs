@@ -10,10 +10,15 @@ use super::{Found, Lines, ReadOptions, in_file, open};
 use crate::data::features::check_range;
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result, afford, try_push};
+use crate::order;
 
 /// Rows of one file, in which a row takes more memory than it has bytes: a sixteenth of the bytes that it may have, within these.
 /// The least are hours at any sampling rate.
 const MOST_ROWS: [u64; 2] = [1 << 23, 1 << 26];
+
+/// From the fastest pointer (8 kHz) to the slowest, the median time between rows.
+const FASTEST_MS: f64 = 0.1;
+const SLOWEST_MS: f64 = 1000.0;
 
 /// Which column holds what.
 struct Columns {
@@ -42,6 +47,7 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
     let columns = columns(header, path, options)?;
     let sessions = rows(&mut lines, &columns, path, found)?;
     let (folder_user, file_session) = names(path, &found.root, columns.balabit);
+    let before = found.entries.len();
     for ((user, session), events) in &sessions {
         // Runs, their steps' times, and points, some of them twice.
         afford(4 * size_of_val(events.as_slice()), "a session's movements")?;
@@ -78,7 +84,35 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
             found.add((movement, None), path, &format!("line {}", run.line))?;
         }
     }
+    if found.entries.len() == before && found.hint.is_none() {
+        found.hint = hint(&sessions, &columns)?;
+    }
     Ok(())
+}
+
+/// What rows without a movement among them look like, where that is no recording in pixels and the unit of time they were taken for.
+fn hint(sessions: &Sessions, columns: &Columns) -> Result<Option<String>> {
+    let rows: usize = sessions.values().map(Vec::len).sum();
+    afford(size_of::<f64>() * rows, "times between rows")?;
+    let (mut rises, mut earlier, mut furthest) = (Vec::with_capacity(rows), 0, 0.0f64);
+    for events in sessions.values() {
+        furthest = events.iter().fold(furthest, |most, e| most.max(e.point.x.abs()).max(e.point.y.abs()));
+        let steps = events.windows(2).map(|pair| pair[1].point.t_ms - pair[0].point.t_ms);
+        for dt in steps.filter(|&dt| dt != 0.0) {
+            if dt > 0.0 { rises.push(dt) } else { earlier += 1 }
+        }
+    }
+    order::rise(&mut rises);
+    let rise = rises.get(rises.len() / 2).copied().unwrap_or(SLOWEST_MS);
+    Ok(if earlier > rows / 10 {
+        Some(format!("{earlier} of {rows} rows are earlier than the one before, expected in order of time"))
+    } else if !(FASTEST_MS..=SLOWEST_MS).contains(&rise) {
+        let expected = if columns.unit == 1.0 { "ms, or seconds with csv_seconds" } else { "seconds" };
+        let rise = (rise * 1e6).round() / 1e6;
+        Some(format!("rows are {rise} ms apart at the median, expected times in {expected}"))
+    } else {
+        (furthest <= 1.0).then(|| "all coordinates are from -1 to 1, expected pixels".to_owned())
+    })
 }
 
 /// User and session of a file whose rows do not name them: the file is a session, told from others by its path below the
