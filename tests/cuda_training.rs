@@ -9,7 +9,8 @@ mod skip;
 
 use common::{Contents, assert_same, contents, dataset, movements, options, tiny, tiny_closed_loop, train_until};
 use golden_support::{OUTPUT, WEIGHT};
-use trajgan::backend::cuda::session::{Plan, Session};
+use trajgan::backend::cuda::plan::Plan;
+use trajgan::backend::cuda::session::Session;
 use trajgan::config::{Expand, OptimizerKind, Pool, ScheduleKind};
 use trajgan::{Config, Control, Dataset, Device, Error, Model, SampleOptions, Stage};
 

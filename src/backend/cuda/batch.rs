@@ -1,7 +1,8 @@
 //! Batches of sequences on their way to the device: what the CPU takes in shards is one packed batch here.
 
 use super::launch_sequence::{Packed, Room};
-use super::session::{Numbers, Span};
+use super::plan::Span;
+use super::session::Numbers;
 use crate::data::steps::{Classes, X_ANCHORS, Y_ANCHORS};
 use crate::nn::Steps;
 use crate::train::shards::SequenceShard;

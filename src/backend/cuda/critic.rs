@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::launch::{ADD, spectral_fits};
 use super::layers::{EmbedSpace, NormSpace, Pass};
-use super::session::{Plan, Span};
+use super::plan::{Plan, Span};
 use crate::error::Result;
 use crate::model::critic::{Critic, Scale};
 use crate::nn::Matrix;

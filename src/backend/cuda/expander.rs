@@ -3,8 +3,8 @@
 use super::launch::{ADD, LEAKY, TANH};
 use super::launch_sequence::{Cells, ExpanderSizes, ExpanderWeights, Expansion, Room};
 use super::layers::{NormSpace, row, tensor};
+use super::plan::{Plan, Span};
 use super::sequence::{DropSpace, Sweep};
-use super::session::{Plan, Span};
 use crate::error::Result;
 use crate::model::expander::{Expander, Kind, POSITIONS};
 use crate::nn::dropout::Site;

@@ -13,7 +13,8 @@ use super::gan_space::{D_FAKE, D_REAL, FAILED, LOSSES, MATCHING, PENALTY, Report
 use super::launch::gradient_room;
 use super::launch_steps::{Adam, KEEP, Numbers, SETTINGS, settings};
 use super::layers::{Arenas, Pass};
-use super::session::{Plan, Rows, Session, Span};
+use super::plan::{Plan, Rows, Span};
+use super::session::Session;
 use crate::config::{Config, OptimizerKind};
 use crate::error::{Error, Result};
 use crate::model::Networks;

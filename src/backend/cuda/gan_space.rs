@@ -3,7 +3,7 @@
 use super::critic::{CriticSpace, norms};
 use super::generator::GeneratorSpace;
 use super::launch_steps::parts;
-use super::session::{Plan, Span};
+use super::plan::{Plan, Span};
 use crate::config::Config;
 use crate::model::Networks;
 

@@ -2,7 +2,7 @@
 
 use super::launch::{ADD, LEAKY, TANH};
 use super::layers::{EmbedSpace, NormSpace, Pass};
-use super::session::{Plan, Span};
+use super::plan::{Plan, Span};
 use crate::error::Result;
 use crate::model::generator::{Block, EMBED, Generator, Skip};
 

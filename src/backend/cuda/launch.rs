@@ -3,7 +3,8 @@
 
 use super::context::Context;
 use super::kernels::Kernel;
-use super::session::{Arg, Rows, Session, Shape, Span};
+use super::plan::{Rows, Span};
+use super::session::{Arg, Session, Shape};
 use crate::error::Result;
 use crate::nn::Matrix;
 use crate::train::shards::ROWS;

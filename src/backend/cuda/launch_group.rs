@@ -7,7 +7,8 @@
 use super::context::Context;
 use super::kernels::Kernel;
 use super::launch_sequence::ExpanderSizes;
-use super::session::{Arg, Session, Span, Together};
+use super::plan::Span;
+use super::session::{Arg, Session, Together};
 use crate::error::Result;
 
 /// Rows of a group.

@@ -2,7 +2,8 @@
 
 use super::kernels::Kernel;
 use super::launch_sequence::Packed;
-use super::session::{Arg, Session, Shape, Span};
+use super::plan::Span;
+use super::session::{Arg, Session, Shape};
 use crate::error::Result;
 
 impl Session {

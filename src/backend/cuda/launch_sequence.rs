@@ -2,7 +2,8 @@
 
 use super::context::Context;
 use super::kernels::Kernel;
-use super::session::{Arg, Plan, Rows, Session, Shape, Span};
+use super::plan::{Plan, Rows, Span};
+use super::session::{Arg, Session, Shape};
 use crate::error::Result;
 use crate::nn::dropout::Site;
 

@@ -1,7 +1,8 @@
 //! As launch.rs: the kernels of losses, optimiser, random numbers and walks.
 
 use super::kernels::Kernel;
-use super::session::{Arg, Rows, Session, Shape, Span};
+use super::plan::{Rows, Span};
+use super::session::{Arg, Session, Shape};
 use crate::backend::cpu::math::AdamStep;
 use crate::data::steps::{INPUTS, Y_ANCHORS};
 use crate::error::Result;

@@ -3,7 +3,8 @@
 use super::kernels::Kernel;
 use super::launch::{ADD, CHUNK};
 use super::launch_sequence::Packed;
-use super::session::{Arg, Rows, Session, Shape, Span};
+use super::plan::{Rows, Span};
+use super::session::{Arg, Session, Shape};
 use crate::error::Result;
 
 /// Profiles of a head, and where their anchors are.

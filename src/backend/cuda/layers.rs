@@ -1,7 +1,8 @@
 //! Layers on the device: the same calls as in src/nn, on spans instead of slices.
 
 use super::launch::{ADD, LEAKY};
-use super::session::{Plan, Rows, Session, Span};
+use super::plan::{Plan, Rows, Span};
+use super::session::Session;
 use crate::error::Result;
 use crate::model::dense::Dense;
 use crate::model::embed::Embed;

@@ -22,6 +22,7 @@ mod launch_walker;
 mod layers;
 pub mod movements;
 pub mod parts;
+pub mod plan;
 mod pooler;
 pub mod probe;
 mod routine;

@@ -8,77 +8,12 @@ use cudarc::driver::{CudaFunction, CudaSlice, CudaStream, DevicePtr, LaunchConfi
 
 use super::context::{Context, Host};
 use super::kernels::Kernel;
+use super::plan::{Plan, Rows, Span};
 use super::routine::Routine;
 use crate::error::{Error, Result};
 
-/// Part of a session's memory, counted in units of 32 bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    start: usize,
-    len: usize,
-}
-
-impl Span {
-    pub fn part(self, start: usize, len: usize) -> Span {
-        assert!(start + len <= self.len, "{start} + {len} of {}", self.len);
-        Span { start: self.start + start, len }
-    }
-
-    /// All but what comes before `start`.
-    pub fn from(self, start: usize) -> Span {
-        self.part(start, self.len - start)
-    }
-
-    pub fn len(self) -> usize {
-        self.len
-    }
-
-    pub fn is_empty(self) -> bool {
-        self.len == 0
-    }
-}
-
-/// Lays out the memory of a session before it is asked for: all of it in one piece, at addresses that stay.
-#[derive(Debug, Default)]
-pub struct Plan {
-    used: usize,
-    /// In debug builds, what lies between spans: no kernel may write there, and what is read there is no number.
-    gaps: Vec<Span>,
-}
-
-impl Plan {
-    /// Spans begin at multiples of this, which suits every type.
-    const ALIGN: usize = 64;
-
-    /// Room for so many floats or 32-bit integers.
-    pub fn floats(&mut self, len: usize) -> Span {
-        let (start, least_gap) = (self.used, if cfg!(debug_assertions) { Self::ALIGN } else { 0 });
-        let end = start.saturating_add(len);
-        self.used = end.saturating_add(least_gap + Self::ALIGN - 1) / Self::ALIGN * Self::ALIGN;
-        if least_gap > 0 {
-            self.gaps.push(Span { start: end, len: self.used.saturating_sub(end) });
-        }
-        Span { start, len }
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.used.saturating_mul(4)
-    }
-
-    pub fn doubles(&mut self, len: usize) -> Span {
-        self.floats(2 * len)
-    }
-}
-
 /// What gaps are filled with: floats of such bytes are no numbers.
 const GAP: u8 = 0xff;
-
-/// How many rows a batch has: a number that kernels read from the device, and the most that it can be.
-#[derive(Clone, Copy, Debug)]
-pub struct Rows {
-    pub count: Span,
-    pub most: usize,
-}
 
 /// How many blocks of how many threads: the names of kernels/tg_cuda.h.
 #[derive(Clone, Copy, Debug)]
@@ -262,7 +197,7 @@ impl Session {
     /// If a kernel has written beyond its span. What a device that has failed holds says nothing.
     fn check_gaps(&self) {
         for &gap in &self.gaps {
-            let mut words = vec![u32::from_ne_bytes([GAP; 4]); gap.len];
+            let mut words = vec![u32::from_ne_bytes([GAP; 4]); gap.len()];
             if self.receive(gap, &mut words).is_ok() {
                 let whole = words.iter().all(|word| word.to_ne_bytes() == [GAP; 4]);
                 assert!(whole, "a kernel wrote beyond the span that ends at {}", gap.start);
@@ -280,7 +215,7 @@ impl Session {
     }
 
     fn address(&self, span: Span) -> u64 {
-        assert!(span.start + span.len <= self.len, "a span of another session");
+        assert!(span.start + span.len() <= self.len, "a span of another session");
         self.start + 4 * span.start as u64
     }
 
@@ -309,7 +244,7 @@ impl Session {
 
     /// Asks for a copy; `from` must stay until it has been waited for.
     fn send<T: Plain>(&self, to: Span, from: &[T]) -> Result<()> {
-        assert!(size_of_val(from) <= 4 * to.len, "{} bytes into {to:?}", size_of_val(from));
+        assert!(size_of_val(from) <= 4 * to.len(), "{} bytes into {to:?}", size_of_val(from));
         if from.is_empty() {
             return Ok(()); // nothing has no address
         }
@@ -321,10 +256,10 @@ impl Session {
 
     /// Asks for a copy of a span, and does not wait.
     pub(super) fn copy(&self, to: Span, from: Span) -> Result<()> {
-        assert_eq!(to.len, from.len, "{from:?} to {to:?}");
+        assert_eq!(to.len(), from.len(), "{from:?} to {to:?}");
         let failed = |e| self.context.failed("copying on the device", e);
         let _host = self.context.enter().map_err(failed)?;
-        let (to, from, bytes) = (self.address(to), self.address(from), 4 * from.len);
+        let (to, from, bytes) = (self.address(to), self.address(from), 4 * from.len());
         // SAFETY: both are whole spans of this session.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(failed)
     }
@@ -344,7 +279,7 @@ impl Session {
     }
 
     fn receive<T: Plain>(&self, from: Span, to: &mut [T]) -> Result<()> {
-        assert!(size_of_val(to) <= 4 * from.len, "{} bytes from {from:?}", size_of_val(to));
+        assert!(size_of_val(to) <= 4 * from.len(), "{} bytes from {from:?}", size_of_val(to));
         if to.is_empty() {
             return self.wait();
         }
@@ -440,7 +375,7 @@ impl Session {
     fn set_bytes(&self, span: Span, byte: u8) -> Result<()> {
         let failed = |e| self.context.failed("filling memory", e);
         let _host = self.context.enter().map_err(failed)?;
-        let (at, bytes) = (self.address(span), 4 * span.len);
+        let (at, bytes) = (self.address(span), 4 * span.len());
         // SAFETY: a whole span of this session.
         unsafe { result::memset_d8_async(at, byte, bytes, self.stream.cu_stream()) }.map_err(failed)
     }
