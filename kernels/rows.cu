@@ -69,11 +69,19 @@ extern "C" __global__ void tanh_backward(float* dy, const float* y, const int* r
     dy[i] *= 1.0f - y[i] * y[i];
 }
 
-// Takes the mean over every eight rows (as src/train/shards.rs has them, the last may be fewer) off x; one row alone keeps its own.
+// dx += weight / M (z - z within +-limit)
+// Launch: each(M*W)
+extern "C" __global__ void hold_rows(float* dx, const float* z, float weight, float limit, const int* rows, int width) {
+    const size_t i = tg_index();
+    if (i >= (size_t)*rows * width) return;
+    dx[i] += weight / *rows * (z[i] - fminf(fmaxf(z[i], -limit), limit));
+}
+
+// Takes the mean over every eight rows (as src/train/shards.rs has them, the last may be fewer) off x, if there are two or more in all.
 // Launch: each(ceil(M/8)*W)
 extern "C" __global__ void centre_rows(float* x, const int* rows, int width) {                // (M,W)
     const size_t i = tg_index(), first = i / width * 8;
-    if (first + 1 >= (size_t)*rows) return;
+    if (first >= (size_t)*rows || *rows == 1) return;
     const size_t count = *rows - first < 8 ? *rows - first : 8;
     float* column = x + first * width + i % width;
     double sum = 0.0;

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Declares an enum whose names in files are lower case.
+/// Declares an enum whose names in files are lower case, and the setting that it is.
 macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident, $setting:literal { $($variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum $name { $(#[serde(rename = $text)] $variant),+ }
@@ -30,7 +30,7 @@ macro_rules! choice {
             fn from_str(text: &str) -> Result<Self> {
                 Self::ALL.iter().copied().find(|v| v.name() == text).ok_or_else(|| {
                     let names: Vec<_> = Self::ALL.iter().map(|v| v.name()).collect();
-                    Error::argument(stringify!($name), text, format!("one of {}", names.join(", ")))
+                    Error::argument($setting, text, format!("one of {}", names.join(", ")))
                 })
             }
         }
@@ -39,28 +39,28 @@ macro_rules! choice {
 
 choice!(
     /// How a latent sequence becomes one summary.
-    Pool { Attention = "attention", Mean = "mean", Last = "last", Hybrid = "hybrid" });
+    Pool, "pool_type" { Attention = "attention", Mean = "mean", Last = "last", Hybrid = "hybrid" });
 choice!(
     /// How a summary becomes a latent sequence again.
-    Expand { Lstm = "lstm", Mlp = "mlp", Repeat = "repeat" });
+    Expand, "expand_type" { Lstm = "lstm", Mlp = "mlp", Repeat = "repeat" });
 choice!(
     /// How the generator sees its condition: beside the noise, or as a modulation of every layer.
-    GeneratorKind { Standard = "standard", Film = "film" });
-choice!(CriticKind { Standard = "standard", Projection = "projection", Multiscale = "multiscale" });
+    GeneratorKind, "generator_type" { Standard = "standard", Film = "film" });
+choice!(CriticKind, "discriminator_type" { Standard = "standard", Projection = "projection", Multiscale = "multiscale" });
 choice!(
     /// adam adds L2 weight decay to the gradient, adamw decays the weights; radam is Adam with rectified warm-up.
-    OptimizerKind { Adam = "adam", AdamW = "adamw", RAdam = "radam" });
+    OptimizerKind, "optimizer" { Adam = "adam", AdamW = "adamw", RAdam = "radam" });
 choice!(
     /// Learning rate of stage 1. See `nn::optim::Schedule`.
-    ScheduleKind { None = "none", Cosine = "cosine", Step = "step", Plateau = "plateau", OneCycle = "onecycle" });
+    ScheduleKind, "lr_schedule" { None = "none", Cosine = "cosine", Step = "step", Plateau = "plateau", OneCycle = "onecycle" });
 choice!(
     /// How a summary becomes a movement. v6: the seed's, eight scaled features. closed-loop: ours, whole pixels and
     /// clock ticks, walking to its target.
-    DecoderKind { V6 = "v6", ClosedLoop = "closed-loop" });
-choice!(Preset { Default = "default", Fast = "fast", Large = "large", Recommended = "recommended" });
+    DecoderKind, "decoder" { V6 = "v6", ClosedLoop = "closed-loop" });
+choice!(Preset, "preset" { Default = "default", Fast = "fast", Large = "large", Recommended = "recommended" });
 choice!(
     /// What a movement is conditioned on, where the data set does not bring its own numbers.
-    ConditionKind { Straight = "straight", Path = "path" });
+    ConditionKind, "condition" { Straight = "straight", Path = "path" });
 
 /// Architecture, both training stages, and generation. Names are the seed's where the seed has the setting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -159,8 +159,8 @@ pub struct Config {
     pub condition: ConditionKind,
     /// Training movements are also shown mirrored in x and in y, each with probability one half.
     pub augment_mirror: bool,
-    /// Share of stage 1 in which mirrors are shown. Hands are not symmetric: what comes last should be as recorded. Below 1
-    /// stage 2 learns from what was recorded alone.
+    /// Share of stage 1 in which mirrors are shown. Hands are not symmetric: what comes last should be as recorded. closed-loop:
+    /// below 1 stage 2 learns from what was recorded alone; v6's always does.
     pub augment_mirror_share: f64,
     /// closed-loop: share of the training movements of stage 1 that are shown turned by any angle and scaled by about 20 %.
     /// The networks are told which and how, and learn what all directions have in common without taking them for the same.

@@ -285,16 +285,20 @@ fn read_capped(path: &Path) -> Result<Vec<u8>> {
     let fail = |e| Error::io(path, e);
     let about = fs::metadata(path).map_err(fail)?;
     if !about.is_file() {
-        return Err(Error::format(path, "file", "not a regular file"));
+        let kind = if about.is_dir() { "a folder, expected a file in it" } else { "not a regular file" };
+        return Err(Error::format(path, "file", kind));
     }
-    if about.len() > MAX_FILE_BYTES {
-        return Err(Error::format(path, "file", format!("{} bytes, expected up to {MAX_FILE_BYTES}", about.len())));
+    // Of this file: by now a save may have put another in its place.
+    let file = File::open(path).map_err(fail)?;
+    let size = file.metadata().map_err(fail)?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(Error::format(path, "file", format!("{size} bytes, expected up to {MAX_FILE_BYTES}")));
     }
     let mut bytes = Vec::new();
-    let length = about.len() as usize;
+    let length = size as usize;
     bytes.try_reserve_exact(length).map_err(|_| Error::Memory { bytes: length, purpose: "a file" })?;
     // No further than it was long a moment ago: it may be growing.
-    File::open(path).and_then(|file| file.take(about.len()).read_to_end(&mut bytes)).map_err(fail)?;
+    file.take(size).read_to_end(&mut bytes).map_err(fail)?;
     Ok(bytes)
 }
 
@@ -303,6 +307,10 @@ fn split(bytes: &[u8]) -> std::result::Result<(&[u8], &[u8]), String> {
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
         return Err(format!("{} bytes, expected 8 or more", bytes.len()));
     };
+    if bytes.starts_with(b"PK\x03\x04") {
+        let expected = "safetensors (of PyTorch: safetensors.torch.save_file(model.state_dict(), ..))";
+        return Err(format!("a zip archive, as torch.save writes them, expected {expected}"));
+    }
     match u64::from_le_bytes(*length) {
         n if n > MAX_HEADER_BYTES as u64 => Err(format!("length {n}, expected up to {MAX_HEADER_BYTES}")),
         n if n > rest.len() as u64 => Err(format!("length {n}, but {} bytes follow", rest.len())),

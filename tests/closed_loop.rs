@@ -7,9 +7,7 @@ mod classes;
 mod common;
 mod skip;
 
-use std::f64::consts::TAU;
-
-use common::{assert_same, contents, dataset, movements, options, tiny, tiny_closed_loop, train_until, trained};
+use common::{dataset, movements, options, targets, tiny, tiny_closed_loop, trained};
 use trajgan::backend::cpu::{Buffer, Isa};
 use trajgan::config::{Config, DecoderKind};
 use trajgan::data::StepCodec;
@@ -196,7 +194,7 @@ fn shards_add_up() {
         let run = |given: &Given, first_row: usize, grads: &mut Gradients<f64>| {
             let dropout = Dropout { first_row: first_row as u32, ..DROPOUT };
             let Given { steps, x, classes, noise } = given;
-            let shard = closed_loop::Shard { steps, x, classes, noise, centred: false };
+            let shard = closed_loop::Shard { steps, x, classes, noise, batch_rows: None };
             let (mut trace, total) = (closed_loop::Trace::default(), 111);
             net.losses(&w, &norm, shard, total, dropped.then_some(&dropout), &mut trace, Some(grads))
         };
@@ -312,15 +310,6 @@ fn arrays_are_refused() {
     assert!(model.data().is_none() && model.stages()[0].iteration == 0, "a refusal changes nothing");
 }
 
-fn targets(count: usize, seed: u64) -> Vec<[i32; 2]> {
-    let target = |i: u64| {
-        let mut rng = Rng::new(seed, Stream::Evaluation, i);
-        let (far, angle) = (3.0 * 500f64.powf(rng.unit()), rng.range(0.0, TAU));
-        [(far * angle.cos()).round() as i32, (far * angle.sin()).round() as i32]
-    };
-    (0..count as u64).map(target).collect()
-}
-
 #[test]
 fn every_walk_arrives() {
     let data = dataset(60, 3);
@@ -368,96 +357,6 @@ fn walks_do_not_depend_on_threads_or_batch() {
     }
     assert!(all == (0..60).flat_map(|i| draw(i..i + 1, 1)).collect::<Vec<_>>(), "one at a time");
     assert!(all == [draw(0..16, 1), draw(16..19, 2), draw(19..60, 3)].concat(), "in parts");
-}
-
-/// As many recordings as it takes to learn to choose among walks.
-fn choosing() -> (Config, Dataset) {
-    (Config { candidates: 3, ..tiny_closed_loop() }, dataset(400, 3))
-}
-
-#[test]
-fn one_of_several_walks_is_kept() {
-    let (config, data) = choosing();
-    let model = trained(&config, &data, 2);
-    assert_eq!(model.candidates(), 3);
-    let targets = targets(90, 2);
-    let draw = |model: &Model, rows: std::ops::Range<usize>, first: u64, candidates, threads| {
-        let first = first + rows.start as u64;
-        let options = SampleOptions { seed: 8, first, candidates, threads, ..SampleOptions::default() };
-        model.walk(&targets[rows], &options).unwrap()
-    };
-    let chosen = draw(&model, 0..90, 0, 3, 1);
-    // Candidate k of sample i is sample i + k * 2^40.
-    let each = [0, 1, 2].map(|k| draw(&model, 0..90, k << 40, 1, 2));
-    let won = each.each_ref().map(|walks| walks.iter().zip(&chosen).filter(|(a, b)| a == b).count());
-    assert!(won.iter().sum::<usize>() >= 90 && won.iter().all(|n| (10..60).contains(n)), "{won:?}");
-    assert!(chosen == draw(&model, 0..90, 0, 0, 3), "the config's number");
-    assert!(chosen == [draw(&model, 0..1, 0, 3, 2), draw(&model, 1..90, 0, 3, 8)].concat(), "in parts");
-    // Of many, what is kept is as recordings are.
-    let points = |walks: &[Movement]| walks.iter().map(|m| m.points.len() as f64).sum::<f64>() / walks.len() as f64;
-    let off = |walks: &[Movement]| (points(walks) - points(&movements(400, 3))).abs();
-    let (one, many) = (off(&each[0]), off(&draw(&model, 0..90, 0, 100, 2)));
-    assert!(many < 0.7 * one, "{many} points off instead of {one}");
-    // A file keeps what chooses, with and without the state of training.
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("m.safetensors");
-    for training in [true, false] {
-        if training { model.save(&path) } else { model.export(&path, false) }.unwrap();
-        assert!(chosen == draw(&Model::load(&path, Device::Cpu).unwrap(), 0..90, 0, 3, 1));
-    }
-}
-
-#[test]
-fn what_chooses_belongs_to_the_weights() {
-    let (config, data) = choosing();
-    let never = Config { stage2_iterations: 0, ..config.clone() };
-    assert_eq!(trained(&never, &data, 1).candidates(), 1);
-    let chooses = |model: &Model| model.info()["candidates"] == 3;
-    let whole = trained(&config, &data, 2);
-    let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
-    let go_on = |model: &mut Model, stage, config: &Config| {
-        model.train(&data, stage, &options(config, 1), &mut |_, _| Control::Continue).unwrap();
-    };
-    go_on(&mut model, Stage::Autoencoder, &config);
-    train_until(&mut model, &data, Stage::Gan, &options(&config, 1), 2);
-    assert!(!chooses(&model));
-    go_on(&mut model, Stage::Gan, &config);
-    assert_same(&contents(&model), &contents(&whole), "stopped and gone on");
-    go_on(&mut model, Stage::Gan, &config); // nothing is left to do
-    assert_same(&contents(&model), &contents(&whole), "once more");
-    let noisier = Config { summary_noise: 0.9, ..config.clone() };
-    go_on(&mut model, Stage::Autoencoder, &noisier);
-    assert!(!chooses(&model), "of other walks");
-    go_on(&mut model, Stage::Gan, &noisier);
-    assert!(chooses(&model), "once more");
-    let longer = Config { stage1_iterations: config.stage1_iterations + 1, ..config.clone() };
-    go_on(&mut model, Stage::Autoencoder, &longer);
-    assert!(!chooses(&model), "of other weights");
-    go_on(&mut model, Stage::Gan, &longer);
-    assert!(chooses(&model));
-}
-
-#[test]
-fn what_cannot_choose_says_so() {
-    let (config, data) = choosing();
-    let draw = |model: &Model, candidates: u32| {
-        let options = SampleOptions { candidates, ..SampleOptions::default() };
-        model.generate(3, None, &options).map_err(|e| e.to_string())
-    };
-    for (config, data) in [(Config { candidates: 1, ..config.clone() }, &data), (config, &dataset(60, 3))] {
-        let model = trained(&config, data, 2);
-        assert_eq!(model.candidates(), 1);
-        assert_eq!(draw(&model, 0), draw(&model, 1));
-        let message = draw(&model, 2).unwrap_err();
-        assert!(message.contains("among 2 candidates") && message.contains("200 training movements"), "{message}");
-        assert!(draw(&model, 4097).unwrap_err().contains("candidates is 4097, expected 0 to 4096"));
-    }
-    let v6 = trained(&tiny(), &dataset(60, 3), 1);
-    let message = draw(&v6, 2).unwrap_err();
-    assert!(message.contains("candidates is 2, expected 0 or 1"), "{message}");
-    for targets in [&[][..], &[[5, 5], [6, 6]]] {
-        assert!(matches!(v6.walk(targets, &SampleOptions::default()), Err(Error::State { .. })));
-    }
 }
 
 /// What recorders let through: a movement that ends where it began, and one to a place that stands for none.

@@ -154,7 +154,7 @@ fn poolers_are_those_of_the_cpu() {
             let mut trace = PoolerTrace::default();
             net.forward(&w, &steps, &h, Some((&dropout, SITE)), &mut trace);
             let (mut grads, mut dh, z) = (Gradients::new(&networks.layout), Buffer::default(), trace.z.clone());
-            net.backward(&w, &steps, &h, true, &mut dz.clone(), &mut trace, &mut dh, &mut grads);
+            net.backward(&w, &steps, &h, true, &mut dz.clone(), 0.0, &mut trace, &mut dh, &mut grads);
             compare(&format!("{pool_type:?}, {rows} rows"), &networks, &got, (&z, &dh, &grads));
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use safetensors::tensor::{Dtype, TensorView};
 use trajgan::error::Error;
@@ -231,7 +232,7 @@ fn a_shape_that_does_not_fit_is_not_written() {
 fn what_is_not_a_file_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let message = TensorFile::read(folder.path()).unwrap_err().to_string();
-    assert!(message.contains("not a regular file"), "{message}");
+    assert!(message.ends_with("file: a folder, expected a file in it"), "{message}");
     let missing = TensorFile::read(&folder.path().join("none")).unwrap_err();
     assert!(matches!(missing, Error::Io { .. }) && missing.to_string().contains("none"));
     let huge = folder.path().join("huge");
@@ -299,6 +300,47 @@ fn modes_and_links_stay() {
     assert_eq!(fs::read(&file).unwrap(), b"new");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(entries(folder.path()), 2);
+    // While it is written, too; and a link may lead to what is not there yet.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+    let during = folder.path().join(".run7.saving");
+    let mut seen = 0;
+    write_whole(&file, |out| {
+        seen = fs::metadata(&during)?.permissions().mode() & 0o777;
+        out.write_all(b"newer")
+    })
+    .unwrap();
+    assert_eq!((seen, fs::metadata(&file).unwrap().permissions().mode() & 0o777), (0o600, 0o400));
+    fs::remove_file(&file).unwrap();
+    write_whole(&link, |out| out.write_all(b"new")).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && fs::symlink_metadata(&file).unwrap().is_file());
+    symlink("ring", folder.path().join("ring")).unwrap();
+    assert!(write_whole(&folder.path().join("ring"), |out| out.write_all(b"new")).is_err());
+}
+
+/// Whoever reads while others save gets the old file or the new one, though they are not equally long.
+#[cfg(unix)]
+#[test]
+fn a_file_is_read_whole_while_it_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m");
+    let file = |n: usize| {
+        let mut file = TensorFile::default();
+        file.tensors.insert("w".into(), Tensor { shape: vec![n], values: Values::F32(vec![1.0; n]) });
+        file
+    };
+    file(10).write(&path, false).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..400 {
+                file([10, 10_000][i % 2]).write(&path, false).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            TensorFile::read(&path).unwrap();
+        }
+    });
 }
 
 /// A rename would put a file in the place of the device.

@@ -66,7 +66,17 @@ fn pooler(case: &mut Case) {
     case.check_output("out/out", &packing.rows_back(&trace.z));
     let (mut grads, mut dh) = (Gradients::new(&networks.layout), Buffer::default());
     let mut dz = packing.rows(case.get("in/cotangent"));
-    networks.v6().unwrap().pooler.backward(&w, &packing.steps, &h, false, &mut dz, &mut trace, &mut dh, &mut grads);
+    networks.v6().unwrap().pooler.backward(
+        &w,
+        &packing.steps,
+        &h,
+        false,
+        &mut dz,
+        0.0,
+        &mut trace,
+        &mut dh,
+        &mut grads,
+    );
     let dh = packing.unpack(&dh, &vec![0.0; width]);
     case.check_gradients(&networks, &grads, &[("h", &dh)]);
 }

@@ -37,6 +37,14 @@ impl tg_sample_options {
     }
 }
 
+/// With what the model's settings say in place of 0.
+fn completed(mut options: SampleOptions, model: &Model) -> SampleOptions {
+    if options.truncation_psi == 0.0 {
+        options.truncation_psi = model.config().truncation_psi;
+    }
+    options
+}
+
 /// A batch of movements in the host's memory: count rows of `stride` points, and how many of each are used.
 pub(super) struct Rows {
     points: Output<tg_point>,
@@ -122,8 +130,9 @@ pub unsafe extern "C" fn tg_sample_options_init(out: *mut tg_sample_options, str
     guard(|| unsafe { options::write(out, struct_size, tg_sample_options::default()) })
 }
 
-/// Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in the units of the
-/// data set; NULL: drawn as they were in training. The closed loop takes distances, 1 to 1000000 px, whatever the
+/// Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in pixels or the
+/// units of the data's own conditions (of a folder of arrays, too, whose conditions are scaled: the model scales them); only a
+/// model of arrays without limits takes them scaled. NULL: drawn as they were in training. The closed loop takes distances, 1 to 1000000 px, whatever the
 /// conditions of its data set were: it ends exactly that far off, to the pixel, in the direction of some training
 /// movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its movement a row repeats the last
 /// point. lengths may be NULL if seq_len is not 0. [shared]
@@ -141,6 +150,7 @@ pub unsafe extern "C" fn tg_generate(
         // SAFETY: a handle of ours, and the caller's options.
         let (model, options) = unsafe { (handle::borrow(model, "model")?, tg_sample_options::get(options, count)?) };
         model.handle.shared("tg_generate", |model| {
+            let options = completed(options, model);
             let own_lengths = options.seq_len == 0;
             if own_lengths && lengths.is_null() && count > 0 {
                 return Err(Failure::argument("lengths", "NULL", format!("{count} values, as seq_len is 0")));
@@ -171,6 +181,7 @@ pub unsafe extern "C" fn tg_generate_features(
         // SAFETY: a handle of ours, and the caller's options.
         let (model, options) = unsafe { (handle::borrow(model, "model")?, tg_sample_options::get(options, count)?) };
         model.handle.shared("tg_generate_features", |model| {
+            let options = completed(options, model);
             let steps = model.most_steps(options.seq_len)?;
             let needed = product("features", product("features", count, steps)?, model.config().feature_dim)?;
             // SAFETY: the buffers are the caller's.

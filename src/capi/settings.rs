@@ -71,7 +71,7 @@ pub struct tg_sample_options {
     /// Points per movement, 2 .. max_seq_len; 0, the default and all that the closed loop takes: as many as the model
     /// finds right for the condition.
     pub seq_len: u64,
-    /// 1: as learnt; below 1: closer to the average.
+    /// 1: as learnt; below 1: closer to the average. 0, the default: as the model's settings say.
     pub truncation_psi: f64,
     /// Closed loop: 1: as learnt; below 1: likelier steps, likelier times.
     pub step_temperature: f64,
@@ -210,7 +210,7 @@ impl Default for tg_sample_options {
             seed: own.seed,
             first: own.first,
             seq_len: own.seq_len as u64,
-            truncation_psi: own.truncation_psi,
+            truncation_psi: 0.0,
             step_temperature: own.step_temperature,
             time_temperature: own.time_temperature,
             allow_tf32: own.allow_tf32.into(),

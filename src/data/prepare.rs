@@ -150,7 +150,7 @@ fn prepare_arrays(folder: &v4::Folder, config: &Config, given: Option<&Scaler>) 
             return Err(Error::argument(
                 "data set",
                 "without its scaler",
-                "one with scaler.json, as the model has one",
+                "one with scaler.json or normalization_params.npy, as the model has limits",
             ));
         }
         _ => None,

@@ -13,11 +13,13 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
 pub use cut::CutOptions;
 
 use super::Movement;
+use crate::backend::cpu::worker_thread;
 use crate::error::{Error, Result, afford, try_push};
 use crate::order;
 
@@ -205,23 +207,32 @@ fn read_file(path: &Path, options: &ReadOptions, found: &mut Found) -> Result<()
 /// Opens a file and tells its size. Anything but a regular file is refused before it is opened: a pipe would
 /// wait for its other end.
 fn open_regular(path: &Path) -> Result<(File, u64)> {
-    let meta = fs::metadata(path).map_err(|e| Error::io(path, e))?;
-    if !meta.is_file() {
+    let fail = |e| Error::io(path, e);
+    if !fs::metadata(path).map_err(fail)?.is_file() {
         return Err(Error::format(path, "file", "is not a regular file"));
     }
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    Ok((file, meta.len()))
+    let file = File::open(path).map_err(fail)?;
+    // Of this file: by now the path may lead to another.
+    let size = file.metadata().map_err(fail)?.len();
+    Ok((file, size))
 }
 
 /// Opens a regular file, through a decompressor if its name ends in .gz; no more than `max_bytes` come out.
 fn open(path: &Path, options: &ReadOptions) -> Result<Lines> {
     let (file, _) = open_regular(path)?;
     let packed = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
-    let reader: Box<dyn Read> =
-        if packed { Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))) } else { Box::new(file) };
+    let reader: Box<dyn Read> = if packed { Box::new(unpacked(file, path)?) } else { Box::new(file) };
     // One more than allowed, so that a file that is too large is told from one that just fits.
     let reader = BufReader::with_capacity(1 << 16, reader.take(options.max_bytes.saturating_add(1)));
     Ok(Lines { reader, path: path.to_owned(), number: 0, bytes: 0, max_bytes: options.max_bytes })
+}
+
+/// Begins to unpack a file: on a thread of ours, since 43 KB of tables come into being on the stack, which a host's thread may
+/// not have.
+fn unpacked(file: File, path: &Path) -> Result<MultiGzDecoder<BufReader<File>>> {
+    let begin = move || MultiGzDecoder::new(BufReader::new(file));
+    let thread = worker_thread(0).spawn(begin).map_err(|e| Error::io(path, e))?;
+    thread.join().map_err(|_| Error::format(path, "gzip", "cannot be unpacked"))
 }
 
 /// The lines of a file of bounded size.

@@ -75,7 +75,13 @@ struct Best {
 
 impl Boosted {
     /// Fits on `rows` of the table; both classes must be among them for it to learn anything.
-    pub fn fit(table: &Table, positive: &[bool], rows: &[usize], rounds: usize) -> Boosted {
+    pub fn fit<E>(
+        table: &Table,
+        positive: &[bool],
+        rows: &[usize],
+        rounds: usize,
+        mut ask: impl FnMut() -> std::result::Result<(), E>,
+    ) -> std::result::Result<Boosted, E> {
         let ones = rows.iter().filter(|&&i| positive[i]).count() as f64;
         let share = (ones / rows.len().max(1) as f64).clamp(1e-6, 1.0 - 1e-6);
         let prior = (share / (1.0 - share)).ln();
@@ -84,6 +90,7 @@ impl Boosted {
         let mut margin = vec![prior; positive.len()];
         let mut derivative = vec![Sums::default(); positive.len()];
         for _ in 0..rounds {
+            ask()?;
             for &i in rows {
                 let p = 1.0 / (1.0 + (-margin[i]).exp());
                 derivative[i] = Sums { g: p - f64::from(u8::from(positive[i])), h: p * (1.0 - p), count: 1 };
@@ -92,7 +99,7 @@ impl Boosted {
             rows.iter().for_each(|&i| margin[i] += tree.predict(table.row(i)));
             model.trees.push(tree);
         }
-        model
+        Ok(model)
     }
 
     /// Refuses more than so many rounds, and trees that look at more than `width` features: for trees from a file, whose

@@ -2,6 +2,7 @@
 //! holds for rows the classifier has not seen (D. Lopez-Paz and M. Oquab, ICLR 2017).
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
 use super::boost::{Boosted, ROUNDS};
 use super::forest::{TREES, Table, Tree};
@@ -79,7 +80,7 @@ pub fn two_sample(
                 (test.iter().map(|&i| tree.predict(table.row(i))).collect::<Vec<_>>(), tree.importance)
             }
             Learner::Boost => {
-                let model = Boosted::fit(table, positive, rows, ROUNDS);
+                let Ok(model) = Boosted::fit(table, positive, rows, ROUNDS, || Ok::<(), Infallible>(()));
                 (test.iter().map(|&i| model.predict(table.row(i))).collect(), model.importance)
             }
         }

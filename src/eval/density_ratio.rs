@@ -30,14 +30,20 @@ pub struct DensityRatio {
 }
 
 impl DensityRatio {
-    /// Learns to tell `recorded` from `walked`, which have the same targets. The result does not depend on `threads`.
-    pub fn fit(recorded: &[Movement], walked: &[Movement], threads: usize) -> DensityRatio {
+    /// Learns to tell `recorded` from `walked`, which have the same targets. The result does not depend on `threads`. `ask` is
+    /// called before every round; its error ends the learning.
+    pub fn fit<E>(
+        recorded: &[Movement],
+        walked: &[Movement],
+        threads: usize,
+        ask: impl FnMut() -> std::result::Result<(), E>,
+    ) -> std::result::Result<DensityRatio, E> {
         let all: Vec<&Movement> = recorded.iter().chain(walked).collect();
         let values = parallel::map(all.len(), threads, |i| features(&all[i].points)).concat();
         let positive: Vec<bool> = (0..all.len()).map(|i| i < recorded.len()).collect();
         let rows: Vec<usize> = (0..all.len()).collect();
         let table = Table::new(Rows { values: &values, width: WIDTH });
-        DensityRatio { trees: Boosted::fit(&table, &positive, &rows, ROUNDS) }
+        Boosted::fit(&table, &positive, &rows, ROUNDS, ask).map(|trees| DensityRatio { trees })
     }
 
     /// Logarithm of the ratio, up to a constant.
@@ -101,6 +107,8 @@ fn angle([ax, ay]: [f64; 2], [bx, by]: [f64; 2]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
     use crate::rng::{Rng, Stream};
 
@@ -157,7 +165,7 @@ mod tests {
             };
             (0..1500).map(|_| one(rng)).collect()
         };
-        let ratio = DensityRatio::fit(&slow(0.75, 1), &slow(0.25, 2), 2);
+        let Ok(ratio) = DensityRatio::fit(&slow(0.75, 1), &slow(0.25, 2), 2, || Ok::<(), Infallible>(()));
         let mean_log = |share: f64| mean(&slow(share, 3).iter().map(|m| ratio.log(&m.points)).collect::<Vec<_>>());
         let (slow, fast) = (mean_log(1.0), mean_log(0.0));
         assert!((slow - 3f64.ln()).abs() < 0.3 && (fast + 3f64.ln()).abs() < 0.3, "{slow} {fast}");

@@ -1,8 +1,10 @@
 //! A model against the test split of a data set.
 
+use ndarray::Axis;
+
 use super::evaluate::FEWEST;
 use super::obedience::Asked;
-use super::sequences::{OwnedSequences, Sequences};
+use super::sequences::OwnedSequences;
 use super::{EvalOptions, FeatureSets, Inputs, Report, SummarySets, evaluate};
 use crate::config::{ConditionKind, DecoderKind};
 use crate::data::{Dataset, Movement, Point, Prepared, Scaler, Split};
@@ -25,10 +27,15 @@ impl Model {
         let (train, held_out) = (movements(&prepared.train, scaler)?, movements(&prepared.test, scaler)?);
         let sampling = self.sampling(options);
         let (generated, summaries) = self.like(&prepared, &held_out, &sampling)?;
+        // Those of v6 are what it learns and draws: its speeds and turns need not be those of its steps.
+        let (real_features, generated_features) = match self.config().decoder {
+            DecoderKind::V6 => self.feature_sets(&prepared, &sampling)?,
+            DecoderKind::ClosedLoop => {
+                (OwnedSequences::of_movements(&held_out, scaler)?, OwnedSequences::of_movements(&generated, scaler)?)
+            }
+        };
         let z_real = self.encode(&held_out, options.threads)?;
         let z_real: Vec<f32> = z_real.iter().copied().collect();
-        let (real_features, generated_features) =
-            (OwnedSequences::of_movements(&held_out, scaler)?, OwnedSequences::of_movements(&generated, scaler)?);
         let asked = self.asked(data, &prepared, &held_out);
         let width = self.config().summary_dim;
         let inputs = Inputs {
@@ -48,21 +55,26 @@ impl Model {
     }
 
     fn evaluate_features(&self, prepared: &Prepared, options: &EvalOptions) -> Result<Report> {
-        let (c, test) = (self.config(), &prepared.test);
-        let sampling = self.sampling(options);
-        let (made, lengths) = self.generate_features(test.len(), Some(&raw_conditions(prepared)), &sampling)?;
-        let made: Vec<f32> = made.into_iter().collect();
-        let generated = Sequences { values: &made, lengths: &lengths, steps: c.max_seq_len, features: c.feature_dim };
+        let (test, sampling) = (&prepared.test, self.sampling(options));
+        let (real, generated) = self.feature_sets(prepared, &sampling)?;
         let rows: Vec<Vec<f32>> = (0..test.len()).map(|i| test.features(i).to_vec()).collect();
         let z_real: Vec<f32> = self.encode_features(&rows, options.threads)?.into_iter().collect();
         let z_made = self.draw_summaries(test.conditions(), &sampling)?;
-        let real = OwnedSequences::of_rows(test.lengths(), c.feature_dim, |i| test.features(i))?;
         let inputs = Inputs {
-            features: Some(FeatureSets { real: real.view(), generated }),
-            summaries: Some(SummarySets { real: &z_real, generated: &z_made, width: c.summary_dim }),
+            features: Some(FeatureSets { real: real.view(), generated: generated.view() }),
+            summaries: Some(SummarySets { real: &z_real, generated: &z_made, width: self.config().summary_dim }),
             ..Inputs::default()
         };
         evaluate(&inputs, options)
+    }
+
+    /// Scaled features of the test split, and as many rows that the model draws for its conditions.
+    fn feature_sets(&self, prepared: &Prepared, options: &SampleOptions) -> Result<(OwnedSequences, OwnedSequences)> {
+        let (test, width) = (&prepared.test, self.config().feature_dim);
+        let (made, lengths) = self.generate_features(test.len(), Some(&raw_conditions(prepared)), options)?;
+        let row = |i: usize| made.index_axis(Axis(0), i).iter().copied().take(lengths[i] * width).collect::<Vec<f32>>();
+        let real = OwnedSequences::of_rows(test.lengths(), width, |i| test.features(i))?;
+        Ok((real, OwnedSequences::of_rows(lengths.clone(), width, row)?))
     }
 
     /// Movements asked for what the held-out ones are, and the summaries (n,S) that they were made from.

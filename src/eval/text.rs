@@ -5,13 +5,14 @@ use std::fmt::Write;
 use super::obedience::Obedience;
 use super::report::{Report, Score};
 
-/// The seed's table of fixed thresholds, for reference: the ratings here come from the floor instead.
+/// The seed's table of fixed thresholds, by the names that its scores have here, for reference: the ratings here come from the
+/// floor instead.
 pub const SEED_TABLE: [[&str; 5]; 5] = [
-    ["Metric", "Excellent", "Good", "Needs work", "Poor"],
-    ["Discriminative", "0.50-0.55", "0.55-0.65", "0.65-0.75", ">0.75"],
-    ["Predictive", "<0.1", "0.1-0.5", "0.5-1.0", ">1.0"],
-    ["MMD", "<0.01", "0.01-0.05", "0.05-0.1", ">0.1"],
-    ["Latent coverage", ">0.85", "0.7-0.85", "0.5-0.7", "<0.5"],
+    ["Score", "Excellent", "Good", "Needs work", "Poor"],
+    ["discriminative_accuracy", "0.50-0.55", "0.55-0.65", "0.65-0.75", ">0.75"],
+    ["predictive_ratio", "<0.1", "0.1-0.5", "0.5-1.0", ">1.0"],
+    ["mmd", "<0.01", "0.01-0.05", "0.05-0.1", ">0.1"],
+    ["range_overlap", ">0.85", "0.7-0.85", "0.5-0.7", "<0.5"],
 ];
 
 const RULE: &str = "\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}";
@@ -71,7 +72,7 @@ impl Report {
         )?;
         writeln!(out, "The seed's fixed table, for reference:")?;
         for row in SEED_TABLE {
-            writeln!(out, "  {:<16}{:<12}{:<12}{:<12}{}", row[0], row[1], row[2], row[3], row[4])?;
+            writeln!(out, "  {:<24}{:<12}{:<12}{:<12}{}", row[0], row[1], row[2], row[3], row[4])?;
         }
         Ok(())
     }

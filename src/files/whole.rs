@@ -21,8 +21,10 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result
     let (target, old) = target(path).map_err(fail)?;
     let temporary = sibling(&target).map_err(fail)?;
     let file = lock(&temporary).map_err(fail)?;
-    let done = fill(&file, &temporary, write);
-    let done = done.and_then(|()| old.map_or(Ok(()), |old| keep_mode(&file, &old)));
+    // As private as the old file from the start, and as read-only at the end.
+    let keep = |also: u32| old.as_ref().map_or(Ok(()), |old| keep_mode(&file, old, also));
+    let done = keep(0o200).and_then(|()| fill(&file, &temporary, write));
+    let done = done.and_then(|()| keep(0));
     let done = done.and_then(|()| fs::rename(&temporary, &target));
     if let Err(e) = done {
         // The first failure is the one to report; a sibling that stays is taken over by the next save.
@@ -41,19 +43,32 @@ fn target(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
         Ok(old) if !old.is_file() => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         Ok(old) if fs::symlink_metadata(path)?.is_symlink() => Ok((fs::canonicalize(path)?, Some(old))),
         Ok(old) => Ok((path.to_owned(), Some(old))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((path.to_owned(), None)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((end_of_links(path)?, None)),
         Err(e) => Err(e),
     }
 }
 
+/// Where links that lead to nothing yet would have the file.
+fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+    let mut end = path.to_owned();
+    for _ in 0..40 {
+        match fs::symlink_metadata(&end) {
+            Ok(there) if there.is_symlink() => end = end.with_file_name("").join(fs::read_link(&end)?),
+            _ => break,
+        }
+    }
+    Ok(end)
+}
+
 /// Who could not read the old file cannot read the new one.
 #[cfg(unix)]
-fn keep_mode(file: &File, old: &fs::Metadata) -> io::Result<()> {
-    file.set_permissions(old.permissions())
+fn keep_mode(file: &File, old: &fs::Metadata, also: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(fs::Permissions::from_mode(old.permissions().mode() | also))
 }
 
 #[cfg(not(unix))]
-fn keep_mode(_: &File, _: &fs::Metadata) -> io::Result<()> {
+fn keep_mode(_: &File, _: &fs::Metadata, _: u32) -> io::Result<()> {
     Ok(())
 }
 
@@ -112,7 +127,14 @@ fn sibling(path: &Path) -> io::Result<PathBuf> {
 /// remove the file.
 pub fn lock(path: &Path) -> io::Result<File> {
     for _ in 0..100 {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        let open = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = match open {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => match abandoned(path) {
+                true => continue,
+                false => return Err(e),
+            },
+            open => open?,
+        };
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another save to it is under way"));
@@ -125,6 +147,13 @@ pub fn lock(path: &Path) -> io::Result<File> {
         }
     }
     Err(io::ErrorKind::ResourceBusy.into())
+}
+
+/// Removes what a killed save has left of a file that was read-only, if it is that.
+fn abandoned(path: &Path) -> bool {
+    let left = fs::symlink_metadata(path).is_ok_and(|there| there.is_file());
+    let nobodys = |file: File| file.try_lock().is_ok() && fs::remove_file(path).is_ok();
+    left && File::open(path).is_ok_and(nobodys)
 }
 
 /// Between open and lock, another save may have renamed the file we hold: writing to it would tear its result.

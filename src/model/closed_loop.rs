@@ -41,8 +41,9 @@ pub struct Shard<'a, R> {
     pub x: &'a [R],
     pub classes: &'a [Classes],
     pub noise: &'a [R],
-    /// Whether the encoder is taught what tells movements apart alone: see [`centre`].
-    pub centred: bool,
+    /// Rows of the batch, where the encoder is taught what tells movements apart alone (see [`centre`]) and summaries are held
+    /// (see [`HELD`]); None: by the losses' own gradients.
+    pub batch_rows: Option<usize>,
 }
 
 impl ClosedLoop {
@@ -63,7 +64,7 @@ impl ClosedLoop {
         trace: &mut Trace<R>,
         grads: Option<&mut Gradients<R>>,
     ) -> WalkLosses {
-        let Shard { steps, x, classes, noise, centred } = shard;
+        let Shard { steps, x, classes, noise, batch_rows } = shard;
         let at = |site| dropout.map(|d| (d, site));
         self.encoder.forward(w, norm, steps, x, at(ENCODER), &mut trace.encoder);
         self.pooler.forward(w, steps, &trace.encoder.y, at(POOLER), &mut trace.pooler);
@@ -75,12 +76,13 @@ impl ClosedLoop {
         };
         let both = Some((&mut *grads, &mut trace.dz));
         let losses = self.walker.losses(w, steps, given, &trace.noisy, total, at(WALKER), walker, both);
-        if centred {
+        if batch_rows.is_some_and(|rows| rows > 1) {
             centre(&mut trace.dz, steps.rows());
         }
+        let held = batch_rows.map_or(R::ZERO, |rows| R::from_f64(HELD / rows as f64));
         let dropped = dropout.is_some();
         let (pooler, dh) = (&mut trace.pooler, &mut trace.dh);
-        self.pooler.backward(w, steps, &trace.encoder.y, dropped, &mut trace.dz, pooler, dh, grads);
+        self.pooler.backward(w, steps, &trace.encoder.y, dropped, &mut trace.dz, held, pooler, dh, grads);
         self.encoder.backward(w, norm, steps, x, dropped, dh, &mut trace.encoder, None, grads);
         losses
     }
@@ -100,12 +102,17 @@ impl ClosedLoop {
     }
 }
 
-/// Takes the mean over the rows off the gradient of summaries. What is the same for all movements is for the walker's biases
-/// to learn: taught that way too, before it says anything of a movement, the summary becomes a constant in which its tanh is
-/// saturated, and some trainings never get over it (`benches/FIDELITY.md`). One row is left as it is.
+/// What summaries are held with where tanh is flat (`pooler::FLAT`): the noise on them is best met by the largest ones, and what
+/// has become large learns next to nothing any more. Then the optimiser makes large steps of small gradients, and all movements
+/// may end with one summary.
+pub(crate) const HELD: f64 = 1.0;
+
+/// Takes the mean over a shard's rows off the gradient of summaries, in a batch of several. What is the same for all movements
+/// is for the walker's biases to learn: taught that way too, before it says anything of a movement, the summary becomes a
+/// constant, and some trainings never get over it (`benches/FIDELITY.md`). A row alone in its shard teaches nothing.
 fn centre<R: Real>(dz: &mut [R], rows: usize) {
     let width = dz.len() / rows;
-    for k in 0..if rows > 1 { width } else { 0 } {
+    for k in 0..width {
         let sum: f64 = dz[k..].iter().step_by(width).map(|d| d.to_f64()).sum();
         let mean = R::from_f64(sum / rows as f64);
         dz[k..].iter_mut().step_by(width).for_each(|d| *d -= mean);
@@ -122,6 +129,6 @@ mod tests {
         centre(&mut dz, 3);
         assert_eq!(dz, [-3.0, 2.0, -1.0, 4.0, 4.0, -6.0]);
         centre(&mut dz[..2], 1);
-        assert_eq!(dz[..2], [-3.0, 2.0]);
+        assert_eq!(dz[..2], [0.0, 0.0]);
     }
 }

@@ -46,6 +46,9 @@ pub struct PoolerTrace<R> {
     norm: NormTrace<R>,
 }
 
+/// Where the slope of tanh is less than a fifth.
+pub(crate) const FLAT: f64 = 0.9;
+
 impl Pooler {
     pub fn new(layout: &mut Layout, c: &Config) -> Pooler {
         let (latent, summary) = (c.latent_dim, c.summary_dim);
@@ -102,7 +105,8 @@ impl Pooler {
         math::tanh(w.isa, z);
     }
 
-    /// dz (B,S) is used up; dh (N,L) written.
+    /// dz (B,S) is used up; dh (N,L) written. held: weight of a penalty on summaries beyond [`FLAT`], whose gradient before tanh is
+    /// how far they are beyond.
     pub fn backward<R: Real>(
         &self,
         w: &Weights<R>,
@@ -110,11 +114,20 @@ impl Pooler {
         h: &[R],
         dropped: bool,
         dz: &mut [R],
+        held: R,
         trace: &mut PoolerTrace<R>,
         dh: &mut Buffer<R>,
         grads: &mut Gradients<R>,
     ) {
         math::tanh_backward(w.isa, &trace.z, dz);
+        if held > R::ZERO {
+            let flat = R::from_f64(FLAT);
+            for (d, &z) in dz.iter_mut().zip(&trace.z) {
+                if z > flat || z < -flat {
+                    *d += held * (z - if z > flat { flat } else { -flat });
+                }
+            }
+        }
         let mut dpooled = vec![R::ZERO; trace.pooled.len()];
         match &self.project {
             Project::Identity => dpooled.copy_from_slice(dz),

@@ -167,7 +167,7 @@ impl V6 {
         math::axpy(w.isa, R::ONE, &trace.dh, dh_recon);
         self.expander.backward(w, steps, &trace.pooler.z, dropped, dh_recon, &mut trace.expander, &mut trace.dz, grads);
 
-        self.pooler.backward(w, steps, h, dropped, &mut trace.dz, &mut trace.pooler, &mut trace.dh, grads);
+        self.pooler.backward(w, steps, h, dropped, &mut trace.dz, R::ZERO, &mut trace.pooler, &mut trace.dh, grads);
         math::axpy(w.isa, R::ONE, &trace.dh_direct, &mut trace.dh);
         self.encoder.backward(w, &norms.encoder, steps, x, dropped, &mut trace.dh, &mut trace.encoder, None, grads);
         losses

@@ -46,6 +46,9 @@ impl<'a> Board<'a> {
             self.write(progress.iteration, &entries)?;
         }
         let last = progress.iteration == progress.iterations || progress.converged;
+        if last && !progress.log {
+            return Ok(()); // it learns to choose: all has been said
+        }
         if last || progress.iteration.is_multiple_of(model.config().eval_interval) {
             self.histograms(model, progress)?;
             if drawable(model).is_ok() {

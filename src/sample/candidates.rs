@@ -21,6 +21,8 @@ const MOST_RECORDINGS: usize = 4096;
 
 /// Walks for each of them.
 const WALKS_EACH: usize = 4;
+/// Walks between two questions whether to go on: about a tenth of a second of one core.
+const WALKS_AT_ONCE: usize = 512;
 
 /// The first sample of those walks, far from what anybody asks for.
 const FIRST_WALK: u64 = 1 << 62;
@@ -98,19 +100,30 @@ impl Model {
         Ok(Lottery { ratio: Some(ratio), candidates: candidates.into() })
     }
 
-    /// Fits the ratio to training movements and the model's walks to their targets; none for too few movements.
-    pub(crate) fn fit_ratio(&mut self, data: &Prepared, seed: u64, threads: usize) -> Result<()> {
-        let Some(codec) = self.data.as_ref().and_then(|d| d.codec.clone()) else { return Ok(()) };
+    /// Fits the ratio to training movements and the model's walks to their targets; none for too few movements. `ask` is called
+    /// every tenth of a second or so; its error ends this.
+    pub(crate) fn fit_ratio(
+        &self,
+        data: &Prepared,
+        seed: u64,
+        threads: usize,
+        ask: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Option<DensityRatio>> {
+        let Some(codec) = self.data.as_ref().and_then(|d| d.codec.clone()) else { return Ok(None) };
         if self.config.candidates <= 1 || data.train.len() < FEWEST_RECORDINGS {
-            return Ok(());
+            return Ok(None);
         }
         let chosen = evenly(data.train.len(), MOST_RECORDINGS).filter_map(|i| data.train.movement(i));
         let recorded: Vec<Movement> = chosen.zip(FIRST_WALK..).map(|(m, i)| on_grid(m, &codec, seed, i)).collect();
         let targets: Vec<[i32; 2]> = recorded.iter().map(|m| m.target().map(|x| x as i32)).collect();
-        let options = SampleOptions { seed, first: FIRST_WALK, candidates: 1, threads, ..SampleOptions::default() };
-        let walked = self.walk(&targets.repeat(WALKS_EACH), &options)?;
-        self.ratio = Some(DensityRatio::fit(&recorded, &walked, threads));
-        Ok(())
+        let mut options = SampleOptions { seed, first: FIRST_WALK, candidates: 1, threads, ..SampleOptions::default() };
+        let mut walked = Vec::with_capacity(targets.len() * WALKS_EACH);
+        for some in targets.repeat(WALKS_EACH).chunks(WALKS_AT_ONCE) {
+            ask()?;
+            walked.extend(self.walk(some, &options)?);
+            options.first += some.len() as u64;
+        }
+        DensityRatio::fit(&recorded, &walked, threads, ask).map(Some)
     }
 }
 

@@ -92,9 +92,9 @@ pub fn diagnose(evidence: &Evidence) -> Vec<Diagnosis> {
         }
         DecoderKind::ClosedLoop => likelihood_diverged(h1, config).or_else(|| nats_flat(h1, config)),
     };
-    let second_stage = [mode_collapse(h2), critic_too_strong(h2, config), generator_diverging(h2, config)];
+    let second_stage = [mode_collapse(h2, config), critic_too_strong(h2, config), generator_diverging(h2, config)];
     let not_finite = [(Stage::Autoencoder, h1), (Stage::Gan, h2)].map(|(stage, h)| not_finite(stage, h, config));
-    let speed = speed.and_then(|(stage, rate)| slow(stage, rate, config));
+    let speed = speed.and_then(|(stage, rate)| slow(stage, rate, evidence));
     let all = second_stage.into_iter().chain(not_finite).chain([
         first_stage,
         dead(first, second, config),
@@ -212,7 +212,7 @@ fn critic_too_strong(history: &[Record], c: &Config) -> Option<Diagnosis> {
 }
 
 /// The critic's loss and the distance are nothing, and the generator's loss is not.
-fn mode_collapse(history: &[Record]) -> Option<Diagnosis> {
+fn mode_collapse(history: &[Record], c: &Config) -> Option<Diagnosis> {
     const NOTHING: f64 = 1e-3;
     let now = history.last().filter(|now| now.iteration >= COLLAPSE_PATIENCE)?;
     let [critic, generator, wasserstein, _] = now.losses;
@@ -225,7 +225,11 @@ fn mode_collapse(history: &[Record]) -> Option<Diagnosis> {
             now.iteration
         ),
         cause: "the generator has collapsed and makes the same movement again and again",
-        fix: "raise lambda_gp, set use_feature_matching = true, lower n_critic".into(),
+        fix: {
+            let matching = if c.use_feature_matching { "" } else { ", set use_feature_matching = true" };
+            let fewer = if c.n_critic > 1 { ", lower n_critic" } else { "" };
+            format!("raise lambda_gp{matching}{fewer}")
+        },
     })
 }
 
@@ -315,7 +319,9 @@ fn moved(first: &StageState, second: &StageState) -> Option<Diagnosis> {
     })
 }
 
-fn slow(stage: Stage, rate: f64, c: &Config) -> Option<Diagnosis> {
+fn slow(stage: Stage, rate: f64, evidence: &Evidence) -> Option<Diagnosis> {
+    let c = evidence.config;
+    let on_gpu = evidence.stages[stage as usize - 1].device.is_some();
     let (rows, smaller) = match stage {
         Stage::Gan => (c.stage2_batch(), if c.stage2_batch_size > 0 { "stage2_batch_size" } else { "batch_size" }),
         Stage::Autoencoder => (c.batch_size, "batch_size or max_seq_len"),
@@ -324,7 +330,10 @@ fn slow(stage: Stage, rate: f64, c: &Config) -> Option<Diagnosis> {
         trouble: Trouble::Slow,
         stage: stage as u32,
         finding: format!("{rate:.2} iterations a second with {rows} movements a batch"),
-        cause: "few or busy cores for batches and layers of this size",
-        fix: format!("use all cores (threads 0), a smaller {smaller}, or the preset fast"),
+        cause: if on_gpu { "a device that is busy" } else { "few or busy cores for batches and layers of this size" },
+        fix: match on_gpu {
+            true => "see what else uses the device, or train on the CPU".into(),
+            false => format!("use all cores (threads 0), a smaller {smaller}, or the preset fast"),
+        },
     })
 }

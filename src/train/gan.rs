@@ -2,11 +2,12 @@
 
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
+#[cfg(feature = "cuda")]
 use std::time::Instant;
 
 use super::shards::Batch;
 use super::stage2::{CriticBefore, GanBatch, Learner, Stage2};
-use super::{Clock, Done, OnProgress, Outcome, Stage, TrainOptions};
+use super::{Clock, Done, OnProgress, Outcome, Progress, Stage, TrainOptions};
 use crate::backend::cpu::Pool;
 #[cfg(feature = "cuda")]
 use crate::backend::{Backend, cuda};
@@ -46,16 +47,15 @@ impl Model {
         } else if self.average.is_empty() {
             self.average = self.weights.params[self.networks.generator_range.clone()].to_vec();
         }
-        let mut clock = Clock::new(self.stages[1].iteration);
+        let clock = Clock::new(self.stages[1].iteration);
         match self.backend.clone() {
             #[cfg(feature = "cuda")]
             Backend::Cuda(device) if cuda::gan::fits(&device, &self.networks) => {
-                self.gan_on_cuda(&work, &mut batches, &device, &mut clock, on_progress)?;
+                self.gan_on_cuda(&work, &mut batches, &device, &clock, on_progress)?;
             }
-            _ => self.gan_on_cpu(&work, &mut batches, pool, &mut clock, on_progress)?,
+            _ => self.gan_on_cpu(&work, &mut batches, pool, &clock, on_progress)?,
         }
-        // Of a model that had done all its iterations and could not choose.
-        self.learn_to_choose(&work, &mut clock)?;
+        self.learn_to_choose(&work, &clock, on_progress)?;
         Ok(Outcome { iterations: self.stages[1].iteration, converged: false, waste: Waste::default() })
     }
 
@@ -64,7 +64,7 @@ impl Model {
         work: &Work,
         batches: &mut Stratified,
         mut pool: Pool,
-        clock: &mut Clock,
+        clock: &Clock,
         on_progress: &mut OnProgress,
     ) -> Result<()> {
         let Work { c, latents, options: TrainOptions { seed, .. }, .. } = *work;
@@ -90,9 +90,7 @@ impl Model {
             }
             let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
             let done = self.gan_done(c, losses);
-            let learnt = self.learn_to_choose(work, clock);
             self.report(clock, done, on_progress)?;
-            learnt?;
         }
         Ok(())
     }
@@ -105,7 +103,7 @@ impl Model {
         work: &Work,
         batches: &mut Stratified,
         device: &Arc<cuda::Context>,
-        clock: &mut Clock,
+        clock: &Clock,
         on_progress: &mut OnProgress,
     ) -> Result<()> {
         let Work { c, latents, options: TrainOptions { seed, .. }, .. } = *work;
@@ -136,18 +134,16 @@ impl Model {
                 };
                 let losses = [critic.total(c.lambda_gp), generator.total, critic.wasserstein(), critic.gp];
                 let step = self.gan_done(c, losses);
-                let (now, mut learnt) = (self.stages[1].iteration, Ok(()));
+                let now = self.stages[1].iteration;
                 if super::is_looked_at(c, now) || now == c.stage2_iterations {
                     self.fetch(&gan)?;
                     fetched = self.stages[1].clone();
-                    learnt = self.learn_to_choose(work, clock);
                 }
                 if let Err(stopped) = self.report(clock, step, on_progress) {
                     gan.rewind(done).inspect_err(|_| self.stages[1] = fetched)?;
                     self.fetch(&gan)?;
                     return Err(stopped);
                 }
-                learnt?;
             }
         }
         Ok(())
@@ -168,23 +164,24 @@ impl Model {
     }
 
     /// At the end of the stage, before the callback sees and may save what is then the whole model. The clock stands still.
-    fn learn_to_choose(&mut self, work: &Work, clock: &mut Clock) -> Result<()> {
+    fn learn_to_choose(&mut self, work: &Work, clock: &Clock, on_progress: &mut OnProgress) -> Result<()> {
         let done = self.stages[1].iteration;
         if self.ratio.is_some() || done == 0 || done < work.c.stage2_iterations {
             return Ok(());
         }
         self.sampler = Default::default(); // walks come from the weights as they are now
-        let begin = Instant::now();
-        let learnt = self.fit_ratio(work.data, work.options.seed, work.options.threads);
-        clock.start += begin.elapsed();
-        learnt
+        let told = Progress { log: false, ..self.progress(clock, &of_gan(work.c)) };
+        let quiet = Progress { save: false, ..told.clone() };
+        let ask = &mut || self.ask(&quiet, on_progress);
+        self.ratio = self.fit_ratio(work.data, work.options.seed, work.options.threads, ask)?;
+        // What was saved after the last iteration could not choose yet.
+        if self.ratio.is_some() && told.save { self.ask(&told, on_progress) } else { Ok(()) }
     }
 
     fn gan_done(&mut self, c: &Config, losses: [f64; 4]) -> Done {
         self.ratio = None; // of other weights
         self.stages[1].observe(losses);
-        let (iterations, rate) = (c.stage2_iterations, c.lr_generator);
-        Done { stage: Stage::Gan, iterations, converged: false, rate, validation: None }
+        of_gan(c)
     }
 
     fn feature_latents(&self, data: &Prepared, pool: &mut Pool) -> Result<Latents> {
@@ -264,6 +261,12 @@ impl Latents {
             alpha: (0..chosen.len()).map(|_| unit_f32(alpha.word())).collect(),
         }
     }
+}
+
+/// An iteration of stage 2.
+fn of_gan(c: &Config) -> Done {
+    let (iterations, rate) = (c.stage2_iterations, c.lr_generator);
+    Done { stage: Stage::Gan, iterations, converged: false, rate, validation: None }
 }
 
 fn gather(rows: &[f32], width: usize, chosen: &[usize]) -> Vec<f32> {

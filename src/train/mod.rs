@@ -62,7 +62,7 @@ pub struct Progress {
     pub iterations: u64,
     /// Early stopping has decided: this is the last iteration.
     pub converged: bool,
-    /// A log interval ends here.
+    /// A log interval ends here, or the stage.
     pub log: bool,
     /// A save interval ends here.
     pub save: bool,
@@ -113,7 +113,8 @@ pub struct Outcome {
     pub waste: Waste,
 }
 
-/// Called after every iteration with the model as it is then. What a CUDA device trains, it brings back where a log or save
+/// Called after every iteration with the model as it is then; and while stage 2 learns to choose between candidates, after its
+/// last iteration, again and again with the same numbers and `log` false, at the end with `save` as before. What a CUDA device trains, it brings back where a log or save
 /// interval ends and when the call does: between those the weights are older.
 pub type OnProgress<'a> = dyn FnMut(&Model, &Progress) -> Control + 'a;
 
@@ -210,26 +211,39 @@ impl Model {
 
     /// Books an iteration that is done and asks whether to go on.
     fn report(&mut self, clock: &Clock, step: Done, on_progress: &mut OnProgress) -> Result<()> {
-        let c = &self.config;
-        let state = &mut self.stages[step.stage as usize - 1];
-        let iteration = state.iteration;
-        let averages = state.averages();
-        let last = iteration == step.iterations || step.converged;
-        let log = iteration.is_multiple_of(c.log_interval) || last;
-        if log || step.validation.is_some() {
-            state.record(Record { iteration, losses: averages, rate: step.rate, validation: step.validation });
+        let progress = self.progress(clock, &step);
+        let (state, iteration) = (&mut self.stages[step.stage as usize - 1], progress.iteration);
+        if progress.log || step.validation.is_some() {
+            let losses = state.averages();
+            state.record(Record { iteration, losses, rate: step.rate, validation: step.validation });
         }
-        let [a, b, third, fourth] = averages;
+        self.sampler = Default::default(); // the callback may sample: from the weights as they are now
+        self.ask(&progress, on_progress)
+    }
+
+    fn ask(&self, progress: &Progress, on_progress: &mut OnProgress) -> Result<()> {
+        match on_progress(self, progress) {
+            Control::Continue => Ok(()),
+            Control::Stop => Err(Error::Cancelled { iteration: progress.iteration }),
+        }
+    }
+
+    /// What is said of the iteration that the stage has done last.
+    fn progress(&self, clock: &Clock, step: &Done) -> Progress {
+        let (c, state) = (&self.config, &self.stages[step.stage as usize - 1]);
+        let iteration = state.iteration;
+        let last = iteration == step.iterations || step.converged;
+        let [a, b, third, fourth] = state.averages();
         let first_stage = step.stage == Stage::Autoencoder;
         let v6 = first_stage && c.decoder == DecoderKind::V6;
         let only = |wanted: bool, value: f64| if wanted { value } else { 0.0 };
         let seconds = clock.start.elapsed().as_secs_f64();
-        let progress = Progress {
+        Progress {
             stage: step.stage,
             iteration,
             iterations: step.iterations,
             converged: step.converged,
-            log,
+            log: iteration.is_multiple_of(c.log_interval) || last,
             save: iteration.is_multiple_of(c.save_interval),
             loss: if first_stage { fourth } else { b },
             direct: only(v6, a),
@@ -243,11 +257,6 @@ impl Model {
             learning_rate: step.rate,
             seconds,
             iterations_per_second: (iteration - clock.first) as f64 / seconds.max(1e-9),
-        };
-        self.sampler = Default::default(); // the callback may sample: from the weights as they are now
-        match on_progress(self, &progress) {
-            Control::Continue => Ok(()),
-            Control::Stop => Err(Error::Cancelled { iteration }),
         }
     }
 }

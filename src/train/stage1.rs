@@ -125,7 +125,7 @@ impl Stage1 {
                         x: &shard.x,
                         classes: &shard.classes,
                         noise: &noise,
-                        centred: true,
+                        batch_rows: Some(batch.rows()),
                     };
                     let mut traces = workers.of(worker);
                     let (dropout, grads) = (dropout(shard.first_row), training.then(|| started(grads, networks)));

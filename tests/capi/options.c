@@ -38,7 +38,7 @@ static void newer(const tg_model *model) {
     newer_options o;
     memset(&o, 0x5a, sizeof o);
     OK(tg_sample_options_init(&o.known, sizeof o));
-    CHECK(o.known.struct_size == sizeof o && o.known.truncation_psi == 1.0);
+    CHECK(o.known.struct_size == sizeof o && o.known.truncation_psi == 0);
     CHECK(o.temperature == 0.0);
     o.known.seed = 5;
     draw(model, &o, points, &length);

@@ -94,7 +94,10 @@ fn the_closed_loop_decoder_ends_at_the_distance_asked_for() {
     let log = fs::read_to_string(folder.join(path(&run["run"])).join("logs/progress.jsonl")).unwrap();
     assert!(log.lines().next().unwrap().contains("\"ticks\":"), "{log}");
     assert!(good(folder, &["inspect", model]).contains("walker"));
-    good(folder, &["generate", "--model", model, "--count", "9", "--distance", "120", "-o", "a.jsonl"]);
+    let said = good(folder, &["generate", "--model", model, "--count", "9", "--distance", "120", "-o", "a.jsonl"]);
+    assert!(!said.contains("Warning"), "{said}");
+    let said = good(folder, &["generate", "--model", model, "--count", "9", "--distance", "5", "-o", "b.jsonl"]);
+    assert!(said.contains("Warning: 9 of 9 conditions are outside what was learnt, "), "{said}");
     let astronomic =
         ["generate", "--model", model, "--count", "2000000000000000000", "--distance", "9", "-o", "b.jsonl"];
     assert!(refused(folder, &astronomic, 2).contains("there is no memory for so many"));
@@ -398,9 +401,63 @@ fn a_model_of_arrays_without_limits_is_judged_by_its_features() {
     );
     assert!(report["sizes"]["held_out"].as_u64().unwrap() >= 20);
     assert!(fs::read_to_string(folder.join("page.html")).unwrap().contains("latent_coverage"));
+    // With limits the same network is judged by the same features: those that it draws, not those of its points.
+    good(folder, &["prepare", "recordings.jsonl", "-o", "limits", "--config", "small.toml"]);
+    let judged = ["limits", "prepared"].map(|data| {
+        let run = json(folder, &["train", data, "--config", "small.toml", "--set", "augment_mirror=false"]);
+        let report = json(folder, &["evaluate", "--model", run["run"].as_str().unwrap(), "--quick"]);
+        let value =
+            |name| report["scores"].as_array().unwrap().iter().find(|s| s["name"] == name).unwrap()["value"].clone();
+        ["mmd", "mean_diff", "std_diff", "temporal_diff"].map(value)
+    });
+    assert_eq!(judged[0], judged[1]);
     let text = good(folder, &evaluate);
     assert!(text.contains("predictive_mae") && !text.contains("Memorisation") && !text.contains("Fitts"), "{text}");
     good(folder, &["prepare", few_recordings(folder), "-o", "few", "--config", "small.toml"]);
     let line = refused(folder, &["evaluate", "few", "--model", run["run"].as_str().unwrap(), "--quick"], 2);
     assert!(line.contains("test split is ") && line.contains(" movements, expected 20 or more"), "{line}");
+}
+
+/// Weights of the original, by the names that its state_dict has.
+#[test]
+fn weights_can_be_imported() {
+    let folder = workplace();
+    let folder = folder.path();
+    let run = train(folder, &["--name", "own"]);
+    let model = run["model"].as_str().unwrap();
+    let import = |weights: &'static str| {
+        [
+            "train",
+            "recordings.jsonl",
+            "--config",
+            "small.toml",
+            "--stage",
+            "1",
+            "--iterations",
+            "1",
+            "--import",
+            weights,
+        ]
+    };
+    fs::copy(folder.join(model), folder.join("weights.safetensors")).unwrap();
+    good(folder, &import("weights.safetensors"));
+    let line = refused(folder, &[&import("weights.safetensors")[..], &["--set", "latent_dim=8"]].concat(), 1);
+    assert!(line.contains("latent_dim"), "{line}");
+    fs::write(folder.join("weights.pt"), b"PK\x03\x04 and so on").unwrap();
+    let line = refused(folder, &import("weights.pt"), 1);
+    assert!(line.contains("a zip archive") && line.contains("safetensors.torch.save_file"), "{line}");
+}
+
+/// The place of a page is tried before the work, under a name that is nobody's.
+#[cfg(unix)]
+#[test]
+fn trying_a_place_touches_no_other_file() {
+    let folder = workplace();
+    let folder = folder.path();
+    fs::write(folder.join("important"), "precious").unwrap();
+    std::os::unix::fs::symlink("important", folder.join(".r.html.trial")).unwrap();
+    refused(folder, &["evaluate", "--model", "none", "--html", "r.html"], 2);
+    assert_eq!(fs::read(folder.join("important")).unwrap(), b"precious");
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.filter(|name| name.to_string_lossy().contains("r.html")).count(), 1);
 }

@@ -40,7 +40,11 @@ fn prepare_reports_what_it_left_out_and_train_reads_what_it_wrote() {
     assert_eq!((shape("X"), shape("C")), (serde_json::json!([n, 36, 8]), serde_json::json!([n])));
     let run = json(folder, &["train", "prepared", "--config", "small.toml", "--iterations", "5"]);
     assert_eq!(run["stage2"]["iterations"], 5);
-    assert!(good(folder, &["train", "prepared", "--show-settings"]).contains("decoder = \"v6\""));
+    let shown = good(folder, &["train", "prepared", "--show-settings", "--set", "condition_dim=2"]);
+    assert!(shown.contains("decoder = \"v6\"") && shown.contains("condition_dim = 2"), "{shown}");
+    let line = refused(folder, &["train", "prepared", "--set", "condition_dim=2"], 2);
+    assert!(line.contains("condition_dim"), "{line}");
+    good(folder, &["validate", "prepared", "--set", "condition_dim=2"]); // it looks at the data as they are
     // What v6 leaves out is left out without being asked, too; and what a killed run left behind is in nobody's way.
     fs::create_dir(folder.join(".prepared.old")).unwrap();
     fs::write(folder.join(".prepared.old/X_train.npy"), "").unwrap();

@@ -61,7 +61,17 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
     assert_eq!(show(&["--config", "named.toml"])["noise_dim"].as_integer(), Some(256));
     assert_eq!(show(&["--set", "config_preset=large", "--set", "decoder=v6"])["noise_dim"].as_integer(), Some(256));
     assert_eq!(show(&["--config", "named.toml", "--set", "config_preset=fast"])["noise_dim"].as_integer(), Some(64));
-    // What is shown is a settings file.
+    let numbered = show(&["--set", "stage=2"]);
+    assert_eq!(numbered["stage"].as_str(), Some("2"));
+    // What is shown says what it means, and is a settings file.
+    let text = good(folder.path(), &["train", "--show-settings"]);
+    for meaning in [
+        "\n# Quality filter: largest z-score of a movement's mean |feature|; 0 switches it off.\nquality_z = ",
+        "\n# A pause of more than this plus the session's median dt ends a movement.\npause_ms = ",
+        "\n# CSV columns named `t` or `timestamp` are in seconds (else milliseconds).\ncsv_seconds = ",
+    ] {
+        assert!(text.contains(meaning), "{meaning:?} is not in {text}");
+    }
     fs::write(folder.path().join("shown.toml"), toml::to_string(&flags).unwrap()).unwrap();
     assert_eq!(show(&["--config", "shown.toml"]), flags);
 }
@@ -223,6 +233,82 @@ fn an_interrupted_v6_run_resumes_to_the_same_bits() {
 #[test]
 fn an_interrupted_closed_loop_run_resumes_to_the_same_bits() {
     check_resume("closed-loop");
+}
+
+/// A log that cannot be written ends a training, and what has been learnt is kept. A line that a kill has cut is no line of
+/// the next one.
+#[test]
+fn a_training_whose_log_fails_is_saved() {
+    let folder = workplace();
+    let folder = folder.path();
+    let run = train(folder, &["--name", "own"]);
+    let logs = folder.join(path(&run["run"])).join("logs");
+    let progress = logs.join("progress.jsonl");
+    let cut = fs::read_to_string(&progress).unwrap() + "{\"stage\":2,\"iterat";
+    fs::write(&progress, &cut).unwrap();
+    good(folder, &["resume", "checkpoints/own", "--iterations", "40"]);
+    let whole = fs::read_to_string(&progress).unwrap();
+    let broken: Vec<_> = whole.lines().filter(|line| serde_json::from_str::<Value>(line).is_err()).collect();
+    assert!(whole.starts_with(&cut) && broken == ["{\"stage\":2,\"iterat"], "{broken:?}");
+    fs::remove_file(&progress).unwrap();
+    fs::create_dir(&progress).unwrap();
+    refused(folder, &["resume", "checkpoints/own", "--iterations", "50"], 2);
+    fs::remove_dir(&progress).unwrap();
+    // The projector's table is written where an evaluation interval ends.
+    let more = ["train", "recordings.jsonl", "--config", "small.toml", "--name", "other", "--iterations", "3000"];
+    let mut child = Command::new(PROGRAM)
+        .args(more)
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("[Stage")));
+    let _ = fs::remove_dir_all(folder.join("checkpoints/other/logs"));
+    lines.for_each(drop);
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{err}");
+    assert!(err.contains("logs") && err.contains("go on with: trajgan resume"), "{err}");
+    let saved = err.split("saved ").nth(1).unwrap().split(';').next().unwrap();
+    good(folder, &["inspect", saved]);
+}
+
+/// `nohup`, and the `&` of a script: who started it wants it to go on.
+#[cfg(target_os = "linux")]
+#[test]
+fn signals_that_are_ignored_stay_so() {
+    let folder = workplace();
+    let folder = folder.path();
+    let script =
+        format!("trap '' HUP INT; exec '{PROGRAM}' train recordings.jsonl --config small.toml --iterations 400");
+    let mut command = Command::new("sh");
+    let mut child = command.args(["-c", &script]).current_dir(folder).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("[Stage")));
+    for signal in ["-HUP", "-INT", "-HUP"] {
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+    }
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success(), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("[Stage 2] Iter    400/400")), "{rest:?}");
+}
+
+/// Killed between the last checkpoint of stage 1 and its end, a run has all its files when it has gone on.
+#[test]
+fn a_run_that_goes_on_has_the_file_of_its_first_stage() {
+    let folder = workplace();
+    let folder = folder.path();
+    train(folder, &["--name", "own", "--stage", "1"]);
+    let (last, first) = (
+        folder.join("checkpoints/own/stage1_iter30.safetensors"),
+        folder.join("checkpoints/own/stage1_final.safetensors"),
+    );
+    let bytes = fs::read(&first).unwrap();
+    fs::rename(&first, &last).unwrap();
+    good(folder, &["resume", "checkpoints/own", "--set", "stage=both"]);
+    assert!(fs::read(&first).unwrap() == bytes);
 }
 
 /// A stage of its own, on top of another run's first.

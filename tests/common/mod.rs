@@ -2,6 +2,7 @@
 #![allow(dead_code)] // no test uses all of it
 
 use std::collections::BTreeMap;
+use std::f64::consts::TAU;
 use std::path::Path;
 
 use trajgan::config::{Config, DecoderKind, Pool};
@@ -142,4 +143,13 @@ pub fn assert_same(a: &Contents, b: &Contents, case: &str) {
     let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     let names: Vec<&String> = names.into_iter().filter(|name| a.get(*name) != b.get(*name)).collect();
     assert!(names.is_empty(), "{case}: {names:?} differ");
+}
+
+pub fn targets(count: usize, seed: u64) -> Vec<[i32; 2]> {
+    let target = |i: u64| {
+        let mut rng = Rng::new(seed, Stream::Evaluation, i);
+        let (far, angle) = (3.0 * 500f64.powf(rng.unit()), rng.range(0.0, TAU));
+        [(far * angle.cos()).round() as i32, (far * angle.sin()).round() as i32]
+    };
+    (0..count as u64).map(target).collect()
 }

@@ -37,8 +37,11 @@ inline void elements(int M, int W) {
         const int first = i / W / 8 * 8, end = std::min(first + 8, M);
         double sum = 0;
         for (int r = first; r < end; ++r) sum += z[r * W + i % W];
-        return end - first > 1 ? sum / (end - first) : 0.0;
+        return M > 1 ? sum / (end - first) : 0.0;
     };
+    const auto beyond = [&](size_t i) { return y[i] - std::min(std::max(y[i], -0.5f), 0.5f); };
+    test("hold_rows", [&](size_t i) { return z[i] + 2.0 / M * beyond(i); },
+         [&](float* out) { hold_rows(out, y.data(), 2.0f, 0.5f, &rows, W); });
     test("centre_rows", [&](size_t i) { return z[i] - mean(i); }, [&](float* out) { centre_rows(out, &rows, W); });
     test("leaky_relu", [&](size_t i) { return leaky(z[i]); }, [&](float* out) { leaky_relu(out, &rows, W); });
     test("leaky_relu_backward", [&](size_t i) { return y[i] > 0 ? z[i] : 0.2f * z[i]; },

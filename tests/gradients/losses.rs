@@ -247,7 +247,7 @@ fn closed_loop_losses() {
                 let run = |w: &Weights<f64>, grads: Option<&mut Gradients<f64>>| {
                     let norm = net.encoder.head.normalise(&w.params, &mut buffers.clone(), false);
                     let shard =
-                        closed_loop::Shard { steps: &steps, x: &x, classes: &events, noise: &noise, centred: false };
+                        closed_loop::Shard { steps: &steps, x: &x, classes: &events, noise: &noise, batch_rows: None };
                     let mut trace = closed_loop::Trace::default();
                     net.losses(w, &norm, shard, steps.total(), dropout, &mut trace, grads).total()
                 };

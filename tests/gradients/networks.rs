@@ -72,7 +72,7 @@ fn poolers() {
                 let mut trace = PoolerTrace::default();
                 run(&w, &h, &mut trace);
                 let (mut grads, mut dh) = (Gradients::new(&networks.layout), Buffer::default());
-                net.pooler.backward(&w, &steps, &h, true, &mut cotangent.clone(), &mut trace, &mut dh, &mut grads);
+                net.pooler.backward(&w, &steps, &h, true, &mut cotangent.clone(), 0.0, &mut trace, &mut dh, &mut grads);
                 let case = format!("pooler {} {n}, identity {same}, {}", kind.1.name(), isa.name());
                 if !same {
                     check_params(&case, &networks.layout, &w, "pooler.", &grads, |w| {

@@ -358,11 +358,14 @@ class Everything(unittest.TestCase):
             np.testing.assert_array_equal(way[[0, 3]], z[:2])
             if decoder == Decoder.V6:
                 self.assertEqual([len(m) for m in model.decode(z[:2], [5, 9])], [5, 9])
+                self.assertEqual([len(m) for m in model.decode(z[:3], 7)], [7, 7, 7])
+                self.check_refused(Status.ARGUMENT, "lengths[0] is 5.5", model.decode, z[:2], 5.5)
                 for wrong in (5.9, -1, 2**32 + 5, np.nan):
                     self.check_refused(Status.ARGUMENT, "lengths[1] is ", model.decode, z[:2], [9, wrong])
             else:
                 self.check_refused(Status.STATE, "", model.decode, z[:2], [5, 9])
-            self.check_refused(Status.ARGUMENT, "summaries is 2 x 8", model.decode, z[:2], [5])
+            self.check_refused(Status.ARGUMENT, "lengths is 1, expected 2 as summaries", model.decode, z[:2], [5])
+            self.check_refused(Status.ARGUMENT, "summaries is 2 x 7", model.decode, z[:2, 1:], [5, 5])
             self.check_refused(Status.ARGUMENT, "", model.evaluate, arcs())  # too few to test with
 
     def test_paths_and_streams(self):

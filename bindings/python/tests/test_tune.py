@@ -150,6 +150,23 @@ class Tune(unittest.TestCase):
                 self.assertEqual(tune.training_2(trial)["n_critic"], trial.params["n_critic"])
                 self.assertEqual(list(sizes.generator_hidden_dims), list(tune.new_model(args).options.generator_hidden_dims))
 
+    def test_the_settings_as_they_come_are_tried_though_a_first_trial_failed(self):
+        journal = str(self.folder / "tune.journal")
+        with unittest.mock.patch.object(trajgan.Model, "train", side_effect=KeyboardInterrupt), self.assertRaises(KeyboardInterrupt):
+            self.tune(journal, "--stage", "1", "--trials", "1")
+        self.tune(journal, "--stage", "1", "--trials", "2")
+        first, second = self.trials(journal, "trajgan_stage1_closed-loop")
+        self.assertEqual((first.params["lr"], first.params["latent_dim"]), (4e-3, 48))
+        self.assertNotIn("fixed_params", second.system_attrs)
+
+    def test_arrays_choose_the_decoder(self):
+        arrays = self.folder / "arrays"
+        arrays.mkdir()
+        self.assertEqual(tune.parse([str(arrays), "--stage", "1"]).decoder, "closed-loop")
+        (arrays / "X_train.npy").touch()
+        self.assertEqual(tune.parse([str(arrays), "--stage", "1"]).decoder, "v6")
+        self.assertEqual(tune.parse([str(arrays), "--stage", "1", "--decoder", "closed-loop"]).decoder, "closed-loop")
+
     def test_wrong_calls(self):
         for arguments in (["--stage", "1"], ["data", "--stage", "3"], ["data"], ["data", "--stage", "both", "--model", "m"]):
             with self.assertRaises(SystemExit) as caught, contextlib.redirect_stderr(io.StringIO()):

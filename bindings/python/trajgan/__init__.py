@@ -426,9 +426,11 @@ class Model(_Handle):
         return summaries
 
     def decode(self, summaries, lengths, threads=1):
-        """Movements of summaries (n,S), of the given lengths. V6 only."""
-        lengths = _whole("lengths", lengths)
-        summaries = _shaped("summaries", summaries, np.float32, len(lengths), self._is.summary_dim)
+        """Movements of summaries (n,S), of n lengths or one for all. V6 only."""
+        summaries = _shaped("summaries", summaries, np.float32, None, self._is.summary_dim)
+        lengths = _whole("lengths", np.full(len(summaries), lengths) if np.ndim(lengths) == 0 else lengths)
+        if len(lengths) != len(summaries):
+            raise Error(Status.ARGUMENT, f"lengths is {len(lengths)}, expected {len(summaries)} as summaries, or one for all")
         points = np.empty((len(lengths), self._is.max_seq_len, 3))
         self._call("tg_decode", _floats(summaries), _counts(lengths), len(lengths), _threads(threads), _doubles(points),
                    points.shape[1])

@@ -19,8 +19,10 @@ import argparse
 import logging
 import math
 import pathlib
+import signal
 import subprocess
 import sys
+import threading
 import urllib.parse
 
 import optuna
@@ -182,9 +184,9 @@ class Search:
         self.train(model, Stage.GAN, **training_2(trial))
         report = model.evaluate(self.data, seed=self.args.seed, threads=self.args.threads, quick=1)
         scores = {score["name"]: score["value"] for score in report["scores"]}
-        if self.args.pareto and "forest_auc" not in scores:
-            sys.exit("--pareto of stage 2 needs data in pixels: of others no forest can judge")
-        distance, told_apart = scores["latent_mmd"], abs(scores.get("forest_auc", 0.5) - 0.5)
+        # Of data that are not in pixels no forest judges.
+        told_apart = abs(scores["forest_auc"] - 0.5) if "forest_auc" in scores else scores["discriminative_score"]
+        distance = scores["latent_mmd"]
         if not all(map(math.isfinite, (distance, told_apart))):
             raise optuna.TrialPruned("the scores are not finite")
         return model, (distance, told_apart) if self.args.pareto else distance
@@ -197,10 +199,16 @@ def study_of(args):
         # What stage 2 says on its way is on a scale of the settings that are searched: of trials it tells nothing.
         pruner = optuna.pruners.HyperbandPruner(1, args.iterations) if args.stage == 1 else optuna.pruners.NopPruner()
         kind = dict(direction="minimize", pruner=pruner)
-    sampler = optuna.samplers.TPESampler(seed=None if args.workers > 1 or args.worker else args.seed)
-    study = optuna.create_study(study_name=name_of(args), storage=storage(args.storage), sampler=sampler, load_if_exists=True, **kind)
-    if not study.trials and not args.worker and not args.analyze:
-        study.enqueue_trial(first_trial(args))
+    study = optuna.create_study(study_name=name_of(args), storage=storage(args.storage), load_if_exists=True, **kind)
+    # A study that goes on draws other settings than before.
+    seed = None if args.workers > 1 or args.worker else args.seed + len(study.trials)
+    study.sampler = optuna.samplers.TPESampler(seed=seed)
+    if not args.worker and not args.analyze:
+        # Unless it has been tried, or will be: a trial that failed, or that a kill has left running, has said nothing.
+        unsaid = (optuna.trial.TrialState.FAIL, optuna.trial.TrialState.RUNNING)
+        said = [trial for trial in study.get_trials(deepcopy=False) if trial.state not in unsaid]
+        if not any("fixed_params" in trial.system_attrs for trial in said):
+            study.enqueue_trial(first_trial(args))
     return study
 
 
@@ -244,7 +252,7 @@ def parse(argv):
     parser.add_argument("--study", help="its name [trajgan_stage1_closed-loop...]")
     parser.add_argument("--pareto", action="store_true", help="two objectives, nothing stopped early")
     parser.add_argument("--out", default="tune", help="folder for the models of complete trials, in one of the study's name")
-    parser.add_argument("--decoder", choices=["closed-loop", "v6"], default="closed-loop")
+    parser.add_argument("--decoder", choices=["closed-loop", "v6"], help="default: closed-loop for recordings, v6 for arrays")
     parser.add_argument("--preset", choices=["default", "fast", "large", "recommended"], default="default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="of each worker")
@@ -255,6 +263,9 @@ def parse(argv):
     args = parser.parse_args(argv)
     if not args.data and not args.analyze:
         parser.error("name the data")
+    if not args.decoder:
+        arrays = bool(args.data) and pathlib.Path(args.data, "X_train.npy").is_file()
+        args.decoder = "v6" if arrays else "closed-loop"
     if args.stage == "both" and (args.model or args.study):
         parser.error("--stage both has a model and names of its own: leave out --model and --study")
     return args
@@ -274,6 +285,7 @@ def run(args, argv):
                 study.optimize(Search(args), callbacks=[enough])
         except BaseException:
             [worker.terminate() for worker in workers]
+            [worker.wait() for worker in workers]
             raise
         if any([worker.wait() for worker in workers]):
             sys.exit("a worker has failed")
@@ -284,9 +296,15 @@ def run(args, argv):
     return study
 
 
+def stop(number, frame):
+    sys.exit(128 + number)
+
+
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)  # workers are to end, too
     if args.log:
         logging.getLogger("optuna").addHandler(logging.FileHandler(args.log))
     if args.model:

@@ -149,6 +149,7 @@ kernels! {
         split_columns: "ppppii",
         tanh_forward: "ppi",
         tanh_backward: "pppi",
+        hold_rows: "ppffpi",
         centre_rows: "ppi",
         leaky_relu: "ppi",
         leaky_relu_backward: "pppi",

@@ -284,6 +284,20 @@ impl Session {
         self.launch(Kernel::tanh_backward, Shape::Each(rows.most * width), 0, &args)
     }
 
+    /// float* dx (M,W), const float* z (M,W), float weight, float limit, const int* rows, int width
+    pub(super) fn hold_rows(
+        &self,
+        dx: Span,
+        z: Span,
+        [weight, limit]: [f64; 2],
+        rows: Rows,
+        width: usize,
+    ) -> Result<()> {
+        let numbers = [weight, limit].map(|x| Arg::Float(x as f32));
+        let args = [dx.into(), z.into(), numbers[0], numbers[1], rows.into(), width.into()];
+        self.launch(Kernel::hold_rows, Shape::Each(rows.most * width), 0, &args)
+    }
+
     /// float* x (M,W), const int* rows, int width
     pub(super) fn centre_rows(&self, x: Span, rows: Rows, width: usize) -> Result<()> {
         let args = [x.into(), rows.into(), width.into()];

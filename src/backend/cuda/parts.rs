@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
             }
             Run::Pooler(net, site, space) => {
                 sweep.pool(net, x, *site, space)?;
-                sweep.pool_backward(net, x, dy, space, dx)?;
+                sweep.pool_backward(net, x, (dy, 0.0), space, dx)?;
                 Ok(space.z)
             }
             Run::Expander(net, site, space) => {

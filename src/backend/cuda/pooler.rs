@@ -8,7 +8,7 @@ use super::plan::{Plan, Span};
 use super::sequence::{DropSpace, Sweep};
 use crate::config::Pool;
 use crate::error::Result;
-use crate::model::pooler::{Pooler, Project};
+use crate::model::pooler::{FLAT, Pooler, Project};
 use crate::nn::dropout::Site;
 
 /// Activations of a pooler, and room for their gradients.
@@ -85,10 +85,20 @@ impl Sweep<'_> {
         }
     }
 
-    /// dz (B,S) is used up; dh (N,L) written.
-    pub fn pool_backward(&self, net: &Pooler, h: Span, dz: Span, space: &PoolerSpace, dh: Span) -> Result<()> {
+    /// dz (B,S) is used up; dh (N,L) written. held: as in `Pooler::backward`, over the rows of the batch.
+    pub fn pool_backward(
+        &self,
+        net: &Pooler,
+        h: Span,
+        (dz, held): (Span, f64),
+        space: &PoolerSpace,
+        dh: Span,
+    ) -> Result<()> {
         let (s, l) = (self.session(), net.latent);
         s.tanh_backward(dz, space.z, self.rows.rows, net.summary)?;
+        if held > 0.0 {
+            s.hold_rows(dz, space.z, [held, FLAT], self.rows.rows, net.summary)?;
+        }
         let dpooled = match &net.project {
             Project::Identity => dz,
             Project::Linear(linear) => {

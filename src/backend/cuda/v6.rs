@@ -110,7 +110,7 @@ impl Sweep<'_> {
         let (s, rows, width) = (self.session(), self.steps.rows, net.latents());
         s.plus(space.dh_recon, space.dh_recon, space.dh, rows, width)?;
         self.expand_backward(&net.expander, space.pooler.z, space.dh_recon, &space.expander, space.dz)?;
-        self.pool_backward(&net.pooler, h, space.dz, &space.pooler, space.dh)?;
+        self.pool_backward(&net.pooler, h, (space.dz, 0.0), &space.pooler, space.dh)?;
         s.plus(space.dh, space.dh, space.dh_direct, rows, width)?;
         self.sequence_backward(&net.encoder, x, space.dh, &space.encoder, None)
     }

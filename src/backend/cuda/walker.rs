@@ -10,7 +10,7 @@ use super::plan::{Plan, Span};
 use super::pooler::PoolerSpace;
 use super::sequence::{self, LstmSpace, SequenceSpace, Sweep, transposed};
 use crate::error::Result;
-use crate::model::closed_loop::{ClosedLoop, ENCODER, POOLER, WALKER};
+use crate::model::closed_loop::{ClosedLoop, ENCODER, HELD, POOLER, WALKER};
 use crate::model::head::Head;
 use crate::model::walker::Walker;
 use crate::nn::dropout::Site;
@@ -121,7 +121,7 @@ impl Sweep<'_> {
             return Ok(());
         }
         s.centre_rows(space.dz, self.rows.rows, summary)?;
-        self.pool_backward(&net.pooler, h, space.dz, &space.pooler, space.dh)?;
+        self.pool_backward(&net.pooler, h, (space.dz, HELD), &space.pooler, space.dh)?;
         self.sequence_backward(&net.encoder, x, space.dh, &space.encoder, None)
     }
 

@@ -3,11 +3,13 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::path::Path;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use trajgan::Progress;
 
 use crate::failure::{Failure, Result};
@@ -118,8 +120,13 @@ impl Meter {
     }
 }
 
-/// Ctrl-C and SIGTERM that have come since [`watch_interrupts`].
-static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
+/// Whether Ctrl-C, SIGTERM or SIGHUP has come since [`watch_interrupts`].
+static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+#[cfg(unix)]
+const SIGNALS: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
+#[cfg(not(unix))]
+const SIGNALS: &[i32] = &[SIGINT, SIGTERM];
 
 /// From now on the first Ctrl-C only asks; the second ends the program at once. Files are written whole or not at all,
 /// so that this loses nothing but the iterations since the last checkpoint.
@@ -128,16 +135,25 @@ pub fn watch_interrupts() -> Result<()> {
     if WATCHING.set(()).is_err() {
         return Ok(());
     }
-    let handler = || {
-        if INTERRUPTS.fetch_add(1, Ordering::Relaxed) > 0 {
-            std::process::exit(1);
-        }
+    let watch = |&signal: &i32| {
+        // In this order: the first sees that none has come before.
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&INTERRUPTED))?;
+        flag::register(signal, Arc::clone(&INTERRUPTED)).map(drop)
     };
-    ctrlc::set_handler(handler).map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched for: {e}")))
+    let watched = SIGNALS.iter().filter(|&&signal| !is_ignored(signal)).try_for_each(watch);
+    watched.map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched for: {e}")))
+}
+
+/// Whether who started the program wants it to go on in spite of a signal: `nohup`, or a shell's `&`. Linux tells.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    ignored >> (signal - 1) & 1 == 1
 }
 
 pub fn interrupted() -> bool {
-    INTERRUPTS.load(Ordering::Relaxed) > 0
+    INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// A path as a shell takes it.

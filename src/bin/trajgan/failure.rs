@@ -1,6 +1,6 @@
 //! Why a command did not do what it was asked.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -44,8 +44,19 @@ pub fn check_place(path: &Path) -> Result<()> {
     let Some(name) = path.file_name() else {
         return Err(Failure::Usage(format!("{}: not the name of a file", path.display())));
     };
-    let trial = path.with_file_name(format!(".{}.trial", name.display()));
-    std::fs::File::create(&trial).and_then(|_| std::fs::remove_file(&trial)).map_err(|e| Failure::io(path, e))
+    let trial = path.with_file_name(format!(".{}.{}.trial", name.display(), std::process::id()));
+    std::fs::File::create_new(&trial).and_then(|_| std::fs::remove_file(&trial)).map_err(|e| Failure::io(path, e))
+}
+
+/// A file or pipe of text that people write.
+pub fn read_text(path: &Path) -> Result<String> {
+    const MOST: u64 = 1 << 30;
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut text));
+    match read.map_err(|e| Failure::io(path, e))? as u64 {
+        n if n > MOST => Err(Failure::Usage(format!("{}: is above {MOST} bytes", path.display()))),
+        _ => Ok(text),
+    }
 }
 
 impl From<Error> for Failure {

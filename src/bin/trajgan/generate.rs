@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use trajgan::SampleOptions;
 use trajgan::config::DecoderKind;
+use trajgan::{Model, SampleOptions};
 
 use crate::console::{self, Console, shown};
 use crate::failure::{Failure, Result};
@@ -86,6 +86,13 @@ pub fn run(args: &Args) -> Result<()> {
         }
         (None, distance) => distance.map(|d| output::repeated(d, count)).transpose()?,
     };
+    if let (Some(conditions), Some((low, high))) = (&conditions, range(&model)) {
+        let outside = conditions.iter().filter(|c| !(low..=high).contains(*c)).count();
+        if outside > 0 {
+            let learnt = format!("what was learnt, {low:.1} to {high:.1}");
+            Console { json: args.json }.line(&format!("Warning: {outside} of {count} conditions are outside {learnt}"));
+        }
+    }
     if args.temperature != 1.0 && model.config().decoder == DecoderKind::V6 {
         return Err(Failure::Usage("--temperature is of the closed-loop decoder, this model has v6".into()));
     }
@@ -109,4 +116,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     Console { json: args.json }.line(&format!("{count} movements: {}", args.out.display()));
     Ok(())
+}
+
+/// Of the one condition that the model has learnt with, where it knows its units.
+fn range(model: &Model) -> Option<(f64, f64)> {
+    model.learnt_distances().filter(|_| model.config().condition_dim == 1)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use trajgan::config::{DecoderKind, Expand, Preset};
+use trajgan::config::{CriticKind, DecoderKind, Expand, GeneratorKind, Preset};
 use trajgan::data::steps::INPUTS;
 use trajgan::model::StageState;
 use trajgan::train::diagnose::{Evidence, diagnose};
@@ -126,8 +126,11 @@ fn diagnosis(path: &Path, model: &Model, json: bool) {
 
 /// Networks by the first part of their tensors' names, and what they are.
 fn architecture(c: &Config) -> Vec<(&'static str, String)> {
-    let residual = if c.generator_use_residual { ", residual" } else { "" };
-    let spectral = if c.discriminator_use_spectral_norm { ", spectral norm" } else { "" };
+    // A modulated layer has no sum around it, and the critic of several scales has one width and always the norm.
+    let residual = c.generator_use_residual && c.generator_type == GeneratorKind::Standard;
+    let residual = if residual { ", residual" } else { "" };
+    let multiscale = c.discriminator_type == CriticKind::Multiscale;
+    let spectral = if c.discriminator_use_spectral_norm || multiscale { ", spectral norm" } else { "" };
     let lstm = |layers, hidden, from: &str, to: &str| format!("LSTM {layers} x {hidden}, {from} -> {to}");
     let (layers, hidden) = (c.encoder_num_layers, c.encoder_hidden_dim);
     let (latent, summary, condition) = (c.latent_dim.to_string(), c.summary_dim, c.condition_inputs());
@@ -186,7 +189,7 @@ fn data(model: &Model) {
         (Some(scaler), DecoderKind::V6) => {
             let limits = scaler.condition_min.iter().zip(&scaler.condition_max);
             let ranges: Vec<String> = limits.map(|(low, high)| format!("{low:.1} to {high:.1}")).collect();
-            say(&format!("data: conditions {} ({})", ranges.join(", "), model.config().condition.name()));
+            say(&format!("data: conditions {}", ranges.join(", ")));
         }
         (None, _) => say("data: arrays without limits: the model speaks features, not pixels"),
     }

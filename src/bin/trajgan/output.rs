@@ -15,7 +15,7 @@ use zip::CompressionMethod::Stored;
 use zip::write::SimpleFileOptions;
 
 use crate::console;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, read_text};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -190,7 +190,7 @@ pub fn thousandth(v: f64) -> f64 {
 
 /// A file of condition numbers: C a line, separated by commas or blanks.
 pub fn read_conditions(path: &Path, dim: usize) -> Result<Vec<f64>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::io(path, e))?;
+    let text = read_text(path)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut numbers = Vec::new();
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

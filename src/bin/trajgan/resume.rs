@@ -62,6 +62,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     // A stage that has begun has its seed; one that has not takes that of the stage before it.
     let [first, second] = model.stages();
+    let unsaved = folder.model("stage1_final");
+    if stages == [Stage::Gan] && second.iteration == 0 && !unsaved.exists() {
+        model.save(&unsaved)?; // a kill came before
+    }
     let seed = |stage: &Stage| if *stage == Stage::Gan && second.iteration > 0 { second.seed } else { first.seed };
     let seeds = stages.iter().map(seed).collect();
     let folder = folder.with_logs()?;

@@ -1,7 +1,7 @@
 //! Run folders: everything that one training makes.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -86,8 +86,17 @@ impl RunFolder {
     /// The log that a run appends to.
     pub fn log(&self) -> Result<Log> {
         let path = self.logs().join(PROGRESS);
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| Failure::io(&path, e))?;
-        Ok(Log { file })
+        let open = || {
+            let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+            let mut last = [b'\n'];
+            if file.metadata()?.len() > 0 {
+                file.seek(SeekFrom::End(-1))?;
+                file.read_exact(&mut last)?;
+            }
+            // A line that a full disk has cut is no line of the next one.
+            if last != [b'\n'] { file.write_all(b"\n").map(|()| file) } else { Ok(file) }
+        };
+        open().map(|file| Log { file }).map_err(|e| Failure::io(&path, e))
     }
 }
 
@@ -119,12 +128,17 @@ impl Log {
             let [a, b, c] = names;
             line["validation"] = json!({ a: first, b: second, c: third, "loss": total });
         }
-        writeln!(self.file, "{line}")
+        self.put(&line)
     }
 
     /// The line that a training ends with which its losses have ended.
     pub fn write_failure(&mut self, stage: Stage, what: &Diagnosis) -> io::Result<()> {
-        writeln!(self.file, "{}", json!({ "stage": stage as u32, "diagnosis": what }))
+        self.put(&json!({ "stage": stage as u32, "diagnosis": what }))
+    }
+
+    /// At once: a kill leaves whole lines.
+    fn put(&mut self, line: &Value) -> io::Result<()> {
+        self.file.write_all(format!("{line}\n").as_bytes())
     }
 }
 

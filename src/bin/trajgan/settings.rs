@@ -12,7 +12,7 @@ use trajgan::data::ReadOptions;
 use trajgan::{Config, Dataset};
 
 use crate::console::{Console, shown};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, read_text};
 
 /// Flags of the commands that read data or train.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Flags {
     /// [default: closed-loop for recordings, v6 for arrays]
     #[arg(long, value_name = "NAME")]
     decoder: Option<DecoderKind>,
-    /// Settings to start from: default, fast, large or recommended
+    /// Settings to start from: default, fast, large or recommended (of closed-loop, as default)
     #[arg(long, value_name = "NAME")]
     preset: Option<Preset>,
     /// Iterations of each stage, in all
@@ -68,6 +68,14 @@ impl Flags {
     pub fn for_arrays(&self) -> Result<Flags> {
         let file = self.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
         Ok(Flags { decoder: self.decoder_or(&file)?.or(Some(DecoderKind::V6)), ..self.clone() })
+    }
+
+    /// The same flags for the data that the command line names, or else the file.
+    pub fn for_data(&self, argument: Option<&Path>) -> Result<Flags> {
+        let file = self.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
+        let data = argument.or_else(|| self.word("data_dir", &file).map(Path::new));
+        let arrays = data.is_some_and(|data| data.join("X_train.npy").is_file());
+        if arrays { self.for_arrays() } else { Ok(self.clone()) }
     }
 }
 
@@ -169,9 +177,12 @@ impl Settings {
     }
 
     fn put(&mut self, name: &str, value: Value, origin: &str) -> Result<()> {
-        // As to_toml() writes a large one.
-        let seed = value.as_str().filter(|_| name == "seed").and_then(|text| text.parse::<u64>().ok());
-        let value = seed.map_or(value, Value::from);
+        let value = match (name, value) {
+            // As to_toml() writes a large one.
+            ("seed", Value::String(text)) => text.parse::<u64>().map_or(Value::String(text), Value::from),
+            ("stage", Value::Number(stage)) => stage.to_string().into(),
+            (_, value) => value,
+        };
         let done = replace(&mut self.config, name, &value)
             .or_else(|| replace(&mut self.read.cut, name, &value))
             .or_else(|| replace(&mut self.read, name, &value).filter(|_| name != "cut"))
@@ -243,6 +254,28 @@ impl Settings {
     }
 }
 
+/// Where settings are declared, each below what it means.
+const DECLARATIONS: [&str; 3] =
+    [include_str!("../../config.rs"), include_str!("../../data/readers.rs"), include_str!("../../data/readers/cut.rs")];
+
+/// A file of settings with what each means above it, where its name does not say that.
+pub fn explained(toml: &str) -> String {
+    let mut out = String::new();
+    for line in toml.lines() {
+        let declared = line.split_once(" = ").map(|(name, _)| format!("    pub {name}: ")).unwrap_or_default();
+        let before = DECLARATIONS.iter().filter(|_| !declared.is_empty()).find_map(|text| text.split_once(&declared));
+        let mut meaning: Vec<&str> = before
+            .iter()
+            .flat_map(|(text, _)| text.lines().rev())
+            .map_while(|line| line.trim().strip_prefix("///"))
+            .collect();
+        meaning.reverse();
+        meaning.iter().for_each(|words| out.extend(["#", words, "\n"]));
+        out.extend([line, "\n"]);
+    }
+    out
+}
+
 /// Names of the original's CONFIG that are no settings here, and what does it.
 const ELSEWHERE: [(&[&str], &str); 8] = [
     (&["device"], "say --device"),
@@ -252,11 +285,11 @@ const ELSEWHERE: [(&[&str], &str); 8] = [
     (&["resume_checkpoint"], "say resume RUN"),
     (&["eval_checkpoint"], "say --model to evaluate and generate"),
     (&["n_samples", "seq_len"], "say --count and --seq-len to generate"),
-    (&["viz_n_samples", "viz_show_plot"], "say --count to plot; pictures are files"),
+    (&["viz_n_samples", "viz_show_plot"], "say --rows to plot compare; pictures are files"),
 ];
 
 fn read_table(path: &Path) -> Result<serde_json::Map<String, Value>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::io(path, e))?;
+    let text = read_text(path)?;
     let wrong = |e: &dyn std::fmt::Display| Failure::Usage(format!("{}: {e}", path.display()));
     let table: toml::Table = text.parse().map_err(|e| wrong(&e))?;
     match serde_json::to_value(table).map_err(|e| wrong(&e))? {

@@ -9,7 +9,7 @@ use crate::console::{self, Console};
 use crate::failure::{Failure, Result};
 use crate::hardware::Hardware;
 use crate::run_folder::{self, RunFolder};
-use crate::settings::{Flags, Settings};
+use crate::settings::{Flags, Settings, explained};
 use crate::training::Job;
 use crate::{console::say, recordings};
 
@@ -19,7 +19,7 @@ use crate::{console::say, recordings};
     after_help = "Stage 1 learns to compress movements, stage 2 to make new ones. Ctrl-C stops after the iteration and saves.
 
 Examples:
-  trajgan train recordings/ --preset recommended --seed 7
+  trajgan train recordings/ --preset fast --seed 7
   trajgan train recordings/ --stage 1 --set lr_schedule=cosine
   trajgan train recordings/ --stage 2 --from checkpoints/run_20260131_120000/stage1_final.safetensors"
 )]
@@ -32,17 +32,20 @@ pub struct Args {
     /// Model to go on with, in a new run folder: a file, or a run folder for its newest
     #[arg(long, value_name = "MODEL")]
     from: Option<PathBuf>,
+    /// Weights to begin with: the original's state_dict, as safetensors.torch.save_file writes it, of the sizes that are set
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    import: Option<PathBuf>,
     /// Where run folders go [default: checkpoints]
     #[arg(long, value_name = "FOLDER")]
     checkpoints: Option<PathBuf>,
-    /// Name of the run folder [default: run_YYYYMMDD_HHMMSS]
+    /// Name of the run folder [default: run_YYYYMMDD_HHMMSS, in UTC]
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
     settings: Flags,
     #[command(flatten)]
     hardware: Hardware,
-    /// Print all settings as TOML, and train nothing
+    /// Print all settings as TOML, with what they mean, and train nothing
     #[arg(long)]
     show_settings: bool,
     /// Print the result as JSON; progress goes to stderr
@@ -54,13 +57,12 @@ pub fn run(args: &Args) -> Result<()> {
     let console = Console { json: args.json };
     let device = args.hardware.device;
     let from = args.from.as_deref().map(|from| run_folder::load(from, device)).transpose()?.map(|(_, model)| model);
-    let mut settings = Settings::new(&args.settings, from.as_ref().map(Model::config))?;
-    let path = settings.data(args.data.as_deref());
-    if from.is_none() && path.as_ref().is_ok_and(|path| path.join("X_train.npy").is_file()) {
-        settings = Settings::new(&args.settings.for_arrays()?, None)?;
-    }
+    let mut settings = match &from {
+        Some(model) => Settings::new(&args.settings, Some(model.config()))?,
+        None => Settings::new(&args.settings.for_data(args.data.as_deref())?, None)?,
+    };
     if args.show_settings {
-        say(settings.to_toml()?.trim_end());
+        say(explained(&settings.to_toml()?).trim_end());
         return Ok(());
     }
     settings.warn(console);
@@ -68,7 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
     if stages[0] == Stage::Gan && from.is_none() {
         return Err(Failure::Usage("--stage 2 learns on top of stage 1: name its model with --from".into()));
     }
-    let path = path?;
+    let path = settings.data(args.data.as_deref())?;
     let (data, _) = recordings::open(&path, &mut settings, console)?;
     if settings.config.decoder == DecoderKind::ClosedLoop && data.movements().is_empty() {
         let message = "arrays of features, which the closed-loop decoder cannot walk in: use --decoder v6";
@@ -76,9 +78,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     unused_conditions(&data, &settings.config, console);
     let seeds = vec![settings.config.seed; stages.len()];
-    let model = match from {
-        Some(model) => model,
-        None => Model::new(settings.config.clone(), device)?,
+    let model = match (from, &args.import) {
+        (Some(model), _) => model,
+        (None, Some(weights)) => Model::import(weights, settings.config.clone(), device)?,
+        (None, None) => Model::new(settings.config.clone(), device)?,
     };
     // The split stays that of the model, whatever the seed of this training: what it was tested on must not be learnt.
     settings.config.seed = model.config().seed;

@@ -86,7 +86,7 @@ impl Job<'_> {
         meter.finish();
         let (failed, mut log) = (watcher.failed.take(), watcher.log);
         if let Some(failure) = failed {
-            return Err(failure);
+            return self.leave(stage, failure.message());
         }
         match done {
             Ok(outcome) => Ok(outcome),
@@ -143,7 +143,9 @@ impl Job<'_> {
     fn leave(&self, stage: Stage, why: &str) -> Result<Outcome> {
         let iteration = self.model.stages()[stage as usize - 1].iteration;
         let path = self.folder.model(&checkpoint(stage, iteration));
-        self.model.save(&path)?;
+        if let Err(error) = self.model.save(&path) {
+            return Err(Failure::Work(format!("{why}; what was learnt cannot be saved: {error}")));
+        }
         let (path, quoted) = (path.display(), console::quoted(&path));
         Err(Failure::Work(format!("{why}; saved {path}; go on with: trajgan resume {quoted}")))
     }
@@ -196,7 +198,8 @@ impl Watcher<'_> {
             self.failed = Some(failure);
             return Control::Stop;
         }
-        let last = progress.iteration == progress.iterations || progress.converged;
+        // After it nothing is left to stop but learning to choose, in which nothing is logged.
+        let last = (progress.iteration == progress.iterations || progress.converged) && progress.log;
         if console::interrupted() && !last { Control::Stop } else { Control::Continue }
     }
 

@@ -50,7 +50,7 @@ impl FileReport {
 const SHOWN: usize = 40;
 
 pub fn run(args: &Args) -> Result<()> {
-    let settings = Settings::new(&args.settings, None)?;
+    let settings = Settings::new(&args.settings.for_data(Some(&args.data))?, None)?;
     let reports = if args.data.join("X_train.npy").is_file() {
         arrays::check(&args.data, &settings)
     } else {

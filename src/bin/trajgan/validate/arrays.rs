@@ -56,8 +56,12 @@ fn splits(folder: &Path, settings: &Settings) -> Result<Vec<FileReport>> {
         })
         .collect();
     if prepared.scaler.is_none() {
-        let note = "no limits (scaler.json or normalization_params.npy): a model of it speaks features, not pixels";
-        reports[0].warnings.push(note.into());
+        let speaks = "a model of it speaks features, not pixels";
+        let note = match data.feature_dim() {
+            f if f == FEATURES.len() => format!("no limits (scaler.json or normalization_params.npy): {speaks}"),
+            f => format!("{f} features, which are not the eight of movements: {speaks}"),
+        };
+        reports[0].warnings.push(note);
     }
     Ok(reports)
 }
