@@ -1,7 +1,7 @@
 //! A file is replaced whole or not at all.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -23,7 +23,7 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result
     let file = lock(&temporary).map_err(fail)?;
     // As private as the old file from the start, and as read-only at the end.
     let keep = |also: u32| old.as_ref().map_or(Ok(()), |old| keep_mode(&file, old, also));
-    let done = keep(0o200).and_then(|()| fill(&file, &temporary, write));
+    let done = keep(0o200).and_then(|()| fill(&file, write));
     let done = done.and_then(|()| keep(0));
     let done = done.and_then(|()| fs::rename(&temporary, &target));
     if let Err(e) = done {
@@ -74,15 +74,16 @@ fn keep_mode(_: &File, _: &fs::Metadata, _: u32) -> io::Result<()> {
 
 /// Writes, flushes, and compares what can be read with what was written: a disk that loses data without an error must
 /// not cost the last good file.
-fn fill(file: &File, path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+fn fill(file: &File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     file.set_len(0)?;
     let mut out = BufWriter::with_capacity(1 << 16, Hashing { file, hash: Sha256::new() });
     write(&mut out)?;
     out.flush()?;
     let written = out.get_ref().hash.clone().finalize();
     file.sync_all()?;
-    let mut read = Sha256::new();
-    let mut again = File::open(path)?;
+    // Through the handle that holds the lock: on Windows no other may read.
+    let (mut read, mut again) = (Sha256::new(), file);
+    again.seek(SeekFrom::Start(0))?;
     let mut buffer = vec![0; 1 << 16];
     loop {
         match again.read(&mut buffer) {
@@ -127,7 +128,7 @@ fn sibling(path: &Path) -> io::Result<PathBuf> {
 /// remove the file.
 pub fn lock(path: &Path) -> io::Result<File> {
     for _ in 0..100 {
-        let open = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let file = match open {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => match abandoned(path) {
                 true => continue,

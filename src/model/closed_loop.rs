@@ -105,7 +105,7 @@ impl ClosedLoop {
 /// What summaries are held with where tanh is flat (`pooler::FLAT`): the noise on them is best met by the largest ones, and what
 /// has become large learns next to nothing any more. Then the optimiser makes large steps of small gradients, and all movements
 /// may end with one summary.
-pub(crate) const HELD: f64 = 1.0;
+pub(crate) const HELD: f64 = 0.3;
 
 /// Takes the mean over a shard's rows off the gradient of summaries, in a batch of several. What is the same for all movements
 /// is for the walker's biases to learn: taught that way too, before it says anything of a movement, the summary becomes a

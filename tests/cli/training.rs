@@ -175,7 +175,8 @@ fn going_on_elsewhere_is_told() {
     assert_eq!(devices(), ["cuda:0 (Abacus)", "cpu"]);
 }
 
-/// Starts a training, sends it SIGINT after its n-th log line, and gives what it said last.
+/// Starts a training, sends it SIGTERM after its n-th log line, and gives what it said last. (SIGINT does the same, but tests
+/// that a script runs with `&` have it ignored.)
 fn interrupted(folder: &Path, args: &[&str], after: usize) -> String {
     let mut command = Command::new(PROGRAM);
     let mut child =
@@ -183,7 +184,7 @@ fn interrupted(folder: &Path, args: &[&str], after: usize) -> String {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let stage_lines = lines.by_ref().filter(|line| line.as_ref().unwrap().starts_with("[Stage"));
     assert_eq!(stage_lines.take(after).count(), after);
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     lines.for_each(drop);
     let mut err = String::new();
     child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
