@@ -112,13 +112,15 @@ static __device__ void add_row_profiles(float* row, const float* table, const in
 }
 
 // Whether the next event is the last, which goes to the target, for the logit of that and a number in [0,1). longest: times the step
-// before; turned: pixels, where it turns by 90 degrees or more.
-static __device__ bool is_last(const Place& place, float logit, double unit, int most_points, double longest, double turned) {
+// before; turned: pixels, where it turns by 90 degrees or more. Not at the target where the recorder reports only changes.
+static __device__ bool is_last(const Place& place, float logit, double unit, int most_points, double longest, double turned,
+                               int repeats) {
     if (place.index + 2 >= most_points) return true;  // no room for more
     const double x = place.left[0], y = place.left[1], last_x = place.last[0], last_y = place.last[1];
     const double reach = x * last_x + y * last_y > 0.0 ? longest * sqrt(last_x * last_x + last_y * last_y) : turned;
     const bool one_step = sqrt(x * x + y * y) <= reach;
-    return one_step && place.index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + exp(-(double)logit));
+    const bool changes = repeats || x != 0 || y != 0;
+    return one_step && changes && place.index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + exp(-(double)logit));
 }
 
 // The place after a drawn step and a class of ticks, which become event (3).
@@ -269,7 +271,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
         float stop = 0.0f;  // the logit of the last event, in every lane of the row's warp
         for (int j = lane; j < H; j += 32) stop = fmaf(trunk[warp * H + j], head[j], stop);
         stop = tg_warp_sum(stop) + head[H];
-        const bool last = is_last(place, stop, dice[warp][0], most_points, landing, landing_turned);
+        const bool last = is_last(place, stop, dice[warp][0], most_points, landing, landing_turned, repeats);
         head += H + 1;
         for (int k = 0; k < 3; ++k) {
             const int classes = k < 2 ? step_classes : tick_classes;

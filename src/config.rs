@@ -143,7 +143,7 @@ pub struct Config {
     pub stage2_grad_clip: f64,
     pub stage2_weight_decay: f64,
     /// Samples come from the average of the generator's weights: average <- this x average + (1 - this) x weights after
-    /// every iteration. 0: from the weights as they are.
+    /// every iteration, less of it at first. 0: from the weights as they are.
     pub generator_average: f64,
     /// Rows of a stage-2 batch; 0: batch_size.
     pub stage2_batch_size: usize,

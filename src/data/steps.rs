@@ -393,7 +393,6 @@ mod tests {
             let class = codec.step_class(step) as usize;
             assert!(class < codec.step_classes());
             let ends = [codec.step(class, 0.0), codec.step(class, 1.0 - 1e-12)];
-            assert!(ends[0].min(ends[1]) <= step.max(ends[0].min(ends[1])), "{step}");
             assert_eq!(codec.step_classes(), 2 * 28 - 1);
             if step.abs() <= 300 {
                 assert!((ends[0].min(ends[1])..=ends[0].max(ends[1])).contains(&step), "{step} {ends:?}");

@@ -148,9 +148,6 @@ fn movement_report(inputs: &Inputs, options: &EvalOptions, rng: &mut Rng) -> Res
         rounds.iter().map(|(a, b)| compare(&a[..count], &b[..count], grid, options)).collect::<Result<_>>()?;
     let train: Vec<&Movement> = inputs.train.iter().collect();
     let all_made: Vec<&Movement> = inputs.generated.iter().collect();
-    let known = inputs.train.iter().chain(inputs.held_out).filter_map(|m| m.session.as_ref().map(|s| (&m.user, s)));
-    let mut sessions = order::sorted(&known.collect::<Vec<_>>(), Ord::cmp);
-    sessions.dedup();
     let (obedience, median_end_error_px) =
         inputs.asked.map_or((Vec::new(), None), |a| (obedience(a, &all_made), median_end_error(a, &all_made)));
     Ok(Report {
@@ -160,7 +157,7 @@ fn movement_report(inputs: &Inputs, options: &EvalOptions, rng: &mut Rng) -> Res
             generated: inputs.generated.len(),
             compared: count,
             floor_rounds: floors.len(),
-            sessions: sessions.len(),
+            sessions: sessions(inputs, &rounds),
         },
         scores: movement_scores(&judged, &floors),
         features: feature_rows(x, y, &judged, &floors, options),
@@ -174,6 +171,26 @@ fn movement_report(inputs: &Inputs, options: &EvalOptions, rng: &mut Rng) -> Res
         pictures: Some(Pictures::new(x, y, options.threads)),
         ..Report::default()
     })
+}
+
+/// How many sessions there are, if each is in one half of the floor alone; else 0.
+fn sessions(inputs: &Inputs, rounds: &[Round]) -> usize {
+    let shared = |(a, b): &Round| {
+        let (a, b) = (distinct(a.iter().copied()), distinct(b.iter().copied()));
+        a.iter().any(|session| b.contains(session))
+    };
+    if rounds.iter().any(shared) {
+        return 0;
+    }
+    distinct(inputs.train.iter().chain(inputs.held_out)).into_iter().flatten().count()
+}
+
+/// Users and sessions, each once; None for those that are not known.
+fn distinct<'a>(movements: impl Iterator<Item = &'a Movement>) -> Vec<Option<(&'a Option<String>, &'a String)>> {
+    let known: Vec<_> = movements.map(|m| m.session.as_ref().map(|session| (&m.user, session))).collect();
+    let mut all = order::sorted(&known, Ord::cmp);
+    all.dedup();
+    all
 }
 
 /// Held-out against training, where there is enough of it, then halves of all that is real. Each side in random order.

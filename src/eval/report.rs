@@ -139,7 +139,8 @@ pub struct Sizes {
     /// Movements on either side of every comparison.
     pub compared: usize,
     pub floor_rounds: usize,
-    /// Distinct sessions among the real movements; 0 if not known: then the floor splits movements.
+    /// Distinct sessions among the real movements; 0 where the floor splits movements: sessions are unknown, or a user has one
+    /// that outweighs the others.
     pub sessions: usize,
 }
 

@@ -30,7 +30,7 @@ impl Report {
         let rule = RULE.repeat(11);
         let s = &self.sizes;
         writeln!(out, "Evaluation Report\n{rule}")?;
-        let by = if s.sessions > 1 { format!("{} sessions", s.sessions) } else { "movements".to_owned() };
+        let by = if s.sessions > 0 { format!("{} sessions", s.sessions) } else { "movements".to_owned() };
         writeln!(
             out,
             "{} generated against {} held-out movements ({} trained on); {} a side; floor: real against real, {} rounds by {by}",

@@ -157,7 +157,7 @@ impl Walkers {
         self.dice.extend(walks.iter().map(|walk| Dice::throw(&walk.rng, walk.place.index)));
         let rolled = walks.iter().zip(&self.stop).zip(&self.dice);
         let begun = |((walk, &stop), Dice(dice)): ((&Walking, &f32), &Dice)| Drawn {
-            last: is_last(&walk.place, stop, dice[0], settings, codec.landing),
+            last: is_last(&walk.place, stop, dice[0], settings, codec),
             ..Drawn::default()
         };
         self.drawn.clear();
@@ -235,16 +235,19 @@ impl Walkers {
 }
 
 /// Whether a walk's next event is its last, for the logit of that and a number in [0,1). Not where the last step would be longer
-/// than recorded ones: a walk that has strayed from what its summary says would jump.
-fn is_last(place: &Place, logit: f32, unit: f64, settings: &WalkSettings, landing: [f64; 2]) -> bool {
+/// than recorded ones: a walk that has strayed from what its summary says would jump. And not at the target, which the first event
+/// may have reached, where the recorder reports only changes.
+fn is_last(place: &Place, logit: f32, unit: f64, settings: &WalkSettings, codec: &StepCodec) -> bool {
     if place.index + 2 >= settings.most_points {
         return true; // no room for more
     }
     let [x, y] = place.left.map(f64::from);
     let (last_x, last_y) = (f64::from(place.last.x), f64::from(place.last.y));
+    let landing = codec.landing;
     let reach = if x * last_x + y * last_y > 0.0 { landing[0] * last_x.hypot(last_y) } else { landing[1] };
     let one_step = x.hypot(y) <= settings.longest_step.min(reach);
-    one_step && place.index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + (-f64::from(logit)).exp())
+    let changes = codec.repeats || place.left != [0, 0];
+    one_step && changes && place.index + 1 >= FEWEST_EVENTS && unit < 1.0 / (1.0 + (-f64::from(logit)).exp())
 }
 
 /// A step in the same direction of at most so many pixels (1 or more), but not 0 if it was not.
