@@ -285,12 +285,17 @@ mod tests {
         assert_eq!(words(), "a?b");
     }
 
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[test]
     fn the_float_state_is_ours_inside_and_the_hosts_in_callbacks_and_after() {
-        const FTZ_DAZ_UP: u32 = 0xdfc0;
+        /// Flush to zero and round up, flush to zero alone, and what only says what has happened.
+        #[cfg(target_arch = "x86_64")]
+        const ODD: (u32, u32, u32) = (0xdfc0, 0x1f80 | 0x8000, 0x3f);
+        #[cfg(target_arch = "aarch64")]
+        const ODD: (u32, u32, u32) = (1 << 24 | 1 << 22, 1 << 24, 0);
+        let (ftz_up, ftz, flags) = ODD;
         let before = float_state::get();
-        float_state::set(FTZ_DAZ_UP);
+        float_state::set(ftz_up);
         let status = guard(|| {
             let inside = float_state::get();
             let nested = outside(|| {
@@ -300,19 +305,19 @@ mod tests {
                     Ok(())
                 });
                 let after = float_state::get();
-                float_state::set(0x1f80 | 0x8000);
+                float_state::set(ftz);
                 (host, again, after)
             });
             let back = float_state::get();
             let twice = outside(float_state::get);
-            assert_eq!((inside & !0x3f, back & !0x3f), (float_state::DEFAULT, float_state::DEFAULT));
-            assert_eq!((nested, twice), ((FTZ_DAZ_UP, tg_status::TG_OK, FTZ_DAZ_UP), FTZ_DAZ_UP));
+            assert_eq!((inside & !flags, back & !flags), (float_state::DEFAULT, float_state::DEFAULT));
+            assert_eq!((nested, twice), ((ftz_up, tg_status::TG_OK, ftz_up), ftz_up));
             panic!("restored on this way out, too");
         });
         let after = float_state::get();
         float_state::set(before);
         assert_eq!(status, tg_status::TG_ERR_INTERNAL);
         assert!(words().contains("restored on this way out"), "{}", words());
-        assert_eq!(after, FTZ_DAZ_UP);
+        assert_eq!(after, ftz_up);
     }
 }

@@ -60,4 +60,9 @@ pub fn set_float_state() {
         // SAFETY: loads the control register from a valid address; the value is the processor's default.
         unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &DEFAULT, options(nostack, readonly)) };
     }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: writes a register that user programs may write; 0 is the value of new processes.
+    unsafe {
+        std::arch::asm!("msr fpcr, xzr", options(nostack, preserves_flags))
+    };
 }
