@@ -7,6 +7,9 @@
 //! Letters in shapes: B batch rows, T steps, F features, L latent_dim, S summary_dim, N noise_dim,
 //! C condition_dim, H hidden. A comment `x (B,F)` says that x is row-major with those extents.
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("trajgan needs a 64-bit machine: sizes within the bounds of settings and files can exceed 32 bits");
+
 pub mod backend;
 pub mod capi;
 pub mod checkpoint;
