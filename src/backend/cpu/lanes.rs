@@ -38,6 +38,20 @@ pub(super) enum Kind {
     Avx512,
 }
 
+impl Kind {
+    fn is_here(self) -> bool {
+        match self {
+            Kind::Plain => true,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => {
+                Kind::Avx2.is_here() && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq")
+            }
+        }
+    }
+}
+
 impl Isa {
     /// The best that this machine has.
     pub fn detect() -> Isa {
@@ -46,16 +60,14 @@ impl Isa {
 
     /// All that this machine has, best first. The last is plain code: on aarch64 that is NEON.
     pub fn available() -> Vec<Isa> {
-        let mut all = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-                all.push(Isa(Kind::Avx512));
-            }
-            all.push(Isa(Kind::Avx2));
-        }
-        all.push(Isa(Kind::Plain));
-        all
+        let all = [
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2,
+            Kind::Plain,
+        ];
+        all.into_iter().filter(|kind| kind.is_here()).map(Isa).collect()
     }
 
     pub fn name(self) -> &'static str {
