@@ -212,6 +212,41 @@ fn shards_add_up() {
     }
 }
 
+/// In training a row alone in its shard says nothing of what tells movements apart: of its losses the walker learns, and of a
+/// summary where tanh is flat the encoder, to make it smaller.
+#[test]
+fn a_row_alone_teaches_the_walker_only() {
+    let c = config(7);
+    let mut layout = Layout::default();
+    let net = ClosedLoop::new(&mut layout, &c);
+    let (params, mut buffers) = layout.initialise::<f64>(3);
+    let mut w = Weights::new(Isa::detect(), &layout, params);
+    let Given { steps, x, classes, noise } = &Given::new(&c, 1, 2);
+    for large in [false, true] {
+        if large {
+            w.params.iter_mut().for_each(|p| *p *= 20.0);
+            w.pack(0..w.params.len());
+        }
+        let norm = net.encoder.head.normalise(&w.params, &mut buffers, true);
+        let taught = |batch_rows| {
+            let shard = closed_loop::Shard { steps, x, classes, noise, batch_rows };
+            let mut grads = Gradients::new(&layout);
+            net.losses(&w, &norm, shard, 111, None, &mut closed_loop::Trace::default(), Some(&mut grads));
+            grads.to_vec()
+        };
+        let mut trace = closed_loop::Trace::default();
+        let z = net.encode(&w, &norm, steps, x, &mut trace).to_vec();
+        assert_eq!(z.iter().any(|z| z.abs() > 0.9), large);
+        let noisy: Vec<f64> = z.iter().zip(noise).map(|(z, n)| z + n).collect();
+        let (mut walker, mut dz) = (Gradients::new(&layout), Buffer::default());
+        let (given, both) = ((x.as_slice(), classes.as_slice()), Some((&mut walker, &mut dz)));
+        net.walker.losses(&w, steps, given, &noisy, 111, None, &mut WalkerTrace::default(), both);
+        assert!(taught(None) != walker.to_vec(), "by all it is taught");
+        assert_eq!(taught(Some(9)) == walker.to_vec(), !large);
+        assert_eq!(taught(Some(1)) == taught(None), !large, "one row is all there is");
+    }
+}
+
 /// Random whole-pixel movements with steps up to so many pixels, and clock ticks of 8 ms.
 fn whole_pixels(most: i32, seed: u64) -> Vec<Movement> {
     let movement = |i: u64| {

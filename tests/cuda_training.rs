@@ -25,7 +25,7 @@ fn configs() -> [Config; 3] {
         batch_size: 5, // fewer than a shard has
         ..tiny()
     };
-    [tiny(), Config { summary_noise: 0.2, step_profiles: 2, ..tiny_closed_loop() }, other]
+    [tiny(), Config { summary_noise: 0.2, step_profiles: 2, augment_turn: 0.5, ..tiny_closed_loop() }, other]
 }
 
 /// A model that has done both stages.

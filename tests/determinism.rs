@@ -30,7 +30,8 @@ fn configs() -> Vec<(&'static str, Config)> {
         use_feature_matching: false,
         ..tiny()
     };
-    vec![("v6", tiny()), ("v6 other kinds", other), ("v6 third kinds", third), ("closed loop", tiny_closed_loop())]
+    let turned = Config { augment_turn: 0.5, ..tiny_closed_loop() };
+    vec![("v6", tiny()), ("v6 other kinds", other), ("v6 third kinds", third), ("closed loop", turned)]
 }
 
 #[test]
