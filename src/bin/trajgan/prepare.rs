@@ -15,7 +15,7 @@ use crate::settings::{Flags, Settings};
 /// Turn recordings into training arrays, and say what was left out
 #[derive(clap::Args)]
 #[command(
-    after_help = "Reads .json, .jsonl, .csv (each also .gz) and session files, in folders up to 8 deep. Continuous recordings are cut into movements; the thresholds are settings such as pause_ms and min_distance.
+    after_help = "Reads .json, .jsonl, .csv (each also .gz) and session files, in folders up to 8 deep. Continuous recordings are cut into movements; the thresholds are settings such as pause_ms and min_distance. Arrays are for the v6 decoder, which is the default here; C is the straight line (--set condition=path: the length of the way), and the limits in scaler.json are those of mirror images, too.
 
 Example: trajgan prepare recordings/ -o prepared --set min_points=10"
 )]
