@@ -180,14 +180,20 @@ fn the_loss_is_the_likelihood() {
     }
 }
 
+/// Encoder, pooler and walker, with their first weights and the buffers of their norms.
+fn whole(c: &Config) -> (ClosedLoop, Layout, Weights<f64>, Vec<f64>) {
+    let mut layout = Layout::default();
+    let net = ClosedLoop::new(&mut layout, c);
+    let (params, buffers) = layout.initialise(3);
+    let weights = Weights::new(Isa::detect(), &layout, params);
+    (net, layout, weights, buffers)
+}
+
 /// Shards of a batch, each alone, add up to the batch: losses are divided by its steps, masks go by its rows.
 #[test]
 fn shards_add_up() {
     let c = config(7);
-    let mut layout = Layout::default();
-    let net = ClosedLoop::new(&mut layout, &c);
-    let (params, mut buffers) = layout.initialise::<f64>(3);
-    let w = Weights::new(Isa::detect(), &layout, params);
+    let (net, layout, w, mut buffers) = whole(&c);
     let norm = net.encoder.head.normalise(&w.params, &mut buffers, true);
     let given = Given::new(&c, 33, 2);
     for dropped in [false, true] {
@@ -217,10 +223,7 @@ fn shards_add_up() {
 #[test]
 fn a_row_alone_teaches_the_walker_only() {
     let c = config(7);
-    let mut layout = Layout::default();
-    let net = ClosedLoop::new(&mut layout, &c);
-    let (params, mut buffers) = layout.initialise::<f64>(3);
-    let mut w = Weights::new(Isa::detect(), &layout, params);
+    let (net, layout, mut w, mut buffers) = whole(&c);
     let Given { steps, x, classes, noise } = &Given::new(&c, 1, 2);
     for large in [false, true] {
         if large {

@@ -200,6 +200,12 @@ fn a_training_that_is_slow() {
     let slow =
         diagnose(&Evidence { config: &own, stages: &Default::default(), speed: Some((Stage::Gan, 0.7)) }).remove(0);
     assert!(slow.finding.contains("256 movements") && slow.fix.contains("stage2_batch_size"), "{slow}");
+    let fix = |device: &str| {
+        let state = StageState { device: Some(device.into()), ..StageState::default() };
+        let stages = [StageState::default(), state];
+        diagnose(&Evidence { config: &c, stages: &stages, speed: Some((Stage::Gan, 0.7)) }).remove(0).fix
+    };
+    assert!(fix("cpu").contains("all cores") && fix("cuda:0 (Abacus)").contains("what else uses the device"));
 }
 
 /// Nats are not squared errors: 3 of them are good, and there is neither a threshold nor an expander.

@@ -321,7 +321,7 @@ fn moved(first: &StageState, second: &StageState) -> Option<Diagnosis> {
 
 fn slow(stage: Stage, rate: f64, evidence: &Evidence) -> Option<Diagnosis> {
     let c = evidence.config;
-    let on_gpu = evidence.stages[stage as usize - 1].device.is_some();
+    let on_gpu = evidence.stages[stage as usize - 1].device.as_ref().is_some_and(|device| device != "cpu");
     let (rows, smaller) = match stage {
         Stage::Gan => (c.stage2_batch(), if c.stage2_batch_size > 0 { "stage2_batch_size" } else { "batch_size" }),
         Stage::Autoencoder => (c.batch_size, "batch_size or max_seq_len"),
