@@ -293,8 +293,8 @@ typedef struct {
     double iterations_per_second;
 } tg_progress;
 
-// Called after every iteration, on the thread that called tg_train_stage(); after the last of stage 2 also, again and again with
-// the same numbers, while the model learns to choose between candidates. Return 0 to go on, anything else to stop.
+// Called after every iteration, on the thread that called tg_train_stage(); after the last of stage 2 again and again
+// with the same numbers, while the model learns to choose between candidates. Return 0 to go on, anything else to stop.
 // It must return normally (no exception, no longjmp). Calls on the model in training give TG_ERR_STATE; freeing it is
 // allowed and stops.
 typedef int32_t (*tg_progress_fn)(const tg_progress *progress, void *user_data);
@@ -372,8 +372,7 @@ typedef struct {
     // 1, closed loop: share of the movements that are shown turned by any angle and scaled, and marked as such: 0 to 1.
     double augment_turn;
     // 2, closed loop: of how many walks batches keep one, 1 to 4096. What chooses is learnt at the end of the stage, from 200
-    // training movements or more, in seconds. 1: nothing is learnt; for all calls but the
-    // last of a training in many.
+    // training movements or more, in seconds. 1: nothing is learnt; for all calls but the last of a training in many.
     uint64_t candidates;
 } tg_train_options;
 
@@ -566,11 +565,11 @@ tg_status tg_train_stage(tg_model *model,
 // Fills *out, which has struct_size bytes, with the defaults. [any]
 TG_API tg_status tg_sample_options_init(tg_sample_options *out, size_t struct_size);
 
-// Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in pixels or the
-// units of the data's own conditions (of a folder of arrays, too, whose conditions are scaled: the model scales them); only a
-// model of arrays without limits takes them scaled. NULL: drawn as they were in training. The closed loop takes distances, 1 to 1000000 px, whatever the
-// conditions of its data set were: it ends exactly that far off, to the pixel, in the direction of some training
-// movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its movement a row repeats the last
+// Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in pixels or the units
+// of the data's own conditions (of a folder of arrays, too, whose conditions are scaled: the model scales them); only a
+// model of arrays without limits takes them scaled. NULL: drawn as they were in training. The closed loop takes
+// distances, 1 to 1000000 px, whatever the conditions of its data set were: it ends exactly that far off, to the pixel,
+// in the direction of some training movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its movement a row repeats the last
 // point. lengths may be NULL if seq_len is not 0. [shared]
 TG_API
 tg_status tg_generate(const tg_model *model,

@@ -280,17 +280,24 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// A regular file of at most [`MAX_FILE_BYTES`], whole.
-fn read_capped(path: &Path) -> Result<Vec<u8>> {
+/// Opens a file and tells its size. Anything but a regular file is refused before it is opened: a pipe would wait for its other
+/// end.
+pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
     let fail = |e| Error::io(path, e);
     let about = fs::metadata(path).map_err(fail)?;
     if !about.is_file() {
         let kind = if about.is_dir() { "a folder, expected a file in it" } else { "not a regular file" };
         return Err(Error::format(path, "file", kind));
     }
-    // Of this file: by now a save may have put another in its place.
     let file = File::open(path).map_err(fail)?;
+    // Of this file: by now a save may have put another in its place.
     let size = file.metadata().map_err(fail)?.len();
+    Ok((file, size))
+}
+
+/// A regular file of at most [`MAX_FILE_BYTES`], whole.
+fn read_capped(path: &Path) -> Result<Vec<u8>> {
+    let (file, size) = open_regular(path)?;
     if size > MAX_FILE_BYTES {
         return Err(Error::format(path, "file", format!("{size} bytes, expected up to {MAX_FILE_BYTES}")));
     }
@@ -298,7 +305,7 @@ fn read_capped(path: &Path) -> Result<Vec<u8>> {
     let length = size as usize;
     bytes.try_reserve_exact(length).map_err(|_| Error::Memory { bytes: length, purpose: "a file" })?;
     // No further than it was long a moment ago: it may be growing.
-    file.take(size).read_to_end(&mut bytes).map_err(fail)?;
+    file.take(size).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
     Ok(bytes)
 }
 

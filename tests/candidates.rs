@@ -112,7 +112,7 @@ fn learning_to_choose_can_be_stopped() {
     for stop_at in [Some(3), None] {
         let done = model.train(&data, Stage::Gan, &options(&config, 1), &mut |model, progress| {
             let last = progress.iteration == progress.iterations;
-            let choosing = last && !progress.log;
+            let choosing = progress.is_choosing();
             logged += u32::from(last && progress.log);
             asked += u32::from(choosing);
             if progress.save {

@@ -130,11 +130,11 @@ pub unsafe extern "C" fn tg_sample_options_init(out: *mut tg_sample_options, str
     guard(|| unsafe { options::write(out, struct_size, tg_sample_options::default()) })
 }
 
-/// Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in pixels or the
-/// units of the data's own conditions (of a folder of arrays, too, whose conditions are scaled: the model scales them); only a
-/// model of arrays without limits takes them scaled. NULL: drawn as they were in training. The closed loop takes distances, 1 to 1000000 px, whatever the
-/// conditions of its data set were: it ends exactly that far off, to the pixel, in the direction of some training
-/// movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its movement a row repeats the last
+/// Draws count movements, each from x = y = t_ms = 0. conditions: count x condition_dim numbers, in pixels or the units
+/// of the data's own conditions (of a folder of arrays, too, whose conditions are scaled: the model scales them); only a
+/// model of arrays without limits takes them scaled. NULL: drawn as they were in training. The closed loop takes
+/// distances, 1 to 1000000 px, whatever the conditions of its data set were: it ends exactly that far off, to the pixel,
+/// in the direction of some training movement. stride: seq_len or more, max_seq_len or more if that is 0. Beyond its movement a row repeats the last
 /// point. lengths may be NULL if seq_len is not 0. [shared]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_generate(

@@ -54,8 +54,8 @@ pub struct tg_progress {
     pub iterations_per_second: f64,
 }
 
-/// Called after every iteration, on the thread that called tg_train_stage(); after the last of stage 2 also, again and again with
-/// the same numbers, while the model learns to choose between candidates. Return 0 to go on, anything else to stop.
+/// Called after every iteration, on the thread that called tg_train_stage(); after the last of stage 2 again and again
+/// with the same numbers, while the model learns to choose between candidates. Return 0 to go on, anything else to stop.
 /// It must return normally (no exception, no longjmp). Calls on the model in training give TG_ERR_STATE; freeing it is
 /// allowed and stops.
 pub type tg_progress_fn = Option<unsafe extern "C" fn(progress: *const tg_progress, user_data: *mut c_void) -> i32>;
@@ -135,8 +135,7 @@ pub struct tg_train_options {
     /// 1, closed loop: share of the movements that are shown turned by any angle and scaled, and marked as such: 0 to 1.
     pub augment_turn: f64,
     /// 2, closed loop: of how many walks batches keep one, 1 to 4096. What chooses is learnt at the end of the stage, from 200
-    /// training movements or more, in seconds. 1: nothing is learnt; for all calls but the
-    /// last of a training in many.
+    /// training movements or more, in seconds. 1: nothing is learnt; for all calls but the last of a training in many.
     pub candidates: u64,
 }
 

@@ -64,12 +64,17 @@ impl Dataset {
         Ok(())
     }
 
+    /// Whether there is a folder of arrays of features, of the V4 kind.
+    pub fn is_arrays(path: &Path) -> bool {
+        v4::is_folder(path)
+    }
+
     /// Reads a file or folder: a V4 folder (one with X_train.npy), or recordings as .json, .jsonl, .csv (each
     /// also .gz) and Balabit session files, in folders up to 8 deep. The report says what was refused and why;
     /// it is an error if nothing is left.
     pub fn open(path: &Path, options: &ReadOptions) -> Result<(Dataset, ReadReport)> {
         options.check()?;
-        if v4::is_folder(path) {
+        if Dataset::is_arrays(path) {
             let arrays = v4::read(path, options)?;
             let data = Dataset { arrays: Some(arrays), ..Dataset::new(1) };
             let data = Dataset { condition_dim: data.arrays.as_ref().map_or(1, |a| a.condition_dim), ..data };

@@ -21,6 +21,7 @@ pub use cut::CutOptions;
 use super::Movement;
 use crate::backend::cpu::worker_thread;
 use crate::error::{Error, Result, afford, try_push};
+use crate::files::open_regular;
 use crate::order;
 
 /// How many rejected files, lines and movements a report names; all are counted.
@@ -202,19 +203,6 @@ fn read_file(path: &Path, options: &ReadOptions, found: &mut Found) -> Result<()
             Ok(())
         }
     }
-}
-
-/// Opens a file and tells its size. Anything but a regular file is refused before it is opened: a pipe would
-/// wait for its other end.
-fn open_regular(path: &Path) -> Result<(File, u64)> {
-    let fail = |e| Error::io(path, e);
-    if !fs::metadata(path).map_err(fail)?.is_file() {
-        return Err(Error::format(path, "file", "is not a regular file"));
-    }
-    let file = File::open(path).map_err(fail)?;
-    // Of this file: by now the path may lead to another.
-    let size = file.metadata().map_err(fail)?.len();
-    Ok((file, size))
 }
 
 /// Opens a regular file, through a decompressor if its name ends in .gz; no more than `max_bytes` come out.

@@ -26,12 +26,18 @@ impl Model {
         let Ok(scaler) = self.scaler("evaluate") else { return self.evaluate_features(&prepared, options) };
         let (train, held_out) = (movements(&prepared.train, scaler)?, movements(&prepared.test, scaler)?);
         let sampling = self.sampling(options);
-        let (generated, summaries) = self.like(&prepared, &held_out, &sampling)?;
-        // Those of v6 are what it learns and draws: its speeds and turns need not be those of its steps.
-        let (real_features, generated_features) = match self.config().decoder {
-            DecoderKind::V6 => self.feature_sets(&prepared, &sampling)?,
+        let (generated, summaries, [real_features, generated_features]) = match self.config().decoder {
             DecoderKind::ClosedLoop => {
-                (OwnedSequences::of_movements(&held_out, scaler)?, OwnedSequences::of_movements(&generated, scaler)?)
+                let (walks, summaries) = self.like(&held_out, &sampling)?;
+                let [real, made] = [&held_out, &walks].map(|side| OwnedSequences::of_movements(side, scaler));
+                (walks, summaries, [real?, made?])
+            }
+            // Its features are what it learns and draws: speeds and turns need not be those of its steps.
+            DecoderKind::V6 => {
+                let [real, made] = self.feature_sets(&prepared, &sampling)?;
+                let drawn = (0..held_out.len()).map(|i| scaler.points(made.view().row(i)));
+                let drawn = drawn.map(|points| Movement { points, ..Movement::default() }).collect();
+                (drawn, self.draw_summaries(prepared.test.conditions(), &sampling)?, [real, made])
             }
         };
         let z_real = self.encode(&held_out, options.threads)?;
@@ -56,7 +62,7 @@ impl Model {
 
     fn evaluate_features(&self, prepared: &Prepared, options: &EvalOptions) -> Result<Report> {
         let (test, sampling) = (&prepared.test, self.sampling(options));
-        let (real, generated) = self.feature_sets(prepared, &sampling)?;
+        let [real, generated] = self.feature_sets(prepared, &sampling)?;
         let rows: Vec<Vec<f32>> = (0..test.len()).map(|i| test.features(i).to_vec()).collect();
         let z_real: Vec<f32> = self.encode_features(&rows, options.threads)?.into_iter().collect();
         let z_made = self.draw_summaries(test.conditions(), &sampling)?;
@@ -69,33 +75,20 @@ impl Model {
     }
 
     /// Scaled features of the test split, and as many rows that the model draws for its conditions.
-    fn feature_sets(&self, prepared: &Prepared, options: &SampleOptions) -> Result<(OwnedSequences, OwnedSequences)> {
+    fn feature_sets(&self, prepared: &Prepared, options: &SampleOptions) -> Result<[OwnedSequences; 2]> {
         let (test, width) = (&prepared.test, self.config().feature_dim);
         let (made, lengths) = self.generate_features(test.len(), Some(&raw_conditions(prepared)), options)?;
         let row = |i: usize| made.index_axis(Axis(0), i).iter().copied().take(lengths[i] * width).collect::<Vec<f32>>();
         let real = OwnedSequences::of_rows(test.lengths(), width, |i| test.features(i))?;
-        Ok((real, OwnedSequences::of_rows(lengths.clone(), width, row)?))
+        Ok([real, OwnedSequences::of_rows(lengths.clone(), width, row)?])
     }
 
-    /// Movements asked for what the held-out ones are, and the summaries (n,S) that they were made from.
-    fn like(
-        &self,
-        prepared: &Prepared,
-        held_out: &[Movement],
-        options: &SampleOptions,
-    ) -> Result<(Vec<Movement>, Vec<f32>)> {
-        match self.config().decoder {
-            DecoderKind::ClosedLoop => {
-                let targets: Vec<[i32; 2]> = held_out.iter().map(|m| m.target().map(|x| x as i32)).collect();
-                let (walks, samples): (Vec<_>, Vec<_>) = self.walks(&targets, options)?.into_iter().unzip();
-                let summaries = self.target_summaries(&targets, &samples, options)?;
-                Ok((walks, summaries))
-            }
-            DecoderKind::V6 => {
-                let generated = self.generate(held_out.len(), Some(&raw_conditions(prepared)), options)?;
-                Ok((generated, self.draw_summaries(prepared.test.conditions(), options)?))
-            }
-        }
+    /// Walks to the targets of the held-out movements, and the summaries (n,S) that they were made from.
+    fn like(&self, held_out: &[Movement], options: &SampleOptions) -> Result<(Vec<Movement>, Vec<f32>)> {
+        let targets: Vec<[i32; 2]> = held_out.iter().map(|m| m.target().map(|x| x as i32)).collect();
+        let (walks, samples): (Vec<_>, Vec<_>) = self.walks(&targets, options)?.into_iter().unzip();
+        let summaries = self.target_summaries(&targets, &samples, options)?;
+        Ok((walks, summaries))
     }
 
     /// What each generated movement was asked to be, where that is known to be a straight distance.

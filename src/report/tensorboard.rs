@@ -45,10 +45,10 @@ impl<'a> Board<'a> {
             let entries: Vec<_> = names.iter().map(|(tag, x)| (tag.as_str(), Value::Scalar(*x as f32))).collect();
             self.write(progress.iteration, &entries)?;
         }
-        let last = progress.iteration == progress.iterations || progress.converged;
-        if last && !progress.log {
-            return Ok(()); // it learns to choose: all has been said
+        if progress.is_choosing() {
+            return Ok(());
         }
+        let last = progress.iteration == progress.iterations || progress.converged;
         if last || progress.iteration.is_multiple_of(model.config().eval_interval) {
             self.histograms(model, progress)?;
             if drawable(model).is_ok() {

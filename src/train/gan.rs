@@ -163,7 +163,7 @@ impl Model {
         cuda::gan::Learner { params, buffers, generator, critic, average }
     }
 
-    /// At the end of the stage, before the callback sees and may save what is then the whole model. The clock stands still.
+    /// At the end of the stage, after its last iteration was told: who stops it loses nothing, for a later call begins here.
     fn learn_to_choose(&mut self, work: &Work, clock: &Clock, on_progress: &mut OnProgress) -> Result<()> {
         let done = self.stages[1].iteration;
         if self.ratio.is_some() || done == 0 || done < work.c.stage2_iterations {

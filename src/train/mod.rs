@@ -86,6 +86,14 @@ pub struct Progress {
     pub iterations_per_second: f64,
 }
 
+impl Progress {
+    /// Whether the stage has done all its iterations, told of the last, and now learns to choose between candidates: nothing else
+    /// is new.
+    pub fn is_choosing(&self) -> bool {
+        self.iteration == self.iterations && !self.log
+    }
+}
+
 /// The seed's progress line.
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -114,8 +122,9 @@ pub struct Outcome {
 }
 
 /// Called after every iteration with the model as it is then; and while stage 2 learns to choose between candidates, after its
-/// last iteration, again and again with the same numbers and `log` false, at the end with `save` as before. What a CUDA device trains, it brings back where a log or save
-/// interval ends and when the call does: between those the weights are older.
+/// last iteration, again and again with the same numbers ([`Progress::is_choosing`]), at the end with `save` as before. What a
+/// CUDA device trains, it brings back where a log or save interval ends and when the call does: between those the weights are
+/// older.
 pub type OnProgress<'a> = dyn FnMut(&Model, &Progress) -> Control + 'a;
 
 impl Model {

@@ -61,6 +61,11 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
     assert_eq!(show(&["--config", "named.toml"])["noise_dim"].as_integer(), Some(256));
     assert_eq!(show(&["--set", "config_preset=large", "--set", "decoder=v6"])["noise_dim"].as_integer(), Some(256));
     assert_eq!(show(&["--config", "named.toml", "--set", "config_preset=fast"])["noise_dim"].as_integer(), Some(64));
+    if cfg!(unix) {
+        let piped = format!("cat small.toml | '{PROGRAM}' train nowhere --show-settings --config /dev/stdin");
+        let output = Command::new("sh").args(["-c", &piped]).current_dir(folder.path()).output().unwrap();
+        assert!(text(&output.stdout).contains("latent_dim = 6"), "{output:?}");
+    }
     let numbered = show(&["--set", "stage=2"]);
     assert_eq!(numbered["stage"].as_str(), Some("2"));
     // What is shown says what it means, and is a settings file.

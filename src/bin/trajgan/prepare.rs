@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use trajgan::Dataset;
 use trajgan::data::Prepared;
 
 use crate::console::{self, Console, shown};
@@ -38,7 +39,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let console = Console { json: args.json };
     // Arrays are for the v6 decoder, and what it would filter is filtered here.
-    let mut settings = Settings::new(&args.settings.for_arrays()?, None)?;
+    let mut settings = Settings::for_arrays(&args.settings)?;
     args.check_replaceable()?;
     let (data, read) = recordings::open(&args.input, &mut settings, console)?;
     let prepared = data.prepare(&settings.config, None)?;
@@ -64,7 +65,7 @@ impl Args {
             return Err(Failure::Usage(format!("{}: is there already (--overwrite replaces it)", folder.display())));
         }
         let refused = |problem: &str| Err(Failure::Usage(format!("{}: {problem}, not replaced", folder.display())));
-        if !folder.join("X_train.npy").is_file() {
+        if !Dataset::is_arrays(folder) {
             return refused("not a folder of arrays");
         }
         let input = self.input.canonicalize();

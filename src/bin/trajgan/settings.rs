@@ -63,20 +63,6 @@ impl Flags {
         let set = self.set.iter().filter_map(|pair| pair.split_once('=')).rfind(|(set, _)| set.trim() == name);
         set.map(|(_, word)| word.trim().trim_matches(['"', '\''])).or_else(|| file.get(name)?.as_str())
     }
-
-    /// The same flags for data that is arrays of features: the closed-loop decoder is not for those.
-    pub fn for_arrays(&self) -> Result<Flags> {
-        let file = self.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
-        Ok(Flags { decoder: self.decoder_or(&file)?.or(Some(DecoderKind::V6)), ..self.clone() })
-    }
-
-    /// The same flags for the data that the command line names, or else the file.
-    pub fn for_data(&self, argument: Option<&Path>) -> Result<Flags> {
-        let file = self.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
-        let data = argument.or_else(|| self.word("data_dir", &file).map(Path::new));
-        let arrays = data.is_some_and(|data| data.join("X_train.npy").is_file());
-        if arrays { self.for_arrays() } else { Ok(self.clone()) }
-    }
 }
 
 /// What only the program needs to know.
@@ -104,9 +90,32 @@ pub struct Settings {
 impl Settings {
     /// `model`: the settings of a model that goes on, in place of a preset.
     pub fn new(flags: &Flags, model: Option<&Config>) -> Result<Settings> {
+        Settings::of(flags, model, |_| false)
+    }
+
+    /// Those of a new model of arrays of features: the closed-loop decoder is not for those.
+    pub fn for_arrays(flags: &Flags) -> Result<Settings> {
+        Settings::of(flags, None, |_| true)
+    }
+
+    /// Those of a new model of the data that the command line names, or else the file.
+    pub fn for_data(flags: &Flags, argument: Option<&Path>) -> Result<Settings> {
+        Settings::of(flags, None, |file| {
+            let data = argument.or_else(|| flags.word("data_dir", file).map(Path::new));
+            data.is_some_and(Dataset::is_arrays)
+        })
+    }
+
+    /// The file is read once: it may be a pipe.
+    fn of(
+        flags: &Flags,
+        model: Option<&Config>,
+        arrays: impl FnOnce(&serde_json::Map<String, Value>) -> bool,
+    ) -> Result<Settings> {
         let file = flags.config.as_deref().map(read_table).transpose()?.unwrap_or_default();
         let preset = flags.preset_of(&file)?.unwrap_or(Preset::Default);
-        let decoder = flags.decoder_or(&file)?.unwrap_or(DecoderKind::ClosedLoop);
+        let usual = if arrays(&file) { DecoderKind::V6 } else { DecoderKind::ClosedLoop };
+        let decoder = flags.decoder_or(&file)?.unwrap_or(usual);
         let config = model.cloned().unwrap_or_else(|| Config::of(decoder, preset));
         let (read, program) = (ReadOptions::default(), Program::default());
         let settings = Settings { config, read, program, given: BTreeSet::new(), unread: Vec::new() };

@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
     let from = args.from.as_deref().map(|from| run_folder::load(from, device)).transpose()?.map(|(_, model)| model);
     let mut settings = match &from {
         Some(model) => Settings::new(&args.settings, Some(model.config()))?,
-        None => Settings::new(&args.settings.for_data(args.data.as_deref())?, None)?,
+        None => Settings::for_data(&args.settings, args.data.as_deref())?,
     };
     if args.show_settings {
         say(explained(&settings.to_toml()?).trim_end());

@@ -198,8 +198,8 @@ impl Watcher<'_> {
             self.failed = Some(failure);
             return Control::Stop;
         }
-        // After it nothing is left to stop but learning to choose, in which nothing is logged.
-        let last = (progress.iteration == progress.iterations || progress.converged) && progress.log;
+        let last = progress.iteration == progress.iterations || progress.converged;
+        let last = last && !progress.is_choosing();
         if console::interrupted() && !last { Control::Stop } else { Control::Continue }
     }
 

@@ -6,6 +6,7 @@ mod movements;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use trajgan::Dataset;
 
 use crate::console::{say, say_json, shown};
 use crate::failure::{Failure, Result};
@@ -50,8 +51,8 @@ impl FileReport {
 const SHOWN: usize = 40;
 
 pub fn run(args: &Args) -> Result<()> {
-    let settings = Settings::new(&args.settings.for_data(Some(&args.data))?, None)?;
-    let reports = if args.data.join("X_train.npy").is_file() {
+    let settings = Settings::for_data(&args.settings, Some(&args.data))?;
+    let reports = if Dataset::is_arrays(&args.data) {
         arrays::check(&args.data, &settings)
     } else {
         movements::check(&args.data, &settings)?

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Error, Result, try_zeroed};
+use crate::files::open_regular;
 
 const MAX_HEADER: usize = 1 << 16;
 const MAX_DIMS: usize = 8;
@@ -36,7 +37,7 @@ pub(crate) struct Array {
 
 /// Opens a file and reads its header; what is left of the file comes with it, and how many bytes that is.
 pub(crate) fn open(path: &Path) -> Result<(Header, File, u64)> {
-    let (mut file, size) = super::open_regular(path)?;
+    let (mut file, size) = open_regular(path)?;
     let bad = |problem: String| Error::format(path, "header", problem);
     let mut read = |bytes: &mut [u8]| file.read_exact(bytes).map_err(|_| bad("the file ends in it".into()));
     let mut start = [0; 8];

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{ReadOptions, npy, open_regular, pickle};
+use super::{ReadOptions, npy, pickle};
 use crate::config::MAX_STEPS;
 use crate::data::scaler::CLIPPED;
 use crate::data::{FEATURES, Scaler};
 use crate::error::{Error, Result, try_zeroed};
+use crate::files::open_regular;
 
 pub(crate) const SPLITS: [&str; 3] = ["train", "val", "test"];
 pub(crate) const SCALER: &str = "scaler.json";
