@@ -604,6 +604,18 @@ tg_status tg_encode(const tg_model *model,
                     float *summaries,
                     size_t capacity);
 
+// The same for movements as the model's own numbers, as tg_generate_features() gives them: movement i is the first
+// lengths[i] x feature_dim floats of features[i * stride * feature_dim]; lengths[i] >= 1. V6 only, as tg_decode(). [shared]
+TG_API
+tg_status tg_encode_features(const tg_model *model,
+                             const float *features,
+                             size_t stride,
+                             const uint32_t *lengths,
+                             size_t count,
+                             uint32_t threads,
+                             float *summaries,
+                             size_t capacity);
+
 // Summaries, count x summary_dim finite numbers, back to movements of the given lengths, each from x = y = t_ms = 0.
 // lengths[i] is 1 or more and up to max_seq_len and stride. TG_ERR_STATE with the closed loop, which needs a target.
 // [shared]
@@ -615,6 +627,17 @@ tg_status tg_decode(const tg_model *model,
                     uint32_t threads,
                     tg_point *points,
                     size_t stride);
+
+// The same as the model's own numbers: count x stride x feature_dim floats in [-1,1], of which features has room; what a
+// movement does not use is 0. [shared]
+TG_API
+tg_status tg_decode_features(const tg_model *model,
+                             const float *summaries,
+                             const uint32_t *lengths,
+                             size_t count,
+                             uint32_t threads,
+                             float *features,
+                             size_t stride);
 
 // steps >= 2 summaries on the way from one to another, both included: steps x summary_dim floats, in a buffer with room
 // for capacity. [shared]

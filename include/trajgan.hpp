@@ -277,12 +277,33 @@ public:
     /* Movements of summaries, lengths.size() x summary_dim. V6 only. */
     std::vector<Points> decode(const std::vector<float> &summaries, const std::vector<uint32_t> &lengths,
                                uint32_t threads = 1) const {
-        if (summaries.size() != room(lengths.size(), is_.summary_dim))
-            throw Error(TG_ERR_ARGUMENT, "summaries are not lengths.size() x summary_dim numbers");
+        check_summaries(summaries, lengths.size());
         const std::size_t stride = is_.max_seq_len;
         Points points(room(lengths.size(), stride));
         check(tg_decode(get(), summaries.data(), lengths.data(), lengths.size(), threads, points.data(), stride));
         return detail::rows(points, stride, lengths);
+    }
+
+    /* The same two ways for movements as the model's own numbers, as generate_features() gives them. V6 only. */
+    std::vector<float> encode(const Features &features, uint32_t threads = 1) const {
+        const std::size_t count = features.lengths.size();
+        if (features.values.size() != room(room(count, features.steps), is_.feature_dim))
+            throw Error(TG_ERR_ARGUMENT, "features are not lengths.size() x steps x feature_dim numbers");
+        std::vector<float> summaries(room(count, is_.summary_dim));
+        check(tg_encode_features(get(), features.values.data(), features.steps, features.lengths.data(), count, threads,
+                                 summaries.data(), summaries.size()));
+        return summaries;
+    }
+
+    Features decode_features(const std::vector<float> &summaries, const std::vector<uint32_t> &lengths,
+                             uint32_t threads = 1) const {
+        check_summaries(summaries, lengths.size());
+        Features out;
+        out.steps = is_.max_seq_len, out.dim = is_.feature_dim, out.lengths = lengths;
+        out.values.resize(room(room(lengths.size(), out.steps), out.dim));
+        check(tg_decode_features(get(), summaries.data(), lengths.data(), lengths.size(), threads, out.values.data(),
+                                 out.steps));
+        return out;
     }
 
     /* steps summaries on the way from one to another, both included. */
@@ -357,6 +378,11 @@ private:
     void need(const std::vector<double> &conditions, std::size_t count) const {
         if (!conditions.empty() && conditions.size() != room(count, is_.condition_dim))
             throw Error(TG_ERR_ARGUMENT, "conditions are not count x condition_dim numbers");
+    }
+
+    void check_summaries(const std::vector<float> &summaries, std::size_t count) const {
+        if (summaries.size() != room(count, is_.summary_dim))
+            throw Error(TG_ERR_ARGUMENT, "summaries are not lengths.size() x summary_dim numbers");
     }
 
     static std::size_t room(std::size_t rows, std::size_t columns) {

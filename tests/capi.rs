@@ -14,8 +14,8 @@ use std::sync::OnceLock;
 use programs::{expect_success, have};
 
 /// In the order in which the header shows them.
-const SOURCES: [&str; 10] =
-    ["status", "library", "data", "settings", "model", "train", "generate", "path", "stream", "evaluate"];
+const SOURCES: [&str; 11] =
+    ["status", "library", "data", "settings", "model", "train", "generate", "latent", "path", "stream", "evaluate"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

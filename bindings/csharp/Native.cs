@@ -205,6 +205,16 @@ namespace Trajgan
             ModelHandle model, float[] summaries, uint[] lengths, UIntPtr count, uint threads, [Out] Point[] points, UIntPtr stride);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern Status tg_encode_features(
+            ModelHandle model, float[] features, UIntPtr stride, uint[] lengths, UIntPtr count, uint threads,
+            [Out] float[] summaries, UIntPtr capacity);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern Status tg_decode_features(
+            ModelHandle model, float[] summaries, uint[] lengths, UIntPtr count, uint threads, [Out] float[] features,
+            UIntPtr stride);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         public static extern Status tg_interpolate(
             ModelHandle model, float[] from, float[] to, UIntPtr steps, [Out] float[] summaries, UIntPtr capacity);
 

@@ -72,10 +72,10 @@ namespace Trajgan
     /// <summary>Movements as the model's numbers: movement i is Steps x Dim of Values from i * Steps * Dim on.</summary>
     public sealed class Features
     {
-        public float[] Values { get; internal set; }
-        public int Steps { get; internal set; }
-        public int Dim { get; internal set; }
-        public uint[] Lengths { get; internal set; }
+        public float[] Values { get; set; }
+        public int Steps { get; set; }
+        public int Dim { get; set; }
+        public uint[] Lengths { get; set; }
     }
 
     /// <summary>Recorded movements to learn from.</summary>
@@ -296,18 +296,49 @@ namespace Trajgan
         /// <summary>Movements of the given lengths for summaries. V6 only.</summary>
         public Point[][] Decode(float[][] summaries, uint[] lengths, int threads = 1)
         {
+            float[] flat = ToDecode(summaries, lengths);
+            int stride = (int)sizes.MaxSeqLen;
+            Point[] points = Rows.Room<Point>(nameof(lengths), lengths.Length, stride);
+            Native.Check(Native.tg_decode(
+                handle, flat, lengths, Rows.Size(lengths.Length), Rows.Count(nameof(threads), threads), points, Rows.Size(stride)));
+            return Rows.Of(points, stride, lengths);
+        }
+
+        private float[] ToDecode(float[][] summaries, uint[] lengths)
+        {
             Rows.Expect(nameof(lengths), lengths.Length, summaries.Length);
-            int stride = (int)sizes.MaxSeqLen, dim = (int)sizes.SummaryDim;
+            int dim = (int)sizes.SummaryDim;
             float[] flat = Rows.Room<float>(nameof(summaries), summaries.Length, dim);
             for (int i = 0; i < summaries.Length; i++)
             {
                 Rows.Expect($"{nameof(summaries)}[{i}]", summaries[i].Length, dim);
                 summaries[i].CopyTo(flat, i * dim);
             }
-            Point[] points = Rows.Room<Point>(nameof(lengths), lengths.Length, stride);
-            Native.Check(Native.tg_decode(
-                handle, flat, lengths, Rows.Size(lengths.Length), Rows.Count(nameof(threads), threads), points, Rows.Size(stride)));
-            return Rows.Of(points, stride, lengths);
+            return flat;
+        }
+
+        /// <summary>Summaries of movements as the model's own numbers, SummaryDim each. V6 only.</summary>
+        public float[][] EncodeFeatures(Features features, int threads = 1)
+        {
+            int dim = (int)sizes.SummaryDim;
+            Rows.Expect(nameof(features), features.Values.Length, checked(features.Lengths.Length * features.Steps * (int)sizes.FeatureDim));
+            float[] summaries = Rows.Room<float>(nameof(features), features.Lengths.Length, dim);
+            Native.Check(Native.tg_encode_features(
+                handle, features.Values, Rows.Size(features.Steps), features.Lengths, Rows.Size(features.Lengths.Length),
+                Rows.Count(nameof(threads), threads), summaries, Rows.Size(summaries.Length)));
+            return Rows.Of(summaries, dim);
+        }
+
+        /// <summary>The same movements as Decode's, as the model's own numbers in [-1,1]. V6 only.</summary>
+        public Features DecodeFeatures(float[][] summaries, uint[] lengths, int threads = 1)
+        {
+            float[] flat = ToDecode(summaries, lengths);
+            var made = new Features { Steps = (int)sizes.MaxSeqLen, Dim = (int)sizes.FeatureDim, Lengths = (uint[])lengths.Clone() };
+            made.Values = Rows.Room<float>(nameof(lengths), lengths.Length, checked(made.Steps * made.Dim));
+            Native.Check(Native.tg_decode_features(
+                handle, flat, lengths, Rows.Size(lengths.Length), Rows.Count(nameof(threads), threads), made.Values,
+                Rows.Size(made.Steps)));
+            return made;
         }
 
         /// <summary>Summaries on the way from one to another, both included.</summary>

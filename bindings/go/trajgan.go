@@ -500,6 +500,23 @@ func summaries(flat []float32, dim int) [][]float32 {
 // Decode gives movements of the given lengths for summaries. V6 only.
 func (m *Model) Decode(summaries [][]float32, lengths []uint32, threads uint32) ([][]Point, error) {
 	defer runtime.KeepAlive(m)
+	flat, err := m.toDecode(summaries, lengths)
+	if err != nil {
+		return nil, err
+	}
+	stride := int(m.options.MaxSeqLen)
+	out := make([]Point, len(lengths)*stride)
+	err = call(func() C.tg_status {
+		return C.tg_decode(m.handle, floats(flat), counts(lengths), C.size_t(len(lengths)), C.uint32_t(threads), points(out),
+			C.size_t(stride))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rows(out, stride, lengths), nil
+}
+
+func (m *Model) toDecode(summaries [][]float32, lengths []uint32) ([]float32, error) {
 	if err := expected("lengths", len(lengths), len(summaries)); err != nil {
 		return nil, err
 	}
@@ -510,16 +527,44 @@ func (m *Model) Decode(summaries [][]float32, lengths []uint32, threads uint32) 
 		}
 		flat = append(flat, summary...)
 	}
-	stride := int(m.options.MaxSeqLen)
-	out := make([]Point, len(lengths)*stride)
+	return flat, nil
+}
+
+// EncodeFeatures gives the summaries of movements as the model's own numbers. V6 only.
+func (m *Model) EncodeFeatures(f Features, threads uint32) ([][]float32, error) {
+	defer runtime.KeepAlive(m)
+	dim := int(m.options.FeatureDim)
+	if err := expected("f.Values", len(f.Values), len(f.Lengths)*f.Steps*dim); err != nil {
+		return nil, err
+	}
+	out := make([]float32, len(f.Lengths)*int(m.options.SummaryDim))
 	err := call(func() C.tg_status {
-		return C.tg_decode(m.handle, floats(flat), counts(lengths), C.size_t(len(lengths)), C.uint32_t(threads), points(out),
-			C.size_t(stride))
+		return C.tg_encode_features(m.handle, floats(f.Values), C.size_t(f.Steps), counts(f.Lengths),
+			C.size_t(len(f.Lengths)), C.uint32_t(threads), floats(out), C.size_t(len(out)))
 	})
 	if err != nil {
 		return nil, err
 	}
-	return rows(out, stride, lengths), nil
+	return summaries(out, int(m.options.SummaryDim)), nil
+}
+
+// DecodeFeatures gives the same movements as Decode, as the model's own numbers in [-1,1]. V6 only.
+func (m *Model) DecodeFeatures(summaries [][]float32, lengths []uint32, threads uint32) (Features, error) {
+	defer runtime.KeepAlive(m)
+	flat, err := m.toDecode(summaries, lengths)
+	if err != nil {
+		return Features{}, err
+	}
+	f := Features{Steps: int(m.options.MaxSeqLen), Dim: int(m.options.FeatureDim), Lengths: append([]uint32(nil), lengths...)}
+	f.Values = make([]float32, len(lengths)*f.Steps*f.Dim)
+	err = call(func() C.tg_status {
+		return C.tg_decode_features(m.handle, floats(flat), counts(lengths), C.size_t(len(lengths)), C.uint32_t(threads),
+			floats(f.Values), C.size_t(f.Steps))
+	})
+	if err != nil {
+		return Features{}, err
+	}
+	return f, nil
 }
 
 // Interpolate gives summaries on the way from one to another, both included.

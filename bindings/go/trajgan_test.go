@@ -297,10 +297,21 @@ func TestSampling(t *testing.T) {
 		_, err = m.Interpolate(z[0], z[1][:3], 4)
 		refused(t, err, ErrArgument, "len(to) is 3, expected 8")
 		decoded, err := m.Decode(z[:2], []uint32{5, 9}, 1)
+		features, again := m.DecodeFeatures(z[:2], []uint32{5, 9}, 1)
 		if decoder == DecoderV6 {
 			ok(t, err)
 			same(t, []int{len(decoded[0]), len(decoded[1])}, []int{5, 9})
+			ok(t, again)
+			same(t, []int{features.Steps, features.Dim, len(features.Values)}, []int{steps, 8, 2 * steps * 8})
+			same(t, features.Values[5*8], float32(0))
+			z, err = m.EncodeFeatures(features, 1)
+			ok(t, err)
+			same(t, []int{len(z), len(z[0])}, []int{2, 8})
+			features.Steps--
+			_, err = m.EncodeFeatures(features, 1)
+			refused(t, err, ErrArgument, "len(f.Values) is 384, expected 368")
 		} else {
+			refused(t, again, ErrState, "")
 			refused(t, err, ErrState, "")
 		}
 		_, err = m.Evaluate(arcs(t, 60), nil, "")

@@ -1,6 +1,6 @@
-//! Movements, features and summaries out of a model.
+//! Movements and features out of a model.
 
-use super::data::{movement, tg_point};
+use super::data::tg_point;
 use super::guard::{Failure, guard};
 use super::handle;
 use super::memory::{Output, bug, input, product, with_room};
@@ -97,7 +97,7 @@ impl Rows {
     }
 }
 
-fn points_of(movements: &[Movement]) -> impl Iterator<Item = &[Point]> + Clone {
+pub(super) fn points_of(movements: &[Movement]) -> impl Iterator<Item = &[Point]> + Clone {
     movements.iter().map(|m| m.points.as_slice())
 }
 
@@ -197,113 +197,11 @@ pub unsafe extern "C" fn tg_generate_features(
     })
 }
 
-/// Movements to their summaries: count x summary_dim floats, in a buffer with room for capacity. lengths[i] >= 3 and up
-/// to max_seq_len; t_ms rising. threads: 0 is one per core. [shared]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn tg_encode(
-    model: *const tg_model,
-    points: *const tg_point,
-    stride: usize,
-    lengths: *const u32,
-    count: usize,
-    threads: u32,
-    summaries: *mut f32,
-    capacity: usize,
-) -> tg_status {
-    guard(|| {
-        // SAFETY: a handle of ours.
-        let model = unsafe { handle::borrow(model, "model")? };
-        model.handle.shared("tg_encode", |model| {
-            let needed = product("summaries", count, model.config().summary_dim)?;
-            // SAFETY: the buffers are the caller's.
-            let (points, lengths, mut out) = unsafe {
-                let points = input("points", points, product("points", count, stride)?)?;
-                let lengths = input("lengths", lengths, count)?;
-                (points, lengths, Output::new("summaries", summaries, capacity, needed)?)
-            };
-            let mut movements = with_room(count, "movements")?;
-            for (i, &length) in lengths.iter().enumerate() {
-                let row = &points[i * stride..][..stride];
-                let Some(used) = row.get(..length as usize) else {
-                    return Err(Failure::argument(&format!("lengths[{i}]"), length, format!("up to stride, {stride}")));
-                };
-                movements.push(
-                    movement(used).map_err(|e| Failure { message: format!("movement {i}: {}", e.message), ..e })?,
-                );
-            }
-            let encoded = model.encode(&movements, options::threads(threads)?)?;
-            put_array(&mut out, encoded.iter().copied(), encoded.len(), needed)
-        })
-    })
-}
-
-/// Summaries, count x summary_dim finite numbers, back to movements of the given lengths, each from x = y = t_ms = 0.
-/// lengths[i] is 1 or more and up to max_seq_len and stride. TG_ERR_STATE with the closed loop, which needs a target.
-/// [shared]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn tg_decode(
-    model: *const tg_model,
-    summaries: *const f32,
-    lengths: *const u32,
-    count: usize,
-    threads: u32,
-    points: *mut tg_point,
-    stride: usize,
-) -> tg_status {
-    guard(|| {
-        // SAFETY: a handle of ours.
-        let model = unsafe { handle::borrow(model, "model")? };
-        model.handle.shared("tg_decode", |model| {
-            let dim = model.config().summary_dim;
-            // SAFETY: the buffers are the caller's.
-            let (z, lengths) = unsafe {
-                (input("summaries", summaries, product("summaries", count, dim)?)?, input("lengths", lengths, count)?)
-            };
-            let mut wanted = with_room(count, "lengths")?;
-            wanted.extend(lengths.iter().map(|n| *n as usize));
-            model.check_lengths(&wanted)?;
-            let longest = wanted.iter().copied().max().unwrap_or(0);
-            // SAFETY: the buffer is the caller's.
-            let mut rows = unsafe { Rows::new(points, stride, longest, count, std::ptr::null_mut())? };
-            let z = ndarray::ArrayView2::from_shape((count, dim), z).map_err(|e| bug(e.to_string()))?;
-            rows.put(points_of(&model.decode(z, &wanted, options::threads(threads)?)?))
-        })
-    })
-}
-
-/// steps >= 2 summaries on the way from one to another, both included: steps x summary_dim floats, in a buffer with room
-/// for capacity. [shared]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn tg_interpolate(
-    model: *const tg_model,
-    from: *const f32,
-    to: *const f32,
-    steps: usize,
-    summaries: *mut f32,
-    capacity: usize,
-) -> tg_status {
-    guard(|| {
-        // SAFETY: a handle of ours.
-        let model = unsafe { handle::borrow(model, "model")? };
-        model.handle.shared("tg_interpolate", |model| {
-            let dim = model.config().summary_dim;
-            let needed = product("summaries", steps, dim)?;
-            // SAFETY: the buffers are the caller's.
-            let (from, to, mut out) = unsafe {
-                let out = Output::new("summaries", summaries, capacity, needed)?;
-                (input("from", from, dim)?, input("to", to, dim)?, out)
-            };
-            let path = model.interpolate(from, to, steps)?;
-            put_array(&mut out, path.iter().copied(), path.len(), needed)
-        })
-    })
-}
-
 fn put_lengths(out: &mut Output<u32>, lengths: impl Iterator<Item = usize>) {
     lengths.enumerate().for_each(|(i, length)| out.put(i, &[length as u32])); // far below 2^32
 }
 
-fn put_array(
+pub(super) fn put_array(
     out: &mut Output<f32>,
     values: impl Iterator<Item = f32>,
     len: usize,

@@ -71,6 +71,10 @@ static void null_beside_a_handle(void) {
     GIVES(TG_ERR_ARGUMENT, tg_generate_features(model, NULL, 1, NULL, NULL, 100000, NULL));
     GIVES(TG_ERR_ARGUMENT, tg_encode(model, NULL, STEPS, lengths, 1, 1, z, SUMMARY));
     GIVES(TG_ERR_ARGUMENT, tg_decode(model, NULL, lengths, 1, 1, (tg_point *)z, STEPS));
+    GIVES(TG_ERR_ARGUMENT, tg_encode_features(model, NULL, STEPS, lengths, 1, 1, z, SUMMARY));
+    SAYS("features is NULL");
+    GIVES(TG_ERR_ARGUMENT, tg_decode_features(model, z, NULL, 1, 1, z, STEPS));
+    SAYS("lengths is NULL");
     GIVES(TG_ERR_ARGUMENT, tg_interpolate(model, z, NULL, 2, z, 2 * SUMMARY));
     SAYS("to is NULL");
     tg_model_free(model);

@@ -82,8 +82,11 @@ static void small_buffers(const tg_model *model) {
     memset(features, 0x5a, sizeof features);
     GIVES(TG_ERR_BUFFER, tg_generate_features(model, NULL, 2, &o, features, 2 * STEPS * 8 - 1, NULL));
     GIVES(TG_ERR_ARGUMENT, tg_generate_features(model, NULL, SIZE_MAX / 2, &o, features, 2 * STEPS * 8, NULL));
+    uint32_t n = 12;
+    GIVES(TG_ERR_BUFFER, tg_decode_features(model, z, &n, 1, 1, features, 11));
+    GIVES(TG_ERR_BUFFER, tg_encode_features(model, features, STEPS, &n, 1, 1, z, SUMMARY - 1));
     CHECK(memcmp(features, again, sizeof features) == 0);
-    uint32_t n = arc(0, again);
+    n = arc(0, again);
     GIVES(TG_ERR_BUFFER, tg_encode(model, again, STEPS, &n, 1, 1, z, SUMMARY - 1));
     n = 12;
     GIVES(TG_ERR_BUFFER, tg_decode(model, z, &n, 1, 1, points, 11));
@@ -142,6 +145,37 @@ static void summaries(const tg_model *model) {
     SAYS("lengths[0] is 25, expected up to stride, 24");
 }
 
+/* The model's own numbers say what the points say: feature 0 is x in another unit. The first point is 0 by rule. */
+static void features_of_summaries(const tg_model *model) {
+    static float f[2 * STEPS * 8];
+    float z[2][SUMMARY], one[SUMMARY];
+    tg_sample_options o = sample_options();
+    OK(tg_generate_features(model, NULL, 2, &o, f, sizeof f / sizeof *f, lengths));
+    OK(tg_encode_features(model, f, STEPS, lengths, 2, 2, z[0], 2 * SUMMARY));
+    OK(tg_encode_features(model, f + STEPS * 8, STEPS, lengths + 1, 1, 1, one, SUMMARY));
+    CHECK(memcmp(z[1], one, sizeof one) == 0 && memcmp(z[0], one, sizeof one) != 0);
+
+    const uint32_t wanted[2] = {7, 12};
+    OK(tg_decode(model, z[0], wanted, 2, 1, points, STEPS));
+    OK(tg_decode_features(model, z[0], wanted, 2, 1, f, STEPS));
+    for (size_t i = 0; i < 2; i++) {
+        const float *row = f + i * STEPS * 8;
+        const tg_point *at = points + i * STEPS;
+        uint32_t last = wanted[i] - 1;
+        double scale = (at[last].x - at[1].x) / (row[last * 8] - row[8]);
+        CHECK(isfinite(scale) && scale > 0);
+        for (uint32_t t = 1; t <= last; t++) CHECK(fabs(at[t].x - at[1].x - scale * (row[t * 8] - row[8])) < 0.01);
+        for (size_t k = wanted[i] * 8; k < STEPS * 8; k++) CHECK(row[k] == 0);
+    }
+    GIVES(TG_ERR_ARGUMENT, tg_encode_features(model, f, 6, wanted, 2, 1, z[0], 2 * SUMMARY));
+    SAYS("lengths[0] is 7, expected up to stride, 6");
+    f[STEPS * 8 + 3] = INFINITY;
+    GIVES(TG_ERR_ARGUMENT, tg_encode_features(model, f, STEPS, wanted, 2, 1, z[0], 2 * SUMMARY));
+    SAYS("movement 1, number 3 is inf");
+    OK(tg_encode_features(model, NULL, STEPS, NULL, 0, 1, NULL, 0));
+    OK(tg_decode_features(model, NULL, NULL, 0, 1, NULL, STEPS));
+}
+
 int main(void) {
     tg_model *model = trained_model(TG_DECODER_V6);
     own_lengths(model);
@@ -149,6 +183,7 @@ int main(void) {
     small_buffers(model);
     features(model);
     summaries(model);
+    features_of_summaries(model);
     tg_model_free(model);
     return 0;
 }

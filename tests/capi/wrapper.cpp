@@ -97,8 +97,18 @@ static void sampling(const Model &model, bool walks) {
     CHECK(way.size() == 4 * dim && way[0] == first[0]);
     refused(TG_ERR_ARGUMENT, "summary_dim", [&] { model.interpolate(first, {}, 4); });
     refused(TG_ERR_ARGUMENT, "summary_dim", [&] { model.decode(first, {5, 6}); });
-    if (walks) refused(TG_ERR_STATE, "", [&] { model.decode(first, {5}); });
-    else CHECK(model.decode(first, {5})[0].size() == 5);
+    if (walks) {
+        refused(TG_ERR_STATE, "", [&] { model.decode(first, {5}); });
+        refused(TG_ERR_STATE, "", [&] { model.decode_features(first, {5}); });
+        return;
+    }
+    CHECK(model.decode(first, {5})[0].size() == 5);
+    Features decoded = model.decode_features(first, {5});
+    CHECK(decoded.values.size() == decoded.steps * decoded.dim && decoded.values[5 * decoded.dim] == 0);
+    CHECK(model.encode(decoded).size() == dim);
+    decoded.lengths.push_back(5);
+    refused(TG_ERR_ARGUMENT, "lengths.size() x steps", [&] { model.encode(decoded); });
+    refused(TG_ERR_ARGUMENT, "summary_dim", [&] { model.decode_features(first, {5, 6}); });
 }
 
 static void paths(const Model &model) {

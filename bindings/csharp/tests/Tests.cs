@@ -286,7 +286,16 @@ internal static class Tests
             Refused(Status.Argument, "to has 3, expected 8", () => model.Interpolate(z[0], new float[3], 4));
             var lengths = new uint[] { 5, 9 };
             if (decoder == Decoder.V6)
+            {
                 AllSame(model.Decode(z.Take(2).ToArray(), lengths).Select(m => (uint)m.Length), lengths);
+                Features decoded = model.DecodeFeatures(z.Take(2).ToArray(), lengths);
+                AllSame(new[] { decoded.Values.Length, decoded.Steps, decoded.Dim }, new[] { 2 * Steps * 8, Steps, 8 });
+                Same(decoded.Values[5 * 8], 0f);
+                var last = new Features { Steps = Steps, Values = features.Values.Skip(4 * Steps * 8).ToArray(), Lengths = new[] { features.Lengths[4] } };
+                AllSame(model.EncodeFeatures(last)[0], model.EncodeFeatures(features)[4]);
+                decoded.Steps--;
+                Refused(Status.Argument, "features has 384, expected 368", () => model.EncodeFeatures(decoded));
+            }
             else
                 Refused(Status.State, "", () => model.Decode(z.Take(2).ToArray(), lengths));
             Refused(Status.Argument, "", () => model.Evaluate(Arcs(60))); // too few to test with

@@ -360,10 +360,21 @@ class Everything(unittest.TestCase):
                 self.assertEqual([len(m) for m in model.decode(z[:2], [5, 9])], [5, 9])
                 self.assertEqual([len(m) for m in model.decode(z[:3], 7)], [7, 7, 7])
                 self.check_refused(Status.ARGUMENT, "lengths[0] is 5.5", model.decode, z[:2], 5.5)
+                np.testing.assert_array_equal(model.encode_features(features, lengths)[3:], model.encode_features(
+                    features[3:], lengths[3:]))
+                decoded = model.decode_features(z[:2], [5, 9])
+                self.assertEqual((decoded.shape, decoded[0, 5:].any()), ((2, STEPS, 8), False))
+                # dx in another unit; the first point is 0 by rule.
+                x, dx = model.decode(z[1:2], 9)[0][1:, 0], decoded[1, 1:9, 0]
+                self.assertGreater(np.corrcoef(x, dx)[0, 1], 0.9999)
+                self.check_refused(Status.ARGUMENT, "lengths is 1, expected 5 as features", model.encode_features, features, [5])
+                self.check_refused(Status.ARGUMENT, "features is 5 x 24 x 7", model.encode_features, features[:, :, 1:], lengths)
                 for wrong in (5.9, -1, 2**32 + 5, np.nan):
                     self.check_refused(Status.ARGUMENT, "lengths[1] is ", model.decode, z[:2], [9, wrong])
             else:
                 self.check_refused(Status.STATE, "", model.decode, z[:2], [5, 9])
+                self.check_refused(Status.STATE, "", model.decode_features, z[:2], [5, 9])
+                self.check_refused(Status.STATE, "", model.encode_features, features, lengths)
             self.check_refused(Status.ARGUMENT, "lengths is 1, expected 2 as summaries", model.decode, z[:2], [5])
             self.check_refused(Status.ARGUMENT, "summaries is 2 x 7", model.decode, z[:2, 1:], [5, 5])
             self.check_refused(Status.ARGUMENT, "", model.evaluate, arcs())  # too few to test with

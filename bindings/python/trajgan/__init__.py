@@ -86,6 +86,14 @@ def _whole(name, values):
     return given.astype(np.uint32)
 
 
+def _lengths(lengths, count, like):
+    """count lengths, or one for all."""
+    lengths = _whole("lengths", np.full(count, lengths) if np.ndim(lengths) == 0 else lengths)
+    if len(lengths) != count:
+        raise Error(Status.ARGUMENT, f"lengths is {len(lengths)}, expected {count} as {like}, or one for all")
+    return lengths
+
+
 def _table(name, values, count, width):
     """values as (count,width) doubles; in one dimension they are its rows, one after the other."""
     values = np.asarray(values, np.float64)
@@ -427,14 +435,33 @@ class Model(_Handle):
 
     def decode(self, summaries, lengths, threads=1):
         """Movements of summaries (n,S), of n lengths or one for all. V6 only."""
-        summaries = _shaped("summaries", summaries, np.float32, None, self._is.summary_dim)
-        lengths = _whole("lengths", np.full(len(summaries), lengths) if np.ndim(lengths) == 0 else lengths)
-        if len(lengths) != len(summaries):
-            raise Error(Status.ARGUMENT, f"lengths is {len(lengths)}, expected {len(summaries)} as summaries, or one for all")
+        summaries, lengths = self._to_decode(summaries, lengths)
         points = np.empty((len(lengths), self._is.max_seq_len, 3))
         self._call("tg_decode", _floats(summaries), _counts(lengths), len(lengths), _threads(threads), _doubles(points),
                    points.shape[1])
         return _rows(points, lengths)
+
+    def encode_features(self, features, lengths, threads=1):
+        """Summaries (n,S) of movements as the model's own numbers (n,T,F) in [-1,1], of n lengths or one for all. V6
+        only."""
+        features = _shaped("features", features, np.float32, None, None, self._is.feature_dim)
+        lengths = _lengths(lengths, len(features), "features")
+        summaries = np.empty((len(features), self._is.summary_dim), np.float32)
+        self._call("tg_encode_features", _floats(features), features.shape[1], _counts(lengths), len(lengths),
+                   _threads(threads), _floats(summaries), summaries.size)
+        return summaries
+
+    def decode_features(self, summaries, lengths, threads=1):
+        """The same movements as decode's, as the model's own numbers (n,T,F) in [-1,1]. V6 only."""
+        summaries, lengths = self._to_decode(summaries, lengths)
+        features = np.empty((len(lengths), self._is.max_seq_len, self._is.feature_dim), np.float32)
+        self._call("tg_decode_features", _floats(summaries), _counts(lengths), len(lengths), _threads(threads),
+                   _floats(features), features.shape[1])
+        return features
+
+    def _to_decode(self, summaries, lengths):
+        summaries = _shaped("summaries", summaries, np.float32, None, self._is.summary_dim)
+        return summaries, _lengths(lengths, len(summaries), "summaries")
 
     def interpolate(self, start, end, steps):
         """Summaries (steps,S) on the way from one to another, both included."""

@@ -224,6 +224,8 @@ SIGNATURES = {
     "tg_generate_features": [HANDLE, DOUBLES, c_size_t, POINTER(SampleOptions), FLOATS, c_size_t, COUNTS],
     "tg_encode": [HANDLE, DOUBLES, c_size_t, COUNTS, c_size_t, c_uint32, FLOATS, c_size_t],
     "tg_decode": [HANDLE, FLOATS, COUNTS, c_size_t, c_uint32, DOUBLES, c_size_t],
+    "tg_encode_features": [HANDLE, FLOATS, c_size_t, COUNTS, c_size_t, c_uint32, FLOATS, c_size_t],
+    "tg_decode_features": [HANDLE, FLOATS, COUNTS, c_size_t, c_uint32, FLOATS, c_size_t],
     "tg_interpolate": [HANDLE, FLOATS, FLOATS, c_size_t, FLOATS, c_size_t],
     "tg_path_options_init": [POINTER(PathOptions), c_size_t],
     "tg_path": [HANDLE, c_double, c_double, c_double, c_double, POINTER(PathOptions), DOUBLES, c_size_t, COUNTS, COUNTS],

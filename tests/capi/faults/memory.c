@@ -58,6 +58,14 @@ static tg_status encode(void) { return tg_encode(model, points, STEPS, lengths, 
 static tg_status encode_one(void) { return tg_encode(model, points, STEPS, lengths, 1, 1, summaries, 96); }
 static tg_status decode_one(void) { return tg_decode(model, summaries, lengths, 1, 1, points, STEPS); }
 
+/* Features are copied before they are encoded. */
+static tg_status features_to_and_fro(void) {
+    static float features[COUNT * STEPS * 8];
+    for (int i = 0; i < COUNT; i++) lengths[i] = STEPS;
+    tg_status status = tg_encode_features(model, features, STEPS, lengths, COUNT, 1, summaries, COUNT * 96);
+    return status != TG_OK ? status : tg_decode_features(model, summaries, lengths, COUNT, 1, features, STEPS);
+}
+
 /* Of long movements the layers keep more than their points take. */
 enum { LONG = 1000 };
 static tg_status encode_long(void) {
@@ -146,6 +154,7 @@ static const one CASES[] = {
     {"first encode", encode_one, 2 << 20, WALKER}, {"first stream", stream, 4 << 20, WALKER},
     {"stream", stream, 2 << 20, WALKED}, {"v6 encode", encode_one, 800 << 10, DECODER},
     {"v6 decode", decode_one, 800 << 10, DECODER},
+    {"v6 features", features_to_and_fro, 2 << 20, DECODER},
     {"long encode", encode_long, 800 << 10, ENDLESS},
     {"long decode", decode_long, 2 << 20, ENDLESS},
     {"long generate", generate_long, 2 << 20, ENDLESS},
