@@ -25,9 +25,11 @@ pub(crate) struct Header {
 pub(crate) enum Values {
     F32(Vec<f32>),
     F64(Vec<f64>),
-    I32(Vec<i32>),
-    I64(Vec<i64>),
+    Whole(Vec<i64>),
 }
+
+pub(crate) const FLOATS: [&str; 2] = ["<f4", "<f8"];
+pub(crate) const WHOLE: [&str; 8] = ["|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8"];
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Array {
@@ -129,7 +131,7 @@ fn extents(list: &str) -> std::result::Result<Vec<usize>, String> {
     Ok(extents)
 }
 
-/// Reads an array whose type is one of `types` and whose number of dimensions one of `dims`. The file must
+/// Reads an array whose type is one of `types` (`FLOATS` or `WHOLE`) and whose number of dimensions one of `dims`. The file must
 /// hold exactly what its header says, so no more is reserved than the file has.
 pub(crate) fn read(path: &Path, types: &[&str], dims: &[usize]) -> Result<Array> {
     let (header, file, rest) = open(path)?;
@@ -144,7 +146,7 @@ pub(crate) fn read(path: &Path, types: &[&str], dims: &[usize]) -> Result<Array>
         let wanted: Vec<_> = dims.iter().map(usize::to_string).collect();
         return Err(bad("shape", format!("is {:?}, expected {} dimensions", header.shape, wanted.join(" or "))));
     }
-    let width = if header.descr.ends_with('8') { 8 } else { 4 };
+    let width = header.descr.bytes().last().map_or(1, |digit| usize::from(digit - b'0'));
     let count = header.shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
     let bytes = count.and_then(|n| n.checked_mul(width)).filter(|&n| n <= isize::MAX as usize);
     let count = match (count, bytes) {
@@ -154,8 +156,15 @@ pub(crate) fn read(path: &Path, types: &[&str], dims: &[usize]) -> Result<Array>
     let values = match header.descr.as_str() {
         "<f4" => Values::F32(numbers(file, count, path, f32::from_le_bytes)?),
         "<f8" => Values::F64(numbers(file, count, path, f64::from_le_bytes)?),
-        "<i4" => Values::I32(numbers(file, count, path, i32::from_le_bytes)?),
-        _ => Values::I64(numbers(file, count, path, i64::from_le_bytes)?),
+        "|i1" => Values::Whole(numbers(file, count, path, |b| i8::from_le_bytes(b).into())?),
+        "|u1" => Values::Whole(numbers(file, count, path, |b| u8::from_le_bytes(b).into())?),
+        "<i2" => Values::Whole(numbers(file, count, path, |b| i16::from_le_bytes(b).into())?),
+        "<u2" => Values::Whole(numbers(file, count, path, |b| u16::from_le_bytes(b).into())?),
+        "<i4" => Values::Whole(numbers(file, count, path, |b| i32::from_le_bytes(b).into())?),
+        "<u4" => Values::Whole(numbers(file, count, path, |b| u32::from_le_bytes(b).into())?),
+        "<i8" => Values::Whole(numbers(file, count, path, i64::from_le_bytes)?),
+        // What is above 2^63 is too much for whoever asks for whole numbers.
+        _ => Values::Whole(numbers(file, count, path, |b| u64::from_le_bytes(b).try_into().unwrap_or(i64::MAX))?),
     };
     Ok(Array { shape: header.shape, values })
 }
@@ -207,6 +216,21 @@ mod tests {
         assert_eq!(scalar.shape, Vec::<usize>::new());
         let python2 = parse("{'shape': (5L,), \"fortran_order\": True, 'descr': '<f8'}").unwrap();
         assert_eq!((python2.shape, python2.fortran), (vec![5], true));
+    }
+
+    #[test]
+    fn whole_numbers_of_any_width() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n.npy");
+        let all_ones = [-1, 255, -1, 65535, -1, 4294967295, -1, i64::MAX];
+        for (descr, ones) in WHOLE.into_iter().zip(all_ones) {
+            let width = usize::from(descr.as_bytes()[2] - b'0');
+            let mut bytes = header(descr, &[2]);
+            bytes.extend(100u64.to_le_bytes().iter().take(width));
+            bytes.extend(vec![255; width]);
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(read(&path, &WHOLE, &[1]).unwrap().values, Values::Whole(vec![100, ones]), "{descr}");
+        }
     }
 
     #[test]

@@ -80,9 +80,9 @@ fn read_split(folder: &Path, split: &str, options: &ReadOptions) -> Result<(Rows
             return Err(Error::format(path, "size", format!("is above {} bytes", options.max_bytes)));
         }
     }
-    let x = npy::read(&x_path, &["<f4", "<f8"], &[3])?;
-    let c = npy::read(&c_path, &["<f4", "<f8"], &[1, 2])?;
-    let l = npy::read(&l_path, &["<i4", "<i8"], &[1])?;
+    let x = npy::read(&x_path, &npy::FLOATS, &[3])?;
+    let c = npy::read(&c_path, &npy::FLOATS, &[1, 2])?;
+    let l = npy::read(&l_path, &npy::WHOLE, &[1])?;
     let (n, t, f) = (x.shape[0], x.shape[1], x.shape[2]);
     if !(1..=MAX_STEPS).contains(&t) || f == 0 {
         let problem = format!("is {:?}, expected (N,T,F) with T 1 to {MAX_STEPS} and F 1 or more", x.shape);
@@ -125,8 +125,7 @@ fn lengths(array: &npy::Array, most: usize, path: &Path) -> Result<Vec<usize>> {
         _ => Err(Error::format(path, format!("[{i}]"), format!("is {value}, expected 1 to {most}"))),
     };
     match &array.values {
-        npy::Values::I32(v) => v.iter().map(|&v| i64::from(v)).enumerate().map(check).collect(),
-        npy::Values::I64(v) => v.iter().copied().enumerate().map(check).collect(),
+        npy::Values::Whole(v) => v.iter().copied().enumerate().map(check).collect(),
         _ => Err(Error::format(path, "dtype", "expected whole numbers")),
     }
 }
