@@ -150,6 +150,20 @@ fn resume_takes_what_lies_in_the_run_folder() {
 }
 
 #[test]
+fn a_run_is_trained_by_one_at_a_time() {
+    let folder = workplace();
+    let run = train(folder.path(), &["--stage", "1", "--name", "run"]);
+    let place = folder.path().join(path(&run["run"]));
+    let more = ["resume", "checkpoints/run", "--set", "stage1_iterations=40"];
+    let other = fs::File::open(place.join("logs/.training")).unwrap();
+    other.try_lock().unwrap();
+    let told = refused(folder.path(), &more, 1);
+    assert!(told.contains("checkpoints/run: another training of this run is under way"), "{told}");
+    drop(other);
+    good(folder.path(), &more);
+}
+
+#[test]
 fn going_on_elsewhere_is_told() {
     let folder = workplace();
     let folder = folder.path();

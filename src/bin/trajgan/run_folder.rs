@@ -1,6 +1,6 @@
 //! Run folders: everything that one training makes.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -76,6 +76,20 @@ impl RunFolder {
     /// Progress for programs, and TensorBoard's files.
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
+    }
+
+    /// To be held while this run trains: another training of it would write over its checkpoints. It goes with the process.
+    pub fn alone(&self) -> Result<File> {
+        let path = self.logs().join(".training");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|e| Failure::io(&path, e))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                Err(Failure::Work(format!("{}: another training of this run is under way", self.path.display())))
+            }
+            // Some network folders have no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+        }
     }
 
     pub fn write_config(&self, settings: &Settings) -> Result<()> {

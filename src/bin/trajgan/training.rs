@@ -39,6 +39,7 @@ impl Job<'_> {
     /// Trains, and gives the result for programs. A run that was stopped is a failure that says how to go on.
     pub fn run(&mut self) -> Result<Value> {
         console::watch_interrupts()?;
+        let _alone = self.folder.alone()?;
         self.console.line(&format!("Run folder: {}", self.folder.path().display()));
         let mut summary = json!({ "run": shown(self.folder.path()), "interrupted": false });
         for (stage, seed) in self.stages.clone().into_iter().zip(self.seeds.clone()) {
