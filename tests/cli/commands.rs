@@ -356,6 +356,20 @@ fn a_result_that_cannot_be_written_is_a_failure() {
     }
 }
 
+/// A shell's limit on files is an error like a full disk, and leaves nothing half-written.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_above_the_limit_is_a_failure() {
+    let folder = workplace();
+    let limited = "ulimit -f 8; exec \"$0\" train recordings.jsonl --config small.toml --stage 1 --name long";
+    let mut shell = std::process::Command::new("sh");
+    let output = shell.args(["-c", limited, PROGRAM]).current_dir(folder.path()).output().unwrap();
+    let err = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && err.contains("File too large"), "{:?} {err}", output.status);
+    let left = fs::read_dir(folder.path().join("checkpoints/long")).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(left.filter(|path| path.extension().is_some_and(|e| e == "safetensors")).count(), 0);
+}
+
 /// What the settings say of noise holds for all that is made, not only for `generate`.
 #[test]
 fn the_models_truncation_psi_is_that_of_samples_and_pictures() {

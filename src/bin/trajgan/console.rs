@@ -144,6 +144,12 @@ pub fn watch_interrupts() -> Result<()> {
     watched.map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched for: {e}")))
 }
 
+/// From now on a file that grows beyond the shell's limit (`ulimit -f`) is an error with a name, as on a full disk.
+pub fn survive_long_files() {
+    #[cfg(unix)]
+    let _ = flag::register(signal_hook::consts::SIGXFSZ, Arc::default()); // a handler is enough: the write fails then
+}
+
 /// Whether who started the program wants it to go on in spite of a signal: `nohup`, or a shell's `&`. Linux tells.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -60,6 +60,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    console::survive_long_files();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
