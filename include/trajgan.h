@@ -145,7 +145,8 @@ typedef enum {
     TG_OPTIMIZER_RADAM = 2,
 } tg_optimizer;
 
-// Learning rate of stage 1 over time.
+// Learning rate of stage 1 over time. ONECYCLE: up from 1/25 of it over the first 30 % of the iterations, then down to
+// nothing; momentum stays.
 typedef enum {
     TG_SCHEDULE_NONE = 0,
     TG_SCHEDULE_COSINE = 1,

@@ -112,7 +112,8 @@ pub enum tg_optimizer {
     TG_OPTIMIZER_RADAM = 2,
 }
 
-/// Learning rate of stage 1 over time.
+/// Learning rate of stage 1 over time. ONECYCLE: up from 1/25 of it over the first 30 % of the iterations, then down to
+/// nothing; momentum stays.
 #[repr(C)]
 pub enum tg_schedule {
     TG_SCHEDULE_NONE = 0,

@@ -1,4 +1,5 @@
-//! Adam and its relatives, the clip of the global norm, and learning-rate schedules, all as PyTorch has them.
+//! Adam and its relatives, the clip of the global norm, and learning-rate schedules, as PyTorch has them, but for onecycle:
+//! here the rate is highest one iteration later, and Adam's first beta stays where PyTorch's `OneCycleLR` moves it.
 
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +136,8 @@ impl Default for Plateau {
 }
 
 impl Schedule {
-    /// Learning rate of an iteration, from 0.
+    /// Learning rate of an iteration, from 0. onecycle (L. N. Smith, 2018): from base / 25 up to base over the first 30 % of the
+    /// period, then down to nothing, both ways along a half cosine.
     pub fn rate(&self, iteration: u64) -> f64 {
         let cosine = |x: f64| (1.0 + (std::f64::consts::PI * x).cos()) / 2.0;
         match self.kind {
@@ -144,7 +146,6 @@ impl Schedule {
             ScheduleKind::Cosine => self.base * cosine((iteration % self.period) as f64 / self.period as f64),
             ScheduleKind::Step => self.base * self.factor.powf((iteration / self.period) as f64),
             ScheduleKind::Plateau => self.base * self.plateau.factor,
-            // L. N. Smith, 2018: up from 1/25 over the first 30 %, then down to nothing.
             ScheduleKind::OneCycle => {
                 let (x, up) = ((iteration as f64 / self.period.max(1) as f64).min(1.0), 0.3);
                 let low = self.base / 25.0;
