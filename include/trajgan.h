@@ -317,6 +317,7 @@ typedef struct {
     double learning_rate;
     // 2.
     double critic_learning_rate;
+    // Largest norm of a gradient.
     double grad_clip;
     double weight_decay;
     // 1: TG_OPTIMIZER_*.
@@ -342,6 +343,7 @@ typedef struct {
     // 2. lambda_fm 0 switches feature matching off.
     double lambda_gp;
     double lambda_fm;
+    // 2: of Adam. In stage 1 they are 0.9 and 0.999.
     double beta1;
     double beta2;
     // 2: samples come from a running average of the generator's weights that keeps so much of itself; 0: from the

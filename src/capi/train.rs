@@ -79,6 +79,7 @@ pub struct tg_train_options {
     pub learning_rate: f64,
     /// 2.
     pub critic_learning_rate: f64,
+    /// Largest norm of a gradient.
     pub grad_clip: f64,
     pub weight_decay: f64,
     /// 1: TG_OPTIMIZER_*.
@@ -104,6 +105,7 @@ pub struct tg_train_options {
     /// 2. lambda_fm 0 switches feature matching off.
     pub lambda_gp: f64,
     pub lambda_fm: f64,
+    /// 2: of Adam. In stage 1 they are 0.9 and 0.999.
     pub beta1: f64,
     pub beta2: f64,
     /// 2: samples come from a running average of the generator's weights that keeps so much of itself; 0: from the
