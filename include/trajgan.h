@@ -276,7 +276,8 @@ typedef struct {
     double direct;
     double recon;
     double latent;
-    // Stage 1 of the closed loop only, else 0: nats per point.
+    // Stage 1 of the closed loop only, else 0: nats per point, of classes: where in its class a step or time is, is not
+    // counted.
     double step_nats;
     double tick_nats;
     double stop_nats;
@@ -284,7 +285,7 @@ typedef struct {
     double critic;
     double wasserstein;
     double gradient_penalty;
-    // Stage 1, of the validation split; 0 where validated is 0.
+    // Stage 1, of at most 256 movements of the validation split, without dropout and noise; 0 where validated is 0.
     double validation_loss;
     // Direct, recon and latent, or nats of steps, ticks and stop.
     double validation_parts[3];

@@ -36,7 +36,8 @@ pub struct tg_progress {
     pub direct: f64,
     pub recon: f64,
     pub latent: f64,
-    /// Stage 1 of the closed loop only, else 0: nats per point.
+    /// Stage 1 of the closed loop only, else 0: nats per point, of classes: where in its class a step or time is, is not
+    /// counted.
     pub step_nats: f64,
     pub tick_nats: f64,
     pub stop_nats: f64,
@@ -44,7 +45,7 @@ pub struct tg_progress {
     pub critic: f64,
     pub wasserstein: f64,
     pub gradient_penalty: f64,
-    /// Stage 1, of the validation split; 0 where validated is 0.
+    /// Stage 1, of at most 256 movements of the validation split, without dropout and noise; 0 where validated is 0.
     pub validation_loss: f64,
     /// Direct, recon and latent, or nats of steps, ticks and stop.
     pub validation_parts: [f64; 3],

@@ -63,10 +63,11 @@ impl DataModel {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub iteration: u64,
-    /// Stage 1: direct, recon, latent, total. Stage 2: critic, generator, wasserstein, gradient penalty.
+    /// Stage 1: direct, recon, latent, total; closed-loop: nats of steps, ticks and stop, total. Stage 2: critic, generator,
+    /// wasserstein, gradient penalty.
     pub losses: [f64; 4],
     pub rate: f64,
-    /// Stage 1: direct, recon, latent, total on the validation split.
+    /// Those of stage 1 on the validation split, in evaluation mode.
     pub validation: Option<[f64; 4]>,
 }
 

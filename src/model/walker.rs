@@ -29,7 +29,8 @@ pub struct Walker {
     pub(crate) embeddings: [Matrix; 2],
 }
 
-/// Losses of events, in nats, summed over a shard and divided by the batch's number of steps.
+/// Losses of events, in nats, summed over a shard and divided by the batch's number of steps: of its points, of which a walk has one
+/// more than events. Where in its class an event is, which is drawn evenly, is not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WalkLosses {
     pub steps: f64,
