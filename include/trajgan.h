@@ -253,6 +253,7 @@ typedef struct {
     // Of the multiscale critic.
     uint32_t critic_scales;
     double lstm_dropout;
+    // Of TG_POOL_ATTENTION; the others have none.
     double pooler_dropout;
     double expander_dropout;
 } tg_model_options;

@@ -80,6 +80,7 @@ pub struct Config {
     pub latent_dim: usize,
     pub summary_dim: usize,
     pub pool_type: Pool,
+    /// attention: on what scores a step. The other poolers have none.
     pub pooler_dropout: f64,
     /// v6: the closed loop has a walker in place of expander and decoder, of the sizes and dropout that follow.
     pub expand_type: Expand,

@@ -51,6 +51,7 @@ pub struct tg_model_options {
     /// Of the multiscale critic.
     pub critic_scales: u32,
     pub lstm_dropout: f64,
+    /// Of TG_POOL_ATTENTION; the others have none.
     pub pooler_dropout: f64,
     pub expander_dropout: f64,
 }

@@ -1,4 +1,5 @@
-//! Latent sequence (N,L) -> summary (B,S) in [-1,1].
+//! Latent sequence (N,L) -> summary (B,S) in [-1,1]: tanh(linear(pooled)), of hybrid tanh(linear(lrelu(norm(linear(pooled))))), where
+//! pooled is last, mean and max, one behind the other.
 
 use crate::backend::cpu::{Buffer, Real, math};
 use crate::config::{Config, Pool};
