@@ -1,7 +1,8 @@
 //! The closed-loop decoder's codec: movements as events of whole pixels and clock ticks, in classes.
 //!
 //! Step classes: 0, +-1 ... +-8 pixels exactly, log-spaced beyond; time classes in ticks of the recording's clock:
-//! 1 ... 5 exactly, log-spaced beyond, up to the longest in the recordings. Drawing is uniform within a class.
+//! 1 ... 5 exactly, log-spaced beyond, up to the longest in the recordings. The first class of times, 0 ticks, is what stands before
+//! the first event; no event has it. Drawing is uniform within a class.
 
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +101,10 @@ pub struct Place {
 }
 
 impl Place {
+    /// In this order: x and y still to go, x and y of the last event, each as asinh(px / 2) / 3; the last event's class of ticks / 4,
+    /// 0 before the first; ln(1 + px) / 6 of what is left and of the whole distance; events so far / 40, at most 3; 1 before the
+    /// first event, else 0; and four numbers of [`StepCodec::encode_turned`].
+    ///
     /// Pixels are squashed: near the target every pixel counts, far from it a tenth of the way does.
     pub fn inputs(&self, codec: &StepCodec) -> [f32; INPUTS] {
         let squash = |pixels: i32| (f64::from(pixels) / 2.0).asinh() / 3.0;
@@ -157,7 +162,7 @@ impl Place {
     }
 }
 
-/// What generator and critic see of a target (px): log distance, direction cosine and sine.
+/// What generator and critic see of a target (px): ln(1 + distance) / 3.5 - 1, direction cosine and sine.
 pub fn condition(target: [f64; 2]) -> [f32; 3] {
     let distance = target[0].hypot(target[1]);
     let unit = distance.max(1.0);
@@ -278,7 +283,8 @@ impl StepCodec {
         walk
     }
 
-    /// The same of a movement that is turned first: the last four inputs say so, and how. None where too few points are left.
+    /// The same of a movement that is turned first: the last four inputs are 1, the angle's sine and cosine, and 2 ln(scale); of one
+    /// that is not, 0. None where too few points are left.
     pub fn encode_turned(&self, movement: &Movement, turn: Turn) -> Option<Walk> {
         let mut walk = self.encode(&movement.turned(turn)?.points);
         let said = [1.0, turn.angle.sin(), turn.angle.cos(), 2.0 * turn.scale.ln()].map(|x| x as f32);
