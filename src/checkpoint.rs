@@ -2,6 +2,10 @@
 //!
 //! Tensors of the networks have the names of the original implementation's `state_dict`; `train.*` are the
 //! moments of the optimisers, absent in an exported model. The metadata key `trajgan` holds the rest as JSON.
+//!
+//! A checkpoint's `generator.*` are the weights that train. Samples come from `train.generator.average`, if it is there: the same
+//! tensors one behind the other, as the moments are, in the order of [`Model::parameter_names`]. An exported model has it in their
+//! place.
 
 use std::path::Path;
 
