@@ -1,4 +1,8 @@
 //! The closed-loop decoder at work: walks of several rows at a time, or of one.
+//!
+//! Events have the probabilities of `model::walker`, but for these rules. The last event is not the first, and not longer than the
+//! codec's `landing`. Where the recorder reports only changes, no step is 0, and a walk that comes to its target has ended, even if
+//! that event was not to be the last. Where there is room for one more point only, it is the target.
 
 use crate::backend::cpu::{Buffer, Real, math};
 use crate::data::steps::{Event, Place, StepCodec, X_ANCHORS, Y_ANCHORS};
