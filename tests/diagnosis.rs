@@ -125,14 +125,21 @@ fn what_is_bad_follows_the_threshold() {
 
 #[test]
 fn a_summary_that_says_nothing() {
-    let with = |iterations: u64, spread: f64| {
+    let of = |config: &Config, iterations: u64, spread: f64| {
         let first = history(&[(iterations, [0.03, 0.04, 0.02, 0.09])]);
         let second = StageState { spread: Some(spread), ..StageState::default() };
-        troubles(&Config::default(), [first, second])
+        troubles(config, [first, second])
     };
-    assert_eq!(with(4000, 7e-7), [Trouble::SummaryDead]);
-    assert_eq!(with(4000, 0.3), []);
-    assert_eq!(with(100, 7e-7), []);
+    let v6 = |iterations, spread| of(&Config::default(), iterations, spread);
+    assert_eq!(v6(4000, 7e-7), [Trouble::SummaryDead]);
+    assert_eq!(v6(4000, 0.06), []);
+    assert_eq!(v6(100, 7e-7), []);
+    // Noise of 0.6 drowns what noise of 0.1 does not.
+    let loud = Config::closed_loop(Preset::Fast);
+    let quiet = Config { summary_noise: 0.1, ..loud.clone() };
+    assert_eq!((loud.summary_noise, of(&loud, 4000, 0.06)), (0.6, vec![Trouble::SummaryDead]));
+    assert_eq!(of(&loud, 4000, 0.3), []);
+    assert_eq!(of(&quiet, 4000, 0.06), []);
 }
 
 /// What the rule looks at is measured.

@@ -109,7 +109,7 @@ pub(crate) const HELD: f64 = 0.3;
 
 /// Takes the mean over a shard's rows off the gradient of summaries, in a batch of several. What is the same for all movements
 /// is for the walker's biases to learn: taught that way too, before it says anything of a movement, the summary becomes a
-/// constant, and some trainings never get over it (`benches/FIDELITY.md`). A row alone in its shard teaches nothing.
+/// constant, and some trainings never get over it (`benches/FIDELITY.md`). A row alone in its shard teaches nothing so.
 fn centre<R: Real>(dz: &mut [R], rows: usize) {
     let width = dz.len() / rows;
     for k in 0..width {

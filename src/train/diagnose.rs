@@ -27,7 +27,7 @@ pub enum Trouble {
     GeneratorDiverging,
     /// A loss is not finite, or far above what it has been.
     Diverged,
-    /// Summaries of all movements are the same: the decoder learns without.
+    /// Summaries of all movements are the same, or as good as the same beside the noise on them: the decoder learns without.
     SummaryDead,
     /// Stage 1 has gone on since stage 2 learnt in its latent space.
     LatentSpaceMoved,
@@ -294,18 +294,28 @@ fn exploded(stage: Stage, finding: String, c: &Config) -> Diagnosis {
 /// Not after few iterations: at first summaries are the same, and most trainings get over it.
 fn dead(first: &StageState, second: &StageState, c: &Config) -> Option<Diagnosis> {
     const SPREAD: f64 = 0.01;
-    let spread = second.spread.filter(|&spread| spread < SPREAD && first.iteration >= STAGE1_PATIENCE)?;
-    Some(Diagnosis {
-        trouble: Trouble::SummaryDead,
-        stage: 1,
-        finding: format!("summaries of training movements, in [-1,1], are only {spread:.1e} from each other"),
-        cause: "the decoder took the summary for a constant before the encoder said anything, and its tanh is saturated",
-        fix: format!(
-            "train stage 1 anew with lr_autoencoder lowered from {} to {}, or with another seed",
-            c.lr_autoencoder,
-            0.5 * c.lr_autoencoder
-        ),
-    })
+    /// Noise that is so many times the spread leaves nothing to read.
+    const DROWNED: f64 = 5.0;
+    let spread = second.spread.filter(|_| first.iteration >= STAGE1_PATIENCE)?;
+    let noise = if c.decoder == DecoderKind::ClosedLoop { c.summary_noise } else { 0.0 };
+    let anew =
+        format!("lr_autoencoder lowered from {} to {}, or with another seed", c.lr_autoencoder, 0.5 * c.lr_autoencoder);
+    let finding = format!("summaries of training movements, in [-1,1], are only {spread:.1e} from each other");
+    let (finding, cause, fix) = if spread < SPREAD {
+        let cause =
+            "the decoder took the summary for a constant before the encoder said anything, and its tanh is saturated";
+        (finding, cause, format!("train stage 1 anew with {anew}"))
+    } else if spread < noise / DROWNED {
+        let finding = format!("{finding}, and the noise on them is {noise}");
+        let fix = format!(
+            "train stage 1 further, or anew with summary_noise lowered from {noise} to {}, or with {anew}",
+            0.5 * noise
+        );
+        (finding, "the decoder has learnt to do without what noise drowns", fix)
+    } else {
+        return None;
+    };
+    Some(Diagnosis { trouble: Trouble::SummaryDead, stage: 1, finding, cause, fix })
 }
 
 fn moved(first: &StageState, second: &StageState) -> Option<Diagnosis> {
