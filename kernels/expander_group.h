@@ -22,16 +22,16 @@ constexpr int WHOLE = 32;
 constexpr tg_u64 PATIENCE = 2000ull * 1000 * 1000;  // nanoseconds
 
 #if defined(TG_CPU_EMU)
-static inline void meet_cluster() { emu::meet_blocks(); }
+static inline void arrive_cluster() { emu::arrive_blocks(); }
+static inline void wait_cluster() { emu::wait_blocks(); }
 static inline float* of_rank(float* at, int rank) { return emu::of_rank(at, rank); }
 static inline void write_word(tg_u64* at, tg_u64 word) { __atomic_store_n(at, word, __ATOMIC_RELAXED); }
 static inline tg_u64 read_word(const tg_u64* at) { return __atomic_load_n(at, __ATOMIC_RELAXED); }
 static inline tg_u64 nanoseconds() { return emu::nanoseconds(); }
 static inline void pause() { emu::pause(); }
 #else
-static __device__ __forceinline__ void meet_cluster() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
+static __device__ __forceinline__ void arrive_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+static __device__ __forceinline__ void wait_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 // The same place in the shared memory of another block of the cluster.
 static __device__ __forceinline__ float* of_rank(float* at, int rank) {
     tg_u64 there;
@@ -54,8 +54,10 @@ static __device__ __forceinline__ tg_u64 nanoseconds() {
 static __device__ __forceinline__ void pause() {}
 #endif
 
-// Exchanges: `put` gives number i of a buffer that lies at the same place in every block, and after `meet` every block has all
-// n numbers. A buffer may be put into again after another meet.
+// Exchanges: `put` gives number i of a buffer that lies at the same place in every block, and after `arrive` and `wait` every
+// block has all n numbers. A buffer may be put into again after another such meeting. Between the two a block does what needs no
+// other, so that the way of the numbers costs less; and it is then that it stores what only later kernels read, because to arrive
+// is to wait until what was stored before can be seen by all.
 struct ByCluster {
     int size;
 
@@ -66,10 +68,11 @@ struct ByCluster {
         for (int rank = share; rank < size; rank += of) *of_rank(to + i, rank) = value;
     }
 
-    __device__ __forceinline__ void meet(float*, int) { meet_cluster(); }
+    __device__ __forceinline__ void arrive() { arrive_cluster(); }
+    __device__ __forceinline__ void wait(float*, int) { wait_cluster(); }
 };
 
-// A word is a number and the count of meets, so that who reads it knows whether it is new: L. Lamport, "Concurrent reading and
+// A word is a number and the count of meetings, so that who reads it knows whether it is new: L. Lamport, "Concurrent reading and
 // writing", 1977. Two buffers in turn: who writes one again has had a word of everybody in the other, which was written after
 // the first had been read. So every block gives one that says nothing else: it may have no number to give.
 struct ByMemory {
@@ -92,8 +95,11 @@ struct ByMemory {
         if (share == 0) write(i, value);
     }
 
-    __device__ __forceinline__ void meet(float* to, int n) {
+    __device__ __forceinline__ void arrive() {
         if (threadIdx.x == 0) write(most + blockIdx.x % size, 0.0f);
+    }
+
+    __device__ __forceinline__ void wait(float* to, int n) {
 #pragma unroll 1
         for (int i = threadIdx.x; i < n; i += blockDim.x) to[i] = await(place(i));
         const int peer = threadIdx.x;
@@ -176,6 +182,12 @@ static __device__ __forceinline__ void lengths_of(int (&length)[R], int first, c
 }
 
 template <class Exchange>
+static __device__ __forceinline__ void meet(Exchange& exchange) {
+    exchange.arrive();
+    exchange.wait(nullptr, 0);
+}
+
+template <class Exchange>
 static __device__ __forceinline__ void forward(float* y, float* gates, float* c, float* h, const float* constant,
                                                const float* init_h, const float* init_c, const float* stack_t,
                                                const float* biases, const float* out_t, const float* out_bias,
@@ -207,6 +219,7 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
 #pragma unroll 1
     for (int i = threadIdx.x; i < quads * H; i += blockDim.x)
         out[i] = four(out_t + (size_t)(i % H) * L + i / H * 4, 1, L - i / H * 4);
+    const auto addend = [&](int layer, int r, int q) { return layer ? biases[layer * 4 * H + q] : constant[(size_t)r * 4 * H + q]; };
 #pragma unroll 1
     for (int first = blockIdx.x / size * R; first < head[0]; first += gridDim.x / size * R) {
         lengths_of(length, first, head, lengths);
@@ -219,10 +232,27 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
         }
 #pragma unroll 1
         for (int i = threadIdx.x; i < 4 * quads; i += blockDim.x) sy[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        exchange.meet(nullptr, 0);
+        meet(exchange);
+        const auto mask_of = [&](int offset, int i, int t, int layer) {
+            const size_t at = (size_t)layer * capacity + offset + first + i % R;
+            return i < R * H && t < length[i % R] ? mask[at * H + i / R] : 0.0f;
+        };
+        // Of the team's first unit in the next layer, or in the first of the next step: its recurrent sums, and what is added to them.
+        float ahead[16], add = 0.0f;
+        const bool first_mine = team < U && unit0 + team < H, more = layers > 1;
+        const auto look_ahead = [&](int layer, const float4* w, const float4* x) {
+            clear(ahead);
+            add_quad<HALF>(ahead, w + min(team, U - 1) * H, x, H, lane);
+            if (first_mine && length[row] > 0) add = addend(layer, first + row, gate * H + unit0 + team);
+        };
+        look_ahead(0, weights + U * L, sh);
+        const float first_bias = 4 * team + gate < L ? out_bias[4 * team + gate] : 0.0f;
+        int next_offset = offsets[0];
 #pragma unroll 1
         for (int t = 0; t < length[0]; ++t) {
-            const size_t n = offsets[t] + first + row;
+            const int offset = next_offset;
+            if (t + 1 < length[0]) next_offset = offsets[t + 1];
+            const size_t n = offset + first + row;
             const bool running = t < length[row];
             const float4 *const before = sh + (t & 1) * layers * H, *w = weights;
             float4* const now = sh + (~t & 1) * layers * H;
@@ -230,41 +260,57 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
             for (int layer = 0; layer < layers; ++layer) {
                 const int K = layer ? H : L;
                 const float4* const x = !layer ? sy : mask ? sx : now + (layer - 1) * H;
+                const size_t here = (size_t)layer * capacity + n;
+                float z = 0.0f, cell = 0.0f, result = 0.0f;
+                int unstored = -1;  // the unit whose numbers these are
+                const auto store = [&] {
+                    if (unstored < 0) return;
+                    gates[here * 4 * H + gate * H + unstored] = z;
+                    if (gate == 0) c[here * H + unstored] = cell, h[here * H + unstored] = result;
+                    unstored = -1;
+                };
 #pragma unroll 1
                 for (int u0 = 0; u0 < U; u0 += teams) {
                     const int u = min(u0 + team, U - 1), unit = unit0 + u;
                     const bool mine = u0 + team < U && unit < H;
-                    float sums[16];
-                    clear(sums);
-                    add_quad<HALF>(sums, w + u * K, x, K, lane);
-                    add_quad<HALF>(sums, w + U * K + u * H, before + layer * H, H, lane);
-                    float z = scatter_sum<HALF>(sums, lane);
-                    if (mine && running)
-                        z += layer ? biases[layer * 4 * H + gate * H + unit] : constant[(size_t)(first + row) * 4 * H + gate * H + unit];
+                    store();
+                    if (u0 > 0) {
+                        clear(ahead);
+                        add_quad<HALF>(ahead, w + U * K + u * H, before + layer * H, H, lane);
+                        if (mine && running) add = addend(layer, first + row, gate * H + unit);
+                    }
+                    add_quad<HALF>(ahead, w + u * K, x, K, lane);
+                    z = scatter_sum<HALF>(ahead, lane) + add;
                     z = gate == 2 ? tg_tanh(z) : tg_sigmoid(z);
                     const float earlier = mine ? sc[(layer * U + u) * R + row] : 0.0f;
                     const float in = __shfl_sync(TG_WARP, z, base), forget = __shfl_sync(TG_WARP, z, base + 1);
                     const float g = __shfl_sync(TG_WARP, z, base + 2), o = __shfl_sync(TG_WARP, z, base + 3);
-                    const float cell = fmaf(forget, earlier, in * g), result = running ? o * tg_tanh(cell) : 0.0f;
+                    cell = fmaf(forget, earlier, in * g);
+                    result = running ? o * tg_tanh(cell) : 0.0f;
                     __syncwarp();  // all have read sc before one writes it
                     if (!mine) continue;
                     exchange.put(reinterpret_cast<float*>(now + layer * H), unit * R + row, result, gate, 4);
                     if (!running) continue;
-                    gates[((size_t)layer * capacity + n) * 4 * H + gate * H + unit] = z;
-                    if (gate > 0) continue;
-                    const size_t at = ((size_t)layer * capacity + n) * H + unit;
-                    sc[(layer * U + u) * R + row] = c[at] = cell;
-                    h[at] = result;
+                    unstored = unit;
+                    if (gate == 0) sc[(layer * U + u) * R + row] = cell;
                 }
                 w += U * (K + H);
-                exchange.meet(reinterpret_cast<float*>(now + layer * H), R * H);
-                if (!mask || layer + 1 == layers) continue;
+                exchange.arrive();
+                store();
+                const bool last = layer + 1 == layers, dropped = mask && !last;
+                const float4* const next = last ? weights + U * L : w + U * H;
+                const float4* const known = last ? now : before + (layer + 1) * H;
+                if (more) look_ahead(last ? 0 : layer + 1, next, known);
+                float kept[2];  // what two numbers for each thread are multiplied with: all there are for 128 units
+#pragma unroll
+                for (int k = 0; k < 2; ++k) kept[k] = dropped ? mask_of(offset, threadIdx.x + k * blockDim.x, t, layer) : 0.0f;
+                exchange.wait(reinterpret_cast<float*>(now + layer * H), R * H);
+                if (!more) look_ahead(0, next, known);
+                if (!dropped) continue;
 #pragma unroll 1
-                for (int i = threadIdx.x; i < R * H; i += blockDim.x) {
-                    const int r = i % R;
-                    const float kept = reinterpret_cast<const float*>(now + layer * H)[i];
-                    const size_t at = ((size_t)layer * capacity + offsets[t] + first + r) * H + i / R;
-                    reinterpret_cast<float*>(sx)[i] = t < length[r] ? kept * mask[at] : 0.0f;
+                for (int i = threadIdx.x, k = 0; i < R * H; i += blockDim.x, ++k) {
+                    const float by = k == 0 ? kept[0] : k == 1 ? kept[1] : mask_of(offset, i, t, layer);
+                    reinterpret_cast<float*>(sx)[i] = reinterpret_cast<const float*>(now + layer * H)[i] * by;
                 }
                 __syncthreads();
             }
@@ -276,15 +322,20 @@ static __device__ __forceinline__ void forward(float* y, float* gates, float* c,
                 add_quad<HALF>(sums, out + q * H, now + (layers - 1) * H, H, lane);
                 const float sum = scatter_sum<HALF>(sums, lane);
                 if (q0 + team >= quads || o >= L) continue;
-                const float result = tg_tanh(sum + out_bias[o]);
+                const float result = tg_tanh(sum + (q0 == 0 ? first_bias : out_bias[o]));
                 reinterpret_cast<float*>(sy)[o * R + row] = result;
                 if (rank == 0 && running) y[n * L + o] = result;
             }
             __syncthreads();
         }
     }
-    exchange.meet(nullptr, 0);  // nobody leaves while others may write into its memory
+    meet(exchange);  // nobody leaves while others may write into its memory
 }
+
+// What the backward reads of a unit's step: gates, the cell and the one before it, and what dropout's mask has there, or 1.
+struct Trace {
+    float in, forget, g, o, cell, before, kept;
+};
 
 template <class Exchange>
 static __device__ __forceinline__ void backward(float* dy, float* gates, float* dinit_h, float* dinit_c, const float* y,
@@ -327,19 +378,60 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
         for (int i = threadIdx.x; i < R * (2 * layers * wide + L); i += blockDim.x) reinterpret_cast<float*>(sz)[i] = 0.0f;
 #pragma unroll 1
         for (int i = threadIdx.x; i < layers * U * R; i += blockDim.x) sdc[i] = 0.0f;
-        exchange.meet(nullptr, 0);
+        meet(exchange);
+        const auto trace_of = [&](int layer, int t, int u) {
+            Trace trace = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 1.0f};
+            const int unit = unit0 + u;
+            if (u >= U || unit >= H || t >= length[row]) return trace;
+            const size_t at = ((size_t)layer * capacity + offsets[t] + first + row) * H + unit;
+            const float* const z = gates + (at - unit) * 4 + unit;
+            trace.in = z[0], trace.forget = z[H], trace.g = z[2 * H], trace.o = z[3 * H];
+            trace.cell = c[at];
+            trace.before = t > 0 ? c[((size_t)layer * capacity + offsets[t - 1] + first + row) * H + unit]
+                                 : init_c[((size_t)(first + row) * layers + layer) * H + unit];
+            if (mask && layer + 1 < layers) trace.kept = mask[at];
+            return trace;
+        };
+        // As forward: of the team's first quad in the next layer, or in the last of the step before, the recurrent share of dh, and
+        // what is multiplied with it; and of the step before dy and y.
+        const int wanted = 4 * team + lane % 4;
+        float ahead = 0.0f, next_dy = 0.0f, next_y = 0.0f;
+        Trace next = {};
+        const auto recurrent_of = [&](int layer, int q, const float4* dz) {
+            float sums[16];
+            clear(sums);
+            add_quad<WHOLE>(sums, recurrent + (layer * quads + q) * wide, dz + layer * wide, wide, lane);
+            return scatter_sum<WHOLE>(sums, lane);
+        };
+        const auto look_ahead = [&](int layer, int t, const float4* later) {
+            if (team >= quads) return;
+            next = trace_of(layer, t, wanted);
+            ahead = recurrent_of(layer, team, later);
+        };
+        const auto look_at_output = [&](int t) {
+            const int r = threadIdx.x % R;
+            const size_t at = (size_t)(offsets[t] + first + r) * L + threadIdx.x / R;
+            if ((int)threadIdx.x < R * L && t < length[r]) next_dy = dy[at], next_y = y[at];
+        };
+        look_at_output(length[0] - 1);
+        look_ahead(layers - 1, length[0] - 1, sz + (length[0] & 1) * layers * wide);
 #pragma unroll 1
         for (int t = length[0] - 1; t >= 0; --t) {
-            const size_t n = offsets[t] + first + row;
+            const int offset = offsets[t];
+            const size_t n = offset + first + row;
             const bool running = t < length[row];
             float4* const now = sz + (t & 1) * layers * wide;
             const float4* const later = sz + (~t & 1) * layers * wide;
 #pragma unroll 1
             for (int i = threadIdx.x; i < R * L; i += blockDim.x) {
                 const int r = i % R;
-                const size_t at = (size_t)(offsets[t] + first + r) * L + i / R;
+                const size_t at = (size_t)(offset + first + r) * L + i / R;
                 float d = 0.0f;
-                if (t < length[r]) d = (dy[at] + reinterpret_cast<const float*>(feed)[i]) * (1.0f - y[at] * y[at]);
+                if (t < length[r]) {
+                    const bool known = i == (int)threadIdx.x;
+                    const float out = known ? next_y : y[at];
+                    d = ((known ? next_dy : dy[at]) + reinterpret_cast<const float*>(feed)[i]) * (1.0f - out * out);
+                }
                 reinterpret_cast<float*>(sd)[i] = d;
             }
             __syncthreads();
@@ -347,53 +439,56 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
             for (int layer = layers - 1; layer >= 0; --layer) {
                 const bool top = layer + 1 == layers;
                 float* const to = reinterpret_cast<float*>(now + layer * wide);
+                float dz[4];
+                float* unstored = nullptr;  // where two of these belong: each half of a warp has two of the gates
+                const auto store = [&] {
+                    if (!unstored) return;
+                    const bool high = lane / HALF;
+                    unstored[0] = high ? dz[2] : dz[0];
+                    unstored[H] = high ? dz[3] : dz[1];
+                    unstored = nullptr;
+                };
 #pragma unroll 1
                 for (int q = team; q < quads; q += teams) {
+                    store();
+                    const int u = 4 * q + lane % 4, unit = unit0 + u;
+                    const bool mine = u < U && unit < H, works = mine && running;
+                    if (q != team) {
+                        next = trace_of(layer, t, u);
+                        ahead = recurrent_of(layer, q, later);
+                    }
                     float sums[16];
                     clear(sums);
                     if (top)
                         add_quad<WHOLE>(sums, outs + q * L, sd, L, lane);
                     else
                         add_quad<WHOLE>(sums, below + (layer * quads + q) * wide, now + (layer + 1) * wide, wide, lane);
-                    float dh = scatter_sum<WHOLE>(sums, lane);
-                    const int u = 4 * q + lane % 4, unit = unit0 + u;
-                    const bool mine = u < U && unit < H, works = mine && running;
-                    const size_t at = ((size_t)layer * capacity + n) * H + unit;
-                    if (works && mask && !top) dh *= mask[at];
-                    clear(sums);
-                    add_quad<WHOLE>(sums, recurrent + (layer * quads + q) * wide, later + layer * wide, wide, lane);
-                    dh += scatter_sum<WHOLE>(sums, lane);
-                    float dz[4] = {0.0f, 0.0f, 0.0f, 0.0f}, dc = 0.0f;
-                    float* const z = gates + ((size_t)layer * capacity + n) * wide + unit;
+                    const float dh = scatter_sum<WHOLE>(sums, lane) * next.kept + ahead;
+                    const float in = next.in, forget = next.forget, g = next.g, o = next.o, tanh_c = tg_tanh(next.cell);
+                    float dc = 0.0f;
+                    dz[0] = dz[1] = dz[2] = dz[3] = 0.0f;
                     if (works) {
-                        const float earlier = t > 0 ? c[((size_t)layer * capacity + offsets[t - 1] + first + row) * H + unit]
-                                                    : init_c[((size_t)(first + row) * layers + layer) * H + unit];
-                        const float in = z[0], forget = z[H], g = z[2 * H], o = z[3 * H], tanh_c = tg_tanh(c[at]);
                         const float dcell = fmaf(dh * o, 1.0f - tanh_c * tanh_c, sdc[(layer * U + u) * R + row]);
                         dz[0] = dcell * g * (in * (1.0f - in));
-                        dz[1] = dcell * earlier * (forget * (1.0f - forget));
+                        dz[1] = dcell * next.before * (forget * (1.0f - forget));
                         dz[2] = dcell * in * (1.0f - g * g);
                         dz[3] = dh * tanh_c * (o * (1.0f - o));
                         dc = dcell * forget;
                     }
                     __syncwarp();  // both halves of the warp have read what they now write
                     if (!mine) continue;
-                    // Each half of the warp has two of the gates.
 #pragma unroll
-                    for (int gate = 0; gate < 4; ++gate) {
-                        if (gate / 2 != lane / HALF) continue;
-                        exchange.put(to, (gate * H + unit) * R + row, dz[gate], 0, 1);
-                        if (works) z[gate * H] = dz[gate];
-                    }
-                    if (works && lane < HALF) sdc[(layer * U + u) * R + row] = dc;
+                    for (int gate = 0; gate < 4; ++gate)
+                        if (gate / 2 == lane / HALF) exchange.put(to, (gate * H + unit) * R + row, dz[gate], 0, 1);
+                    if (!works) continue;
+                    unstored = gates + ((size_t)layer * capacity + n) * wide + 2 * (lane / HALF) * H + unit;
+                    if (lane < HALF) sdc[(layer * U + u) * R + row] = dc;
                 }
-                exchange.meet(to, R * wide);
+                exchange.arrive();
+                store();
+                if (layer > 0) look_ahead(layer - 1, t, later);
+                exchange.wait(to, R * wide);
             }
-            // All blocks have read dy by now.
-#pragma unroll 1
-            for (int i = threadIdx.x; i < R * L; i += blockDim.x)
-                if (rank == 0 && t < length[i % R])
-                    dy[(size_t)(offsets[t] + first + i % R) * L + i / R] = reinterpret_cast<const float*>(sd)[i];
 #pragma unroll 1
             for (int q = team; q < latent_quads; q += teams) {
                 float sums[16];
@@ -403,7 +498,17 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
                 const int v = 4 * q + lane % 4;
                 if (lane < HALF && v < V && latent0 + v < L) exchange.put(reinterpret_cast<float*>(feed), (latent0 + v) * R + row, d, 0, 1);
             }
-            exchange.meet(reinterpret_cast<float*>(feed), R * L);
+            exchange.arrive();
+            // All blocks have read dy by now.
+#pragma unroll 1
+            for (int i = threadIdx.x; i < R * L; i += blockDim.x)
+                if (rank == 0 && t < length[i % R])
+                    dy[(size_t)(offset + first + i % R) * L + i / R] = reinterpret_cast<const float*>(sd)[i];
+            if (t > 0) {
+                look_at_output(t - 1);
+                look_ahead(layers - 1, t - 1, now);
+            }
+            exchange.wait(reinterpret_cast<float*>(feed), R * L);
         }
 #pragma unroll 1
         for (int i = team; i < layers * quads; i += teams) {
@@ -418,7 +523,7 @@ static __device__ __forceinline__ void backward(float* dy, float* gates, float* 
             dinit_c[at] = sdc[(layer * U + u) * R + row];
         }
     }
-    exchange.meet(nullptr, 0);
+    meet(exchange);
 }
 
 // shared 16 (U (L + H + (layers-1) 2 H) + ceil(L/4) (H + 4) + 2 layers H + H + layers U)

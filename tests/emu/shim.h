@@ -76,14 +76,23 @@ struct Fiber {
 struct Peers {
     explicit Peers(unsigned count) : shared(count) {}
 
-    void meet() {
-        std::unique_lock<std::mutex> held(lock);
+    // The generation to wait for the end of.
+    unsigned arrive() {
+        const std::lock_guard<std::mutex> held(lock);
         const unsigned before = generation;
-        if (++arrived < shared.size()) return moved.wait(held, [&] { return generation != before; });
+        if (++arrived < shared.size()) return before;
         arrived = 0;
         ++generation;
         moved.notify_all();
+        return before;
     }
+
+    void wait(unsigned before) {
+        std::unique_lock<std::mutex> held(lock);
+        moved.wait(held, [&] { return generation != before; });
+    }
+
+    void meet() { wait(arrive()); }
 
     std::vector<char*> shared;
     std::mutex lock;
@@ -96,6 +105,7 @@ struct Block {
     std::vector<Warp> warps;
     Barrier barrier, cluster;
     Peers* peers;
+    unsigned arrived_of_cluster = 0, generation_of_cluster = 0;
     unsigned rank;
     unsigned live;
     Fiber* current;
@@ -286,9 +296,14 @@ inline void launch_apart(dim3 grid, dim3 size, size_t shared, const std::functio
     for (unsigned i = 0; i < grid.x; ++i) run_block(dim3(i), grid, size, shared, body);
 }
 
-// A barrier of the whole cluster: the last thread of a block meets the other blocks.
-inline void meet_blocks() {
-    if (block->cluster.arrived + 1 == block->live) block->peers->meet();
+// A barrier of the whole cluster: a block arrives with the last of its threads, and with the last of them waits for the others.
+inline void arrive_blocks() {
+    if (++block->arrived_of_cluster < block->live) return;
+    block->arrived_of_cluster = 0;
+    block->generation_of_cluster = block->peers->arrive();
+}
+inline void wait_blocks() {
+    if (block->cluster.arrived + 1 == block->live) block->peers->wait(block->generation_of_cluster);
     meet(block->cluster, block->live);
 }
 
