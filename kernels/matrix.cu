@@ -2,19 +2,19 @@
 // and ::gradient of src/nn/params.rs.
 //
 // A block of 16 x 16 threads makes a tile of 32 x 32 results, or of 64 x 64 where there are tiles for all multiprocessors: a
-// thread 2 x 2 or 4 x 4 of them. Both sides pass through shared memory, 16 of the inner dimension at a time, while the next 16
-// are on their way. A result is one chain of fused multiply-adds in the order of the inner dimension, as on the CPU: neither
-// tile nor grid nor a row's neighbours change its bits. A gradient's inner dimension is the batch, which is cut into chunks of
-// 256 rows so that many blocks share the work; the chunks are added in order. The gradient of biases, the columns of dy summed,
-// is one column more, which has blocks of its own.
+// thread 2 x 2 or 4 x 4 of them. Both sides pass through shared memory, some of the inner dimension at a time, while the next are
+// on their way: 64 for small tiles, where few blocks run and every wait for memory shows, else 16. A result is one chain of fused
+// multiply-adds in the order of the inner dimension, as on the CPU: neither tile nor grid nor a row's neighbours change its bits.
+// A gradient's inner dimension is the batch, which is cut into chunks of 256 rows so that many blocks share the work; the chunks
+// are added in order. The gradient of biases, the columns of dy summed, is one column more, which has blocks of its own.
 #include "tg_cuda.h"
 
-constexpr int DEPTH = 16;
+constexpr int STEP = 16;
 constexpr int CHUNK = 256;
 
-// What the thread reads of a matrix x(i,l) = from[i*row + l*column], for a strip of SIDE rows: 0 beyond n rows and k columns.
-// Neighbouring threads read neighbouring numbers, whichever way the matrix lies.
-template <int SIDE>
+// What the thread reads of a matrix x(i,l) = from[i*row + l*column], for a strip of SIDE rows and DEPTH columns: 0 beyond n rows
+// and k columns. Neighbouring threads read neighbouring numbers, whichever way the matrix lies.
+template <int SIDE, int DEPTH>
 struct Strip {
     static constexpr int EACH = SIDE * DEPTH / 256;
     const float* const from;
@@ -55,8 +55,9 @@ static __device__ __forceinline__ void take(float (&to)[Q], const float* from) {
 template <int Q>
 static __device__ __forceinline__ void multiply(float (&sums)[Q][Q], const float* a, size_t a_row, size_t a_column, const float* b,
                                                 size_t b_row, size_t b_column, int m, int n, int k) {
+    constexpr int DEPTH = Q == 2 ? 4 * STEP : STEP;
     alignas(16) __shared__ float sa[DEPTH][16 * Q + 4], sb[DEPTH][16 * Q + 4];  // (inner, row), (inner, column)
-    Strip<16 * Q> left = {a, a_row, a_column, m, k, {}}, right = {b, b_column, b_row, n, k, {}};
+    Strip<16 * Q, DEPTH> left = {a, a_row, a_column, m, k, {}}, right = {b, b_column, b_row, n, k, {}};
     for (int r = 0; r < Q; ++r)
         for (int c = 0; c < Q; ++c) sums[r][c] = 0.0f;
     left.read(0);
@@ -70,16 +71,18 @@ static __device__ __forceinline__ void multiply(float (&sums)[Q][Q], const float
             left.read(l0 + DEPTH);
             right.read(l0 + DEPTH);
         }
+#pragma unroll 1
+        for (int step = 0; step < DEPTH && l0 + step < k; step += STEP)
 #pragma unroll
-        for (int l = 0; l < DEPTH; ++l) {
-            float x[Q], y[Q];
-            take(x, &sa[l][threadIdx.x / 16 * Q]);
-            take(y, &sb[l][threadIdx.x % 16 * Q]);
+            for (int l = step; l < step + STEP; ++l) {
+                float x[Q], y[Q];
+                take(x, &sa[l][threadIdx.x / 16 * Q]);
+                take(y, &sb[l][threadIdx.x % 16 * Q]);
 #pragma unroll
-            for (int r = 0; r < Q; ++r)
+                for (int r = 0; r < Q; ++r)
 #pragma unroll
-                for (int c = 0; c < Q; ++c) sums[r][c] = fmaf(x[r], y[c], sums[r][c]);
-        }
+                    for (int c = 0; c < Q; ++c) sums[r][c] = fmaf(x[r], y[c], sums[r][c]);
+            }
         __syncthreads();
     }
 }
