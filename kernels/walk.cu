@@ -1,7 +1,8 @@
 // The closed-loop decoder at work: whole walks on the device, with the dice of src/sample/walk.rs.
 //
-// A block walks with eight rows, all weights from the cache, until all of them have arrived. What a walk has done comes back as
-// events (x px, y px, ticks); the host makes points of them, as it does of its own.
+// A block walks with eight rows, all weights from the cache, until all of them have arrived. Numbers of the eight rows are
+// neighbours: a thread reads what it multiplies a weight with at once. What a walk has done comes back as events (x px, y px,
+// ticks); the host makes points of them, as it does of its own.
 #include "tg_cuda.h"
 #include "classes.h"
 
@@ -21,18 +22,19 @@ static __device__ __forceinline__ double length(const int* v) { return sqrt((dou
 
 static __device__ __forceinline__ float squash(int pixels) { return (float)(asinh(pixels / 2.0) / 3.0); }
 
+// x: the row's of (INPUTS,ROWS)
 static __device__ void inputs_of(float* x, const Place& place) {
     const double left = length(place.left);
     x[0] = squash(place.left[0]);
-    x[1] = squash(place.left[1]);
-    x[2] = squash(place.last[0]);
-    x[3] = squash(place.last[1]);
-    x[4] = place.index == 0 ? 0.0f : (float)(place.time_class / 4.0);
-    x[5] = (float)(log1p(left) / 6.0);
-    x[6] = (float)(log1p(place.distance) / 6.0);
-    x[7] = (float)fmin(place.index / 40.0, 3.0);
-    x[8] = place.index == 0 ? 1.0f : 0.0f;
-    for (int k = 9; k < INPUTS; ++k) x[k] = 0.0f;  // not turned
+    x[1 * ROWS] = squash(place.left[1]);
+    x[2 * ROWS] = squash(place.last[0]);
+    x[3 * ROWS] = squash(place.last[1]);
+    x[4 * ROWS] = place.index == 0 ? 0.0f : (float)(place.time_class / 4.0);
+    x[5 * ROWS] = (float)(log1p(left) / 6.0);
+    x[6 * ROWS] = (float)(log1p(place.distance) / 6.0);
+    x[7 * ROWS] = (float)fmin(place.index / 40.0, 3.0);
+    x[8 * ROWS] = place.index == 0 ? 1.0f : 0.0f;
+    for (int k = 9; k < INPUTS; ++k) x[k * ROWS] = 0.0f;  // not turned
 }
 
 // target (2), or NULL for a row beyond the batch.
@@ -154,21 +156,35 @@ static __device__ int choose(const float* logits, double* weights, int classes, 
     return likeliest;  // rounding left a little over
 }
 
-// y (ROWS,O) = x (ROWS,K) w_t (K,O) + bias (O)
-static __device__ void linear(float* y, const float* x, const float* w_t, const float* bias, int K, int O) {
+// sums[r] += x (K,ROWS) w_t (K,O), at column o
+static __device__ __forceinline__ void add_products(float (&sums)[ROWS], const float* x, const float* w_t, int K, int O, int o) {
+    const float4* const quads = reinterpret_cast<const float4*>(x);
+#pragma unroll 4
+    for (int k = 0; k < K; ++k) {
+        const float w = w_t[(size_t)k * O + o];
+#pragma unroll
+        for (int q = 0; q < ROWS / 4; ++q) {
+            const float4 four = quads[k * (ROWS / 4) + q];
+            sums[4 * q] = fmaf(four.x, w, sums[4 * q]);
+            sums[4 * q + 1] = fmaf(four.y, w, sums[4 * q + 1]);
+            sums[4 * q + 2] = fmaf(four.z, w, sums[4 * q + 2]);
+            sums[4 * q + 3] = fmaf(four.w, w, sums[4 * q + 3]);
+        }
+    }
+}
+
+// y = x (K,ROWS) w_t (K,O) + bias (O): number o of row r at y[r row + o column].
+static __device__ void linear(float* y, int row, int column, const float* x, const float* w_t, const float* bias, int K, int O) {
 #pragma unroll 1
     for (int o = threadIdx.x; o < O; o += blockDim.x) {
         float sums[ROWS];
         for (int r = 0; r < ROWS; ++r) sums[r] = 0.0f;
-        for (int k = 0; k < K; ++k) {
-            const float w = w_t[(size_t)k * O + o];
-            for (int r = 0; r < ROWS; ++r) sums[r] = fmaf(x[r * K + k], w, sums[r]);
-        }
-        for (int r = 0; r < ROWS; ++r) y[r * O + o] = sums[r] + bias[o];
+        add_products(sums, x, w_t, K, O, o);
+        for (int r = 0; r < ROWS; ++r) y[r * row + o * column] = sums[r] + bias[o];
     }
 }
 
-// One LSTM layer's step: gates (ROWS,4H) from x (ROWS,I) and h (ROWS,H); h and c become the next. shift (4H), or constant: rows
+// One LSTM layer's step: gates (4H,ROWS) from x (I,ROWS) and h (H,ROWS); h and c become the next. shift (4H), or constant: rows
 // of 4H from `first` on, added to the product of the input.
 static __device__ void lstm_step(float* gates, float* h, float* c, const float* x, const float* w_t, const float* shift,
                                  const float* constant, int first, int rows, int I, int H) {
@@ -176,26 +192,20 @@ static __device__ void lstm_step(float* gates, float* h, float* c, const float* 
     for (int q = threadIdx.x; q < 4 * H; q += blockDim.x) {
         float sums[ROWS], recurrent[ROWS];
         for (int r = 0; r < ROWS; ++r) sums[r] = recurrent[r] = 0.0f;
-        for (int k = 0; k < I; ++k) {
-            const float w = w_t[(size_t)k * 4 * H + q];
-            for (int r = 0; r < ROWS; ++r) sums[r] = fmaf(x[r * I + k], w, sums[r]);
-        }
-        for (int k = 0; k < H; ++k) {
-            const float w = w_t[(size_t)(I + k) * 4 * H + q];
-            for (int r = 0; r < ROWS; ++r) recurrent[r] = fmaf(h[r * H + k], w, recurrent[r]);
-        }
+        add_products(sums, x, w_t, I, 4 * H, q);
+        add_products(recurrent, h, w_t + (size_t)I * 4 * H, H, 4 * H, q);
         for (int r = 0; r < ROWS; ++r) {
             const float add = constant ? constant[(size_t)min(first + r, rows - 1) * 4 * H + q] : shift[q];
             const float z = (sums[r] + add) + recurrent[r];
-            gates[r * 4 * H + q] = q / H == 2 ? tg_tanh(z) : tg_sigmoid(z);
+            gates[q * ROWS + r] = q / H == 2 ? tg_tanh(z) : tg_sigmoid(z);
         }
     }
     __syncthreads();
 #pragma unroll 1
-    for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) {
-        const float* const z = gates + i / H * 4 * H + i % H;
-        c[i] = fmaf(z[H], c[i], z[0] * z[2 * H]);
-        h[i] = z[3 * H] * tg_tanh(c[i]);
+    for (int i = threadIdx.x; i < H * ROWS; i += blockDim.x) {
+        const float* const z = gates + i;
+        c[i] = fmaf(z[H * ROWS], c[i], z[0] * z[2 * H * ROWS]);
+        h[i] = z[3 * H * ROWS] * tg_tanh(c[i]);
     }
     __syncthreads();
 }
@@ -227,10 +237,10 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
     const int first = blockIdx.x * ROWS, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (first >= rows) return;
     TG_SHARED(double, weights);                                         // (ROWS,most_classes)
-    float* const x = (float*)(weights + ROWS * most_classes);           // (ROWS,INPUTS)
-    float *const h = x + ROWS * INPUTS, *const c = h + layers * ROWS * H;  // (layers,ROWS,H) each
-    float *const gates = c + layers * ROWS * H;                         // (ROWS,4H)
-    float *const trunk = gates + 4 * ROWS * H, *const active = trunk + ROWS * H;  // (ROWS,H) each
+    float* const x = (float*)(weights + ROWS * most_classes);           // (INPUTS,ROWS)
+    float *const h = x + ROWS * INPUTS, *const c = h + layers * ROWS * H;  // (layers,H,ROWS) each
+    float *const gates = c + layers * ROWS * H;                         // (4H,ROWS)
+    float *const trunk = gates + 4 * ROWS * H, *const active = trunk + ROWS * H;  // (H,ROWS) each
     float* const logits = active + ROWS * H;                            // (ROWS,max(X+4P,Q)): of a head at a time
     __shared__ Place places[ROWS];
     __shared__ double dice[ROWS][8];
@@ -245,7 +255,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
     for (;;) {
         if (threadIdx.x < ROWS) {
             const Place& place = places[threadIdx.x];
-            inputs_of(x + threadIdx.x * INPUTS, place);
+            inputs_of(x + threadIdx.x, place);
             throw_dice(dice[threadIdx.x], clock, tg_step(clock) + first + threadIdx.x, place.index);
         }
         __syncthreads();
@@ -264,12 +274,12 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
             below = out;
         }
         const float* head = heads;
-        linear(trunk, below, head, head + (size_t)H * H, H, H);
+        linear(trunk, 1, ROWS, below, head, head + (size_t)H * H, H, H);
         head += (size_t)H * H + H;
         __syncthreads();
         Place& place = places[warp];
         float stop = 0.0f;  // the logit of the last event, in every lane of the row's warp
-        for (int j = lane; j < H; j += 32) stop = fmaf(trunk[warp * H + j], head[j], stop);
+        for (int j = lane; j < H; j += 32) stop = fmaf(trunk[j * ROWS + warp], head[j], stop);
         stop = tg_warp_sum(stop) + head[H];
         const bool last = is_last(place, stop, dice[warp][0], most_points, landing, landing_turned, repeats);
         head += H + 1;
@@ -281,7 +291,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
 #pragma unroll 1
             for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) active[i] = trunk[i] * tg_sigmoid(trunk[i]);
             __syncthreads();
-            linear(logits, active, head, head + (size_t)H * width, H, width);
+            linear(logits, width, 1, active, head, head + (size_t)H * width, H, width);
             head += (size_t)H * width + width;
             __syncthreads();
             float* const row = logits + warp * width;
@@ -298,7 +308,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) walk(int* events,          
             if (k == 2) break;
             const float* const table = k == 0 ? embed_x : embed_y;
 #pragma unroll 1
-            for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) trunk[i] += table[(size_t)drawn[i / H][k] * H + i % H];
+            for (int i = threadIdx.x; i < ROWS * H; i += blockDim.x) trunk[i] += table[(size_t)drawn[i % ROWS][k] * H + i / ROWS];
             // No barrier: active is next made by the threads that wrote trunk.
         }
         if (lane == 0 && !place.done) {
