@@ -150,11 +150,17 @@ pub fn lock(path: &Path) -> io::Result<File> {
     Err(io::ErrorKind::ResourceBusy.into())
 }
 
-/// Removes what a killed save has left of a file that was read-only, if it is that.
+/// Removes what a killed save has left of a file that was read-only, if it is that. What is no longer there is nobody's, too: a
+/// save that held it may just have ended, and another one begun.
 fn abandoned(path: &Path) -> bool {
     let left = fs::symlink_metadata(path).is_ok_and(|there| there.is_file());
-    let nobodys = |file: File| file.try_lock().is_ok() && fs::remove_file(path).is_ok();
-    left && File::open(path).is_ok_and(nobodys)
+    let nobodys = |file: File| {
+        file.try_lock().is_ok() && (!still_at(&file, path).unwrap_or(true) || fs::remove_file(path).is_ok())
+    };
+    left && match File::open(path) {
+        Ok(file) => nobodys(file),
+        Err(e) => e.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 /// Between open and lock, another save may have renamed the file we hold: writing to it would tear its result.

@@ -67,6 +67,8 @@ impl Model {
         else {
             return Ok(None);
         };
+        /// Walks that a thread takes at a time to make movements of.
+        const PART: usize = 128;
         let lottery = self.ready_to_walk(targets, options)?;
         let sizes = cuda::walks::Sizes::of(&net.walker, codec, self.config.max_seq_len);
         if targets.is_empty() || !sizes.fit(device) {
@@ -74,6 +76,7 @@ impl Model {
         }
         let (params, at_once) = (&self.sampling_weights().params, lottery.targets(targets.len()));
         let mut device = cuda::walks::Walks::new(device, &self.networks, params, codec, sizes, at_once)?;
+        let mut pool = Pool::new(workers(options.threads, targets.len()));
         let mut walked = Vec::with_capacity(targets.len());
         for (targets, i) in targets.chunks(at_once).zip((0u64..).step_by(at_once)) {
             let mut walks = Vec::with_capacity(targets.len());
@@ -83,12 +86,18 @@ impl Model {
                     let (first, conditions) = (first.wrapping_add(i), conditions(targets));
                     let noise = self.config.summary_noise;
                     let order = cuda::walks::Order { targets, conditions: &conditions, first, noise };
-                    device.draw(order, options, |row, events| {
-                        let sample = first.wrapping_add(row as u64);
-                        let mut walk = Walking::new(targets[row], options.seed, sample, events.len() + 1);
-                        events.iter().for_each(|&event| walk.go(event, codec));
-                        walks.push((walk.movement(), sample));
-                    })?;
+                    let drawn = device.draw(order, options)?;
+                    let mut parts: Vec<_> =
+                        row_ranges(targets.len(), PART).into_iter().map(|rows| (rows, Vec::new())).collect();
+                    pool.for_each(&mut parts, |_, _, (rows, out)| {
+                        out.extend(rows.clone().map(|row| {
+                            let (sample, events) = (first.wrapping_add(row as u64), drawn.events(row));
+                            let mut walk = Walking::new(targets[row], options.seed, sample, events.len() + 1);
+                            events.for_each(|event| walk.go(event, codec));
+                            (walk.movement(), sample)
+                        }));
+                    });
+                    walks.extend(parts.into_iter().flat_map(|(_, out)| out));
                 }
             }
             walked.extend(lottery.choose(walks, options));

@@ -154,6 +154,16 @@ impl Drop for Session {
     }
 }
 
+/// Numbers of the host that are on their way: they cannot go before the device has them.
+#[must_use]
+pub(super) struct Sent<'a>(&'a Session);
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.wait(); // what fails here fails in the next call, too
+    }
+}
+
 impl Session {
     /// # Errors
     /// `Memory` where the device has too little, with what it is for; `Device` where it fails.
@@ -234,12 +244,18 @@ impl Session {
 
     /// The same for several spans, with one wait.
     pub(super) fn upload_all(&self, copies: &[(Span, Numbers)]) -> Result<()> {
-        let sent = copies.iter().try_for_each(|&(to, from)| match from {
+        let _sent = self.send_all(copies)?;
+        self.wait()
+    }
+
+    /// The same without a wait: the device is asked for more while numbers are on their way.
+    pub(super) fn send_all<'a>(&'a self, copies: &[(Span, Numbers<'a>)]) -> Result<Sent<'a>> {
+        let sent = Sent(self); // waits even where something fails
+        copies.iter().try_for_each(|&(to, from)| match from {
             Numbers::Floats(from) => self.send(to, from),
             Numbers::Words(from) => self.send(to, from),
-        });
-        self.wait()?; // for what was sent, even where something failed
-        sent
+        })?;
+        Ok(sent)
     }
 
     /// Asks for a copy; `from` must stay until it has been waited for.
@@ -250,7 +266,7 @@ impl Session {
         }
         let failed = |e| self.context.failed("copying to the device", e);
         let _host = self.context.enter().map_err(failed)?;
-        // SAFETY: the span has room for it, and both callers wait before they give `from` back.
+        // SAFETY: the span has room for it, and callers wait before they give `from` back, or leave that to a `Sent`.
         unsafe { result::memcpy_htod_async(self.address(to), from, self.stream.cu_stream()) }.map_err(failed)
     }
 

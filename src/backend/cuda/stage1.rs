@@ -162,7 +162,7 @@ impl Stage1 {
         let merged = self.merged(batch, 0..batch.shards.len());
         let mut copies = merged.copies(&self.packed, self.x, self.classes).to_vec();
         copies.push((self.orders, Numbers::Words(&orders)));
-        self.session.upload_all(&copies)?;
+        let _sent = self.session.send_all(&copies)?;
         self.session.ask(|| self.work())?;
         meanwhile();
         // One that diverged does not count.

@@ -77,6 +77,23 @@ pub struct Order<'a> {
     pub noise: f64,
 }
 
+/// What a launch has drawn.
+pub struct Drawn<'a> {
+    numbers: &'a [i32],
+    counts: Vec<i32>,
+    /// Numbers that a walk has room for.
+    stride: usize,
+}
+
+impl Drawn<'_> {
+    /// Of one walk, in order.
+    pub fn events(&self, row: usize) -> impl ExactSizeIterator<Item = Event> {
+        let numbers = self.numbers[row * self.stride..][..self.stride].chunks_exact(EVENT);
+        let drawn = numbers.take(self.counts[row].max(0) as usize);
+        drawn.map(|e| Event { x: e[0], y: e[1], ticks: e[2].max(0) as u32 })
+    }
+}
+
 impl<'a> Walks<'a> {
     /// params: the model's, with the generator's average in place. count: walks in all.
     ///
@@ -136,8 +153,8 @@ impl<'a> Walks<'a> {
         self.rows
     }
 
-    /// Draws walks, and gives each one's place and events, in order.
-    pub fn draw(&mut self, order: Order, options: &SampleOptions, mut each: impl FnMut(usize, &[Event])) -> Result<()> {
+    /// Draws walks.
+    pub fn draw(&mut self, order: Order, options: &SampleOptions) -> Result<Drawn<'_>> {
         let Order { targets, conditions, first, noise } = order;
         let (s, walk, generator) = (&self.session, self.walk, &self.generator);
         let rows = Rows { count: self.count, most: targets.len() };
@@ -167,14 +184,7 @@ impl<'a> Walks<'a> {
         let stride = (self.sizes.most_points - 1) * EVENT;
         self.events.resize(targets.len() * stride, 0);
         s.download(walk.events, &mut self.events)?;
-        let mut events = Vec::new();
-        for (row, (numbers, &count)) in self.events.chunks_exact(stride).zip(&counts).enumerate() {
-            events.clear();
-            let drawn = numbers.chunks_exact(EVENT).take(count.max(0) as usize);
-            events.extend(drawn.map(|e| Event { x: e[0], y: e[1], ticks: e[2].max(0) as u32 }));
-            each(row, &events);
-        }
-        Ok(())
+        Ok(Drawn { numbers: &self.events, counts, stride })
     }
 }
 
