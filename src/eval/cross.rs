@@ -33,7 +33,8 @@ pub struct TwoSample {
 }
 
 /// (n) -> the fold of each row. Rows of one group, of whichever class, stay together; largest groups first, each to the
-/// fold that has least of its classes. groups: (n), or empty: every row is its own.
+/// fold that has least of its classes. A group that is more than a fold is spread over all, or nothing would be left to
+/// learn from. groups: (n), or empty: every row is its own.
 pub fn folds(positive: &[bool], groups: &[usize], count: usize, seed: u64) -> Vec<usize> {
     let mut rng = Rng::new(seed, Stream::Evaluation, steps::FOLDS);
     let (mut parts, mut part_of): (Vec<Vec<usize>>, _) = (Vec::new(), HashMap::new());
@@ -45,6 +46,8 @@ pub fn folds(positive: &[bool], groups: &[usize], count: usize, seed: u64) -> Ve
         }
         parts[part].push(i);
     }
+    let (large, mut parts): (Vec<_>, Vec<_>) = parts.into_iter().partition(|rows| rows.len() * count > positive.len());
+    parts.extend(large.into_iter().flatten().map(|i| vec![i]));
     let (mut fold, mut filled) = (vec![0; positive.len()], [vec![0usize; count], vec![0; count]]);
     for rows in &order::sorted(&parts, |a, b| b.len().cmp(&a.len())) {
         let has = [false, true].map(|class| rows.iter().any(|&i| positive[i] == class));
@@ -139,6 +142,14 @@ mod tests {
         let fold = folds(&positive, &groups, 5, 3);
         assert!((0..40).all(|i| fold[i] == fold[i / 8 * 8]));
         assert!((0..5).all(|f| (0..40).filter(|&i| fold[i] == f).count() == 8));
+        // All of one group, as movements that end where they began: it is no group.
+        for groups in [vec![7; 100], (0..100).map(|i| i % 3).collect()] {
+            let fold = folds(&positive, &groups, 5, 3);
+            for f in 0..5 {
+                let ones = (0..40).filter(|&i| fold[i] == f).count();
+                assert_eq!((ones, fold.iter().filter(|&&g| g == f).count()), (8, 20));
+            }
+        }
         // Pairs of both classes, and rows of neither's.
         let groups: Vec<usize> = (0..100).map(|i| if i < 80 { i % 40 } else { i }).collect();
         let fold = folds(&positive, &groups, 5, 3);
