@@ -206,6 +206,7 @@ fn csv_is_cut_at_pauses_presses_and_broken_rows() {
     std::fs::write(&path, format!("{HEADER}{}{}", rows(0.0, "a"), rows(190.0 + 210.0, "a"))).unwrap();
     let there_and_back = Dataset::open(&path, &ReadOptions::default()).unwrap_err().to_string();
     assert!(there_and_back.contains("none found (1 not one target; first "), "{there_and_back}");
+    assert!(there_and_back.ends_with(", max_path_ratio is 1.5)"), "{there_and_back}");
     assert_eq!(count(format!("{HEADER}{}{}", rows(1000.0, "a"), rows(900.0, "a"))), (2, 0));
     let press = "195,300,50,Pressed,a\n";
     assert_eq!(count(format!("{HEADER}{}{press}{}", rows(0.0, "a"), rows(200.0, "a"))), (2, 0));

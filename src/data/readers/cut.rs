@@ -165,16 +165,19 @@ pub(super) fn fault(movement: &Movement, options: &CutOptions) -> Option<(&'stat
     let end = speeds.iter().rev().take(2).sum::<f64>() / 2.0;
     let o = options;
     let rules = [
-        (points.len() < o.min_points, "too few points", points.len() as f64, o.min_points as f64),
-        (points.len() > o.max_points, "too many points", points.len() as f64, o.max_points as f64),
-        (straight < o.min_distance, "too short a way", straight, o.min_distance),
-        (duration < o.min_duration_ms, "too short a time", duration, o.min_duration_ms),
-        (duration > o.max_duration_ms, "too long a time", duration, o.max_duration_ms),
-        (path > o.max_path_ratio * straight, "not one target", path / straight, o.max_path_ratio),
-        (peak > o.max_speed, "cursor was warped", peak, o.max_speed),
-        (longest > o.max_step_share * path, "shape not sampled", longest / path, o.max_step_share),
-        (end > o.max_end_speed * peak, "cut off at speed", end / peak, o.max_end_speed),
+        (points.len() < o.min_points, "too few points", points.len() as f64, "min_points", o.min_points as f64),
+        (points.len() > o.max_points, "too many points", points.len() as f64, "max_points", o.max_points as f64),
+        (straight < o.min_distance, "too short a way", straight, "min_distance", o.min_distance),
+        (duration < o.min_duration_ms, "too short a time", duration, "min_duration_ms", o.min_duration_ms),
+        (duration > o.max_duration_ms, "too long a time", duration, "max_duration_ms", o.max_duration_ms),
+        (path > o.max_path_ratio * straight, "not one target", path / straight, "max_path_ratio", o.max_path_ratio),
+        (peak > o.max_speed, "cursor was warped", peak, "max_speed", o.max_speed),
+        (longest > o.max_step_share * path, "shape not sampled", longest / path, "max_step_share", o.max_step_share),
+        (end > o.max_end_speed * peak, "cut off at speed", end / peak, "max_end_speed", o.max_end_speed),
     ];
     let broken = rules.into_iter().find(|rule| rule.0);
-    broken.map(|(_, kind, got, limit)| (kind, format!("{kind}: {got:.4}, limit {limit}")))
+    broken.map(|(_, kind, got, setting, limit)| {
+        let got = (got * 1e4).round() / 1e4;
+        (kind, format!("{kind}: {got}, {setting} is {limit}"))
+    })
 }
