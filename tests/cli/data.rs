@@ -145,6 +145,7 @@ fn validate_names_the_bad_files() {
     put("same.json", r#"{"x":[0,5,30,60],"y":[0,1,2,3],"t":[0,8,16,24]}"#);
     put("seconds.json", r#"{"x":[0,5,30,60],"y":[0,1,2,3],"t":[0,0.008,0.016,0.024]}"#);
     put("unit.json", r#"{"x":[0,0.2,0.4],"y":[0,0.1,0.2],"t":[0,8,16]}"#);
+    put("zoom.json", r#"{"x":[3.5,6.25,9],"y":[0,1,2],"t":[0,8,16]}"#);
     let report = json(folder, &["validate", "set"]);
     let warning = |k: usize| report["files"][k]["warnings"].to_string();
     assert_eq!(report["files"][0]["facts"]["rate_hz"], 125.0);
@@ -152,6 +153,7 @@ fn validate_names_the_bad_files() {
     assert!(
         warning(1).contains("same as others") && warning(2).contains("milliseconds") && warning(3).contains("pixels")
     );
+    assert!(warning(4).contains("no further than 5.85: are the coordinates in pixels?"), "{report}");
     put("time.json", r#"{"x":[0,5,30],"y":[0,1,2],"t":[0,8,8]}"#);
     put("notes.txt", "hello");
     put("lines.jsonl", "{\"x\":[0,5,31,60],\"y\":[0,1,2,3],\"t\":[0,8,16,24]}\n{}\n");

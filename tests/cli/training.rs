@@ -105,6 +105,20 @@ fn settings_of_the_other_decoder_are_named() {
     assert_eq!(resumed, "Set, but not used by the closed-loop decoder: stage1_threshold");
 }
 
+/// The closed loop would learn to stand still.
+#[test]
+fn other_units_are_told() {
+    let folder = workplace();
+    let folder = folder.path();
+    let recording = "{\"x\":[0,1.5,4,6],\"y\":[0,1,2,2.5],\"t\":[0,0.008,0.016,0.025]}\n";
+    fs::write(folder.join("other.jsonl"), recording.repeat(20)).unwrap();
+    let train = ["train", "other.jsonl", "--config", "small.toml", "--iterations", "1", "--decoder", "closed-loop"];
+    let said = good(folder, &train);
+    assert!(said.contains("Warning: the usual step is 0.008 ms: are the times in milliseconds?"), "{said}");
+    let centimetres = "Warning: half of the movements go no further than 6.56: are the coordinates in pixels?";
+    assert!(said.contains(centimetres), "{said}");
+}
+
 /// TOML has no whole numbers from 2^63 on; seeds go to 2^64.
 #[test]
 fn seeds_of_64_bits_go_on() {

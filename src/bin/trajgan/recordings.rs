@@ -1,10 +1,11 @@
 //! Opening data, and telling what was left out of it.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use trajgan::data::{PrepareReport, ReadOptions, ReadReport};
-use trajgan::{Config, Dataset, Model};
+use trajgan::{Config, Dataset, Model, Movement, Point};
 
 use crate::console::Console;
 use crate::failure::{Failure, Result};
@@ -63,6 +64,36 @@ pub fn rejections(report: &ReadReport, console: Console) {
     for rejected in report.rejected.iter().take(SHOWN) {
         console.line(&format!("          {}: {}", rejected.source, rejected.reason));
     }
+}
+
+/// What of movements looks like other units than pixels and milliseconds.
+pub fn other_units(movements: &[Movement]) -> Vec<String> {
+    /// Median steps outside of these, in ms, are hardly those of a pointer.
+    const STEPS_MS: RangeInclusive<f64> = 0.5..=500.0;
+    /// Half of all ways are hardly shorter than this.
+    const WAY_PX: f64 = 20.0;
+    let points = || movements.iter().flat_map(|m| &m.points);
+    let median = |mut values: Vec<f64>| {
+        values.sort_unstable_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    };
+    let extent = |of: fn(&Point) -> f64| {
+        let all = points().map(of);
+        all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
+    };
+    let steps = movements.iter().flat_map(|m| m.points.windows(2)).map(|p| p[1].t_ms - p[0].t_ms);
+    let step = median(steps.collect()).filter(|step| !STEPS_MS.contains(step));
+    let time = step.map(|step| format!("the usual step is {step} ms: are the times in milliseconds?"));
+    let way = median(movements.iter().map(Movement::path_length).collect()).filter(|way| *way < WAY_PX);
+    let whole = points().all(|p| p.x.fract() == 0.0 && p.y.fract() == 0.0);
+    let (x, y) = (extent(|p| p.x), extent(|p| p.y));
+    let small = if (0.0..=2.0).contains(&(x.1 - x.0)) && (0.0..=2.0).contains(&(y.1 - y.0)) {
+        Some(format!("x {} to {}, y {} to {}", x.0, x.1, y.0, y.1))
+    } else {
+        way.filter(|_| !whole).map(|way| format!("half of the movements go no further than {way:.2}"))
+    };
+    let place = small.map(|small| format!("{small}: are the coordinates in pixels?"));
+    time.into_iter().chain(place).collect()
 }
 
 /// Where the movements went.

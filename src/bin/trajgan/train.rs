@@ -77,6 +77,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Failure::Usage(format!("{}: {message}", path.display())));
     }
     unused_conditions(&data, &settings.config, console);
+    recordings::other_units(data.movements()).iter().for_each(|said| console.line(&format!("Warning: {said}")));
     let seeds = vec![settings.config.seed; stages.len()];
     let model = match (from, &args.import) {
         (Some(model), _) => model,

@@ -10,15 +10,13 @@ use trajgan::{Dataset, Error, Movement};
 use super::{FileReport, spread};
 use crate::console::shown;
 use crate::failure::{Failure, Result};
-use crate::run_folder;
 use crate::settings::Settings;
+use crate::{recordings, run_folder};
 
 /// Of folders within folders, as the reader's.
 const MAX_DEPTH: usize = 8;
 /// Kinds of rejection that mean damage; others are movements left out on purpose.
 const DAMAGE: [&str; 3] = ["broken file", "broken line", "unknown kind of file"];
-/// Median steps outside of these, in ms, are hardly those of a pointer: other units?
-const STEPS_MS: [f64; 2] = [0.5, 500.0];
 
 /// Movements seen so far, as their numbers.
 type Seen = HashSet<Vec<u64>>;
@@ -128,13 +126,7 @@ fn describe(report: &mut FileReport, movements: &[Movement], seen: &mut Seen) {
         1000.0 / dts[1],
         if whole { "whole" } else { "fractional" },
     );
-    if !(STEPS_MS[0]..=STEPS_MS[1]).contains(&dts[1]) {
-        report.warnings.push(format!("the usual step is {} ms: are the times in milliseconds?", dts[1]));
-    }
-    if x[2] - x[0] <= 2.0 && y[2] - y[0] <= 2.0 {
-        let extent = format!("x {} to {}, y {} to {}", x[0], x[2], y[0], y[2]);
-        report.warnings.push(format!("{extent}: are the coordinates in pixels?"));
-    }
+    report.warnings.extend(recordings::other_units(movements));
     if copies > 0 {
         report.warnings.push(format!("{copies} movements are the same as others"));
     }
