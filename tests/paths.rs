@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use common::{dataset, movements, tiny, tiny_closed_loop, trained};
 use trajgan::rng::{Rng, Stream};
-use trajgan::{Config, Dataset, Error, Model, Path, PathOptions, Point, SampleOptions};
+use trajgan::{Config, Dataset, Error, Model, Movement, Path, PathOptions, Point, SampleOptions};
 
 type Ends = [[f64; 2]; 2];
 
@@ -465,4 +465,24 @@ fn errors_name_the_value() {
     let untrained = Model::new(tiny(), trajgan::Device::Cpu).unwrap();
     assert!(matches!(untrained.path(a, b, &options()), Err(Error::State { .. })));
     assert!(matches!(untrained.stream(a, b, &options()), Err(Error::State { .. })));
+}
+
+/// Scaled to 300 px, movements of no distance would be anywhere.
+#[test]
+fn a_model_of_closed_movements_has_no_paths() {
+    let mut data = Dataset::new(1);
+    for i in 0..40 {
+        let point = |k: i32| {
+            let (sin, cos) = (TAU * f64::from(k % 12) / 12.0).sin_cos();
+            let radius = 20.0 + f64::from(i);
+            Point { x: (radius * cos).round(), y: (radius * sin).round(), t_ms: f64::from(8 * k) }
+        };
+        data.push(Movement::new((0..13).map(point).collect()).unwrap(), None).unwrap();
+    }
+    let model = trained(&tiny_closed_loop(), &data, 2);
+    assert_eq!(model.learnt_distances(), Some((0.0, 0.0)));
+    let refused = |error| assert!(matches!(error, Error::State { call: "path", .. }), "{error}");
+    refused(model.path([0.0, 0.0], [300.0, 40.0], &options()).unwrap_err());
+    refused(model.stream([0.0, 0.0], [300.0, 40.0], &options()).unwrap_err());
+    assert!(model.generate(5, None, &SampleOptions::default()).unwrap().iter().all(|m| m.straight_distance() == 0.0));
 }

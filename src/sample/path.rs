@@ -131,7 +131,7 @@ impl Model {
             DecoderKind::ClosedLoop => {
                 let targets = self.known_data("path").ok()?.conditions.chunks_exact(2);
                 let distances = targets.map(|t| f64::from(t[0]).hypot(f64::from(t[1])));
-                distances.fold((f64::INFINITY, 1.0), |(low, high), d| (low.min(d), d.max(high)))
+                distances.fold((f64::INFINITY, 0.0), |(low, high), d| (low.min(d), d.max(high)))
             }
             DecoderKind::V6 => (scaler.condition_min[0], scaler.condition_max[0]),
         })
@@ -186,6 +186,11 @@ impl Model {
             return Err(Error::State { call: "path", problem });
         }
         let (low, high) = self.sampler().distances.unwrap_or_default();
+        // Scaled, the nearest that such a model can walk would be hundreds of times as wide as the way is long.
+        if self.config().decoder == DecoderKind::ClosedLoop && high < 1.0 {
+            let problem = "all movements that the model has learnt end where they began".into();
+            return Err(Error::State { call: "path", problem });
+        }
         let distance = way[0].hypot(way[1]);
         let scale = distance.clamp(low.max(1.0), high.max(1.0)) / distance;
         Ok((way.map(|x| (x * scale).round() as i32), (scale - 1.0).abs() > 1e-9))
