@@ -108,7 +108,13 @@ pub fn run(args: &Args) -> Result<()> {
         threads: args.hardware.threads,
     };
     let conditions = conditions.as_deref();
-    output::Order { model: &model, count, conditions, options, features: args.features }.write(&args.out)?;
+    let order = output::Order { model: &model, count, conditions, options, features: args.features };
+    let forced = order.write(&args.out)?;
+    if forced > 0 {
+        let most = model.config().max_seq_len;
+        let said = "max_seq_len: where that is not the end of a movement, its last step jumps to the target";
+        Console { json: args.json }.line(&format!("Warning: {forced} of {count} took all {most} points of {said}"));
+    }
     if args.json {
         console::say_json(
             &json!({ "model": shown(&path), "out": shown(&args.out), "count": count, "seed": args.seed }),

@@ -47,14 +47,17 @@ pub struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// Draws the movements into a file.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    /// Draws the movements into a file. How many of the closed loop's took all points that there are: their last steps go to
+    /// their targets, whatever is left.
+    pub fn write(&self, path: &Path) -> Result<usize> {
         let format = Format::of(path)?;
         let pixels = self.model.data().is_some_and(|d| d.scaler.is_some());
         if format == Format::Npz {
-            let bytes = self.npz(pixels && !self.features)?;
-            return Ok(write_whole(path, |out| out.write_all(&bytes))?);
+            let (bytes, forced) = self.npz(pixels && !self.features)?;
+            write_whole(path, |out| out.write_all(&bytes))?;
+            return Ok(forced);
         }
+        let mut forced = 0;
         console::watch_interrupts()?;
         let (mut failed, before) = (None, console::interrupted());
         let written = write_whole(path, |out| {
@@ -67,18 +70,25 @@ impl Order<'_> {
                     failed = Some(Failure::Work(format!("interrupted; {} is as it was", path.display())));
                     return Err(io::Error::other("interrupted"));
                 }
-                let text = self.piece(start..self.count.min(start + PIECE)).text(format, start).map_err(|error| {
+                let piece = self.piece(start..self.count.min(start + PIECE));
+                let (text, more) = piece.text(format, start).map_err(|error| {
                     failed = Some(error.into());
                     io::Error::other("sampling failed")
                 })?;
+                forced += more;
                 out.write_all(text.as_bytes())?;
             }
             Ok(())
         });
         match failed {
             Some(failure) => Err(failure),
-            None => Ok(written?),
+            None => Ok(written.map(|()| forced)?),
         }
+    }
+
+    fn forced(&self, lengths: impl Iterator<Item = usize>) -> usize {
+        let config = self.model.config();
+        lengths.filter(|&length| config.decoder == DecoderKind::ClosedLoop && length >= config.max_seq_len).count()
     }
 
     fn piece(&self, range: Range<usize>) -> Order<'_> {
@@ -88,8 +98,8 @@ impl Order<'_> {
         Order { count: range.len(), conditions, options: SampleOptions { first, ..self.options.clone() }, ..*self }
     }
 
-    /// Movements as text; `number`: of the first of them.
-    fn text(&self, format: Format, number: usize) -> trajgan::Result<String> {
+    /// Movements as text, and how many were forced; `number`: of the first of them.
+    fn text(&self, format: Format, number: usize) -> trajgan::Result<(String, usize)> {
         let Order { model, count, conditions, options, .. } = self;
         let wanted = model.sample_conditions(*count, *conditions, options)?;
         let scaler = model.data().and_then(|d| d.scaler.as_ref());
@@ -106,16 +116,16 @@ impl Order<'_> {
         };
         if self.features {
             let (x, lengths) = model.generate_features(*count, *conditions, options)?;
+            let forced = self.forced(lengths.iter().copied());
             let rows = x.outer_iter().zip(lengths).enumerate();
-            return Ok(rows
-                .map(|(i, (x, length))| {
-                    let rows: Vec<Vec<f32>> = x.outer_iter().take(length).map(|row| row.to_vec()).collect();
-                    match format {
-                        Format::Csv => rows.iter().map(|row| csv_line(number + i, row)).collect(),
-                        _ => format!("{}\n", json!({ "features": rows, "wanted": wanted(i) })),
-                    }
-                })
-                .collect());
+            let text = rows.map(|(i, (x, length))| {
+                let rows: Vec<Vec<f32>> = x.outer_iter().take(length).map(|row| row.to_vec()).collect();
+                match format {
+                    Format::Csv => rows.iter().map(|row| csv_line(number + i, row)).collect(),
+                    _ => format!("{}\n", json!({ "features": rows, "wanted": wanted(i) })),
+                }
+            });
+            return Ok((text.collect(), forced));
         }
         let movements = model.generate(*count, *conditions, options)?;
         let text = movements.iter().enumerate().map(|(i, m)| match format {
@@ -129,12 +139,12 @@ impl Order<'_> {
                 format!("{}\n", json!({ "x": x, "y": y, "t": t, "wanted": wanted(i) }))
             }
         });
-        Ok(text.collect())
+        Ok((text.collect(), self.forced(movements.iter().map(|m| m.points.len()))))
     }
 
     /// Arrays as in the V4 layout: X (n,T,F) and C (n) or (n,C) scaled, but closed-loop: C (n) in px, L (n); and points (n,T,3)
-    /// of x, y in pixels and t in ms, 0 beyond the length.
-    fn npz(&self, with_points: bool) -> Result<Vec<u8>> {
+    /// of x, y in pixels and t in ms, 0 beyond the length. And how many were forced.
+    fn npz(&self, with_points: bool) -> Result<(Vec<u8>, usize)> {
         let Order { model, count, conditions, options, .. } = self;
         let fail = |e: ndarray_npy::WriteNpzError| Failure::Work(format!("npz: {e}"));
         let options_of_parts = SimpleFileOptions::default().compression_method(Stored).large_file(true);
@@ -146,6 +156,7 @@ impl Order<'_> {
             1 => npz.add_array("C", &wanted.column(0).to_owned()).map_err(fail)?,
             _ => npz.add_array("C", &wanted).map_err(fail)?,
         }
+        let forced = self.forced(lengths.iter().copied());
         let lengths: Array1<i32> = lengths.iter().map(|&l| l as i32).collect();
         npz.add_array("L", &lengths).map_err(fail)?;
         if with_points {
@@ -158,7 +169,7 @@ impl Order<'_> {
             }
             npz.add_array("points", &points).map_err(fail)?;
         }
-        Ok(npz.finish().map_err(fail)?.into_inner())
+        Ok((npz.finish().map_err(fail)?.into_inner(), forced))
     }
 }
 
