@@ -230,7 +230,9 @@ fn csv_is_cut_at_pauses_presses_and_broken_rows() {
     let text =
         format!("{HEADER}{rest}{}200,300,50,Move,a\n", rows(0.0, "a").replacen("0,0,50", "0,9,50,Move,a\n0,0,50", 1));
     std::fs::write(&path, text).unwrap();
-    let (data, _) = open(&path);
+    let (data, report) = open(&path);
+    assert_eq!(report.counts, [("not a position".into(), 1), ("repeated time".into(), 1)].into());
+    assert!(report.rejected[1].reason.starts_with("repeated time: 0 ms"), "{report:?}");
     let m = &data.movements()[0];
     assert_eq!((m.points.len(), m.points[0].x, m.duration_ms()), (20, 0.0, 190.0));
     assert_eq!(m.session.as_deref(), Some("a"));

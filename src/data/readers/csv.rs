@@ -57,7 +57,13 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
             let reason = || format!("not a position: {x}, {y}, expected below max_coordinate, {most}");
             found.report.reject("not a position", source, reason);
         }
-        for run in runs(events, &options.cut) {
+        let report = &mut found.report;
+        let runs = runs(events, &options.cut, |event| {
+            let source = || format!("{}: line {}", path.display(), event.line);
+            let reason = || format!("repeated time: {} ms, as the row after it, which is taken", event.point.t_ms);
+            report.reject("repeated time", source, reason);
+        });
+        for run in runs {
             let source = || format!("{}: line {}", path.display(), run.line);
             let count = run.points.len();
             let Ok(mut movement) = Movement::new(run.points) else {

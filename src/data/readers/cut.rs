@@ -92,8 +92,8 @@ pub(super) struct Run {
 }
 
 /// Cuts the rows of one session, in order of time, into runs without pauses, presses, stationary ends and
-/// repeated times.
-pub(super) fn runs(events: &[Event], options: &CutOptions) -> Vec<Run> {
+/// repeated times, of which the last row is kept; repeated: told the others.
+pub(super) fn runs(events: &[Event], options: &CutOptions, mut repeated: impl FnMut(&Event)) -> Vec<Run> {
     let mut runs: Vec<Vec<Event>> = Vec::new();
     let mut open = false;
     for event in events {
@@ -107,7 +107,7 @@ pub(super) fn runs(events: &[Event], options: &CutOptions) -> Vec<Run> {
             // A run is there: the line above saw to it.
             if let Some(run) = runs.last_mut() {
                 if run.last().is_some_and(|last| last.point.t_ms == event.point.t_ms) {
-                    run.pop();
+                    run.pop().iter().for_each(&mut repeated);
                 }
                 run.push(*event);
             }
