@@ -226,6 +226,16 @@ fn interrupted(folder: &Path, args: &[&str], after: usize) -> String {
     err
 }
 
+/// Noise of 5 on numbers in [-1,1] leaves nothing of them.
+#[test]
+fn summaries_that_say_nothing_are_told_while_stage_2_trains() {
+    let folder = workplace();
+    let loud = ["--decoder", "closed-loop", "--set", "stage1_iterations=1000", "--set", "summary_noise=5"];
+    let said = good(folder.path(), &[&["train", "recordings.jsonl", "--config", "small.toml"], &loud[..]].concat());
+    let told = said.matches("Diagnosis, stage 1: summaries of training movements").count();
+    assert!(told == 1 && said.contains("the noise on them is 5"), "{said}");
+}
+
 /// Both stages: stopped twice by Ctrl-C and resumed each time, the final file is that of a run which was not stopped.
 #[cfg(unix)]
 fn check_resume(decoder: &str) {

@@ -8,7 +8,7 @@ use trajgan::config::DecoderKind;
 use trajgan::report::plot::losses;
 use trajgan::report::tracks::drawable;
 use trajgan::report::{Board, Picture};
-use trajgan::train::diagnose::{Evidence, Trouble, diagnose, diagnose_error};
+use trajgan::train::diagnose::{Diagnosis, Evidence, Trouble, diagnose, diagnose_error};
 use trajgan::{Config, Control, Dataset, Error, Model, Outcome, Progress, SampleOptions, Stage, TrainOptions};
 
 use crate::console::{self, Console, Meter, shown};
@@ -212,7 +212,9 @@ impl Watcher<'_> {
         if progress.log {
             let speed = Some((progress.stage, progress.iterations_per_second));
             let all = diagnose(&Evidence { config: model.config(), stages: model.stages(), speed });
-            for diagnosis in all.iter().filter(|d| d.stage == progress.stage as u32) {
+            // What is wrong with summaries is known once stage 2 looks at them.
+            let now = |d: &&Diagnosis| d.stage == progress.stage as u32 || d.trouble == Trouble::SummaryDead;
+            for diagnosis in all.iter().filter(now) {
                 if self.told.insert((diagnosis.stage, diagnosis.trouble)) {
                     self.meter.line(&diagnosis.to_string());
                 }
