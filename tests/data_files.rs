@@ -254,6 +254,9 @@ fn csv_columns_by_name() {
     // The same numbers as seconds are far too slow.
     let seconds = ReadOptions { csv_seconds: true, ..ReadOptions::default() };
     assert!(Dataset::open(&path, &seconds).is_err());
+    // A column that says its unit keeps it.
+    std::fs::write(&path, format!("t_ms,x,y\n{}", plain_rows(0.0, 1.0))).unwrap();
+    assert_eq!(Dataset::open(&path, &seconds).unwrap().0.movements()[0].duration_ms(), 190.0);
 }
 
 /// Files of one name in several folders, and names with dots, are sessions of their own; a movement without a session is

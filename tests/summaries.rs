@@ -1,9 +1,10 @@
-//! Into the latent space: what is refused.
+//! Into the latent space and through it: what is refused, and what noise and places between two summaries are.
 
 mod common;
 
 use common::{dataset, tiny, tiny_closed_loop, trained};
-use trajgan::{Movement, Point};
+use trajgan::rng::{Rng, Stream};
+use trajgan::{Movement, Point, SampleOptions};
 
 #[test]
 fn movements_that_cannot_be_encoded_are_refused() {
@@ -25,4 +26,37 @@ fn movements_that_cannot_be_encoded_are_refused() {
     let model = trained(&tiny(), &dataset(60, 3), 1);
     let message = model.encode_features(&[vec![0.0; 80], vec![f32::NAN; 80]], 1).unwrap_err().to_string();
     assert_eq!(message, "movement 1, number 0 is NaN, expected a finite number");
+}
+
+#[test]
+fn an_interpolation_includes_both_ends() {
+    let model = trained(&tiny(), &dataset(60, 3), 1);
+    let (a, b) = (vec![0.5; 11], vec![-0.25; 11]);
+    let z = model.interpolate(&a, &b, 4).unwrap();
+    let column: Vec<f32> = z.column(3).to_vec();
+    assert_eq!((z.dim(), column), ((4, 11), vec![0.5, 0.25, 0.0, -0.25]));
+    assert_eq!(model.interpolate(&a, &b, 1).unwrap_err().to_string(), "steps is 1, expected 2 or more");
+}
+
+/// Below 1 noise is clamped to twice psi: a sample changes if, and only if, one of its numbers is beyond. At 1 none is.
+#[test]
+fn truncation_clamps_the_noise() {
+    let config = tiny();
+    let model = trained(&config, &dataset(60, 3), 1);
+    let draw = |truncation_psi| {
+        let options = SampleOptions { seed: 4, seq_len: 20, truncation_psi, ..SampleOptions::default() };
+        model.generate_features(200, Some(&[200.0; 200]), &options).unwrap().0
+    };
+    let (whole, clamped) = (draw(1.0), draw(0.7));
+    let mut inside = 0;
+    for (i, (a, b)) in whole.outer_iter().zip(clamped.outer_iter()).enumerate() {
+        let mut rng = Rng::new(4, Stream::SampleNoise, i as u64);
+        let within = (0..config.noise_dim).all(|_| rng.normal().abs() <= 1.4);
+        assert_eq!(a == b, within, "{i}");
+        inside += usize::from(within);
+    }
+    assert!((40..160).contains(&inside), "{inside} are not clamped");
+    assert_eq!(draw(3.0), whole);
+    let average = draw(1e-9);
+    assert!(average.outer_iter().all(|x| x.iter().zip(average.outer_iter().next().unwrap()).all(|(a, b)| a == b)));
 }

@@ -238,6 +238,29 @@ fn refused_calls_change_nothing() {
     assert_same(&fresh, &contents(&model), "a call that has done nothing");
 }
 
+/// Samples come from an average that soon forgets the first weights: after an iteration a tenth is left. Without it, from the weights.
+#[test]
+fn the_generators_average_is_of_what_was_learnt() {
+    let (data, folder) = (dataset(60, 7), tempfile::tempdir().unwrap());
+    let path = folder.path().join("m.safetensors");
+    let config = Config { generator_average: 0.9, stage2_iterations: 1, lr_generator: 0.1, ..tiny() };
+    let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+    train_until(&mut model, &data, Stage::Autoencoder, &options(&config, 1), u64::MAX);
+    let weights = |model: &Model| model.tensor("generator.output.weight").unwrap().1.to_vec();
+    let exported = |model: &Model| {
+        model.export(&path, false).unwrap();
+        weights(&Model::load(&path, Device::Cpu).unwrap())
+    };
+    let before = weights(&model);
+    train_until(&mut model, &data, Stage::Gan, &options(&config, 1), u64::MAX);
+    for ((average, first), now) in exported(&model).iter().zip(&before).zip(weights(&model)) {
+        assert!((average - (0.1 * first + 0.9 * now)).abs() < 1e-6, "{average} of {first} and {now}");
+    }
+    let without = Config { generator_average: 0.0, stage2_iterations: 2, ..config };
+    train_until(&mut model, &data, Stage::Gan, &options(&without, 1), u64::MAX);
+    assert_eq!(exported(&model), weights(&model));
+}
+
 /// The one loss that couples rows has only one.
 #[test]
 fn a_batch_may_be_one_movement() {

@@ -266,3 +266,28 @@ pub(super) fn movement(points: &[tg_point]) -> Result<Movement, Failure> {
     copy.extend(points.iter().map(|p| Point { x: p.x, y: p.y, t_ms: p.t_ms }));
     Ok(Movement::new(copy)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each has a value of its own, so that none can take another's place.
+    #[test]
+    fn every_rule_survives_the_way_through_c() {
+        let cut = CutOptions {
+            max_coordinate: 1.5,
+            pause_ms: 2.5,
+            min_points: 3,
+            max_points: 4,
+            min_distance: 5.5,
+            min_duration_ms: 6.5,
+            max_duration_ms: 7.5,
+            max_path_ratio: 8.5,
+            max_speed: 9.5,
+            max_step_share: 10.5,
+            max_end_speed: 11.5,
+        };
+        let options = ReadOptions { max_bytes: 1 << 40, csv_seconds: true, cut };
+        assert_eq!(tg_read_options::of(&options).options().unwrap(), options);
+    }
+}

@@ -213,3 +213,38 @@ pub(super) fn put_array(
     values.enumerate().for_each(|(i, value)| out.put(i, &[value]));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each has a value of its own, so that none can take another's place.
+    #[test]
+    fn every_option_of_a_sample_arrives() {
+        let given = tg_sample_options {
+            struct_size: size_of::<tg_sample_options>() as u32,
+            threads: 3,
+            seed: 1 << 40,
+            first: 1 << 41,
+            seq_len: 4,
+            truncation_psi: 5.5,
+            step_temperature: 6.5,
+            time_temperature: 7.5,
+            allow_tf32: 1,
+            candidates: 8,
+        };
+        let wanted = SampleOptions {
+            seed: 1 << 40,
+            first: 1 << 41,
+            seq_len: 4,
+            truncation_psi: 5.5,
+            step_temperature: 6.5,
+            time_temperature: 7.5,
+            candidates: 8,
+            allow_tf32: true,
+            threads: 3,
+        };
+        // SAFETY: a whole struct.
+        assert_eq!(unsafe { tg_sample_options::get(&given, 1) }.ok(), Some(wanted));
+    }
+}

@@ -210,3 +210,48 @@ fn flags_of(path: &Path) -> u32 {
     let bit = |is: bool, flag: tg_path_flag| if is { flag as u32 } else { 0 };
     bit(path.scaled, tg_path_flag::TG_PATH_SCALED) | bit(path.forced, tg_path_flag::TG_PATH_FORCED)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each has a value of its own, so that none can take another's place.
+    #[test]
+    fn every_option_of_a_path_arrives() {
+        let given = tg_path_options {
+            struct_size: size_of::<tg_path_options>() as u32,
+            threads: 3,
+            seed: 1 << 40,
+            first: 1 << 41,
+            candidates: 4,
+            integer_pixels: 0,
+            bounded: 1,
+            left: 1.5,
+            top: 2.5,
+            right: 3.5,
+            bottom: 4.5,
+            duration_scale: 5.5,
+            polling_hz: 6.5,
+            min_duration_ms: 7.5,
+            max_duration_ms: 8.5,
+            step_temperature: 9.5,
+            time_temperature: 10.5,
+        };
+        let wanted = PathOptions {
+            seed: 1 << 40,
+            first: 1 << 41,
+            candidates: 4,
+            duration_scale: 5.5,
+            polling_hz: 6.5,
+            integer_pixels: false,
+            bounds: Some([1.5, 2.5, 3.5, 4.5]),
+            min_duration_ms: 7.5,
+            max_duration_ms: 8.5,
+            step_temperature: 9.5,
+            time_temperature: 10.5,
+            threads: 3,
+        };
+        // SAFETY: a whole struct.
+        assert_eq!(unsafe { tg_path_options::get(&given, 1) }.ok(), Some(wanted));
+    }
+}

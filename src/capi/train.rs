@@ -386,3 +386,70 @@ fn report(options: &tg_train_options, progress: &Progress) -> bool {
     // SAFETY: the callback and its data are the caller's; `shown` lives until it returns.
     outside(|| unsafe { callback(&raw const shown, options.user_data) }) != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each has a value of its own, so that none can take another's place.
+    #[test]
+    fn every_setting_of_a_stage_survives_the_way_through_c() {
+        let both = Config {
+            n_critic: 7,
+            lr_discriminator: 0.011,
+            optimizer: OptimizerKind::RAdam,
+            lr_schedule: ScheduleKind::Step,
+            lr_cosine_period: 101,
+            lr_step_size: 102,
+            lr_step_gamma: 0.12,
+            lr_plateau_patience: 103,
+            lr_plateau_factor: 0.13,
+            stage1_threshold: 0.14,
+            stage1_patience: 104,
+            lambda_recon: 0.15,
+            lambda_latent: 0.16,
+            lambda_direct: 0.17,
+            lambda_gp: 0.18,
+            lambda_fm: 0.19,
+            adam_beta1: 0.21,
+            adam_beta2: 0.22,
+            generator_average: 0.23,
+            summary_noise: 0.24,
+            augment_mirror: false,
+            quality_min_length: 105,
+            augment_noise: 0.25,
+            augment_turn: 0.26,
+            candidates: 106,
+            quality_z: 0.27,
+            log_interval: 107,
+            eval_interval: 108,
+            save_interval: 109,
+            ..Config::default()
+        };
+        let first = Config {
+            batch_size: 110,
+            stage1_iterations: 111,
+            lr_autoencoder: 0.028,
+            stage1_grad_clip: 0.29,
+            stage1_weight_decay: 0.31,
+            ..both.clone()
+        };
+        let second = Config {
+            stage2_batch_size: 112,
+            stage2_iterations: 113,
+            lr_generator: 0.032,
+            stage2_grad_clip: 0.33,
+            stage2_weight_decay: 0.34,
+            ..both
+        };
+        for (stage, wanted) in [(Stage::Autoencoder, first), (Stage::Gan, second)] {
+            assert!(wanted.check().is_ok() && wanted.use_feature_matching);
+            let options = tg_train_options::of(&wanted, stage);
+            assert_eq!(options.config(stage, &Config::default()).unwrap(), wanted, "{stage:?}");
+            // 0 is the switch of feature matching, which has a setting of its own in Rust.
+            let without = Config { use_feature_matching: false, ..wanted };
+            let back = tg_train_options::of(&without, stage).config(stage, &Config::default()).unwrap();
+            assert_eq!((back.use_feature_matching, back.lambda_fm), (false, 0.0));
+        }
+    }
+}

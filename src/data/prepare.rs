@@ -290,3 +290,60 @@ fn hash(train: &Split) -> String {
     }
     sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Movements of (user, session, how many).
+    fn movements(sessions: &[(&str, &str, usize)]) -> Vec<Movement> {
+        let of = |&(user, session, count): &(&str, &str, usize)| {
+            let one = Movement { user: Some(user.into()), session: Some(session.into()), ..Movement::default() };
+            vec![one; count]
+        };
+        sessions.iter().flat_map(of).collect()
+    }
+
+    fn sizes(movements: &[Movement], seed: u64) -> [usize; 3] {
+        split(movements, &(0..movements.len()).collect::<Vec<_>>(), seed).0.map(|rows| rows.len())
+    }
+
+    /// Of three sessions each goes to a split, and to the test no more than has to.
+    #[test]
+    fn a_split_that_would_be_empty_gets_the_smallest_session() {
+        let movements = movements(&[("a", "1", 50), ("a", "2", 30), ("a", "3", 20)]);
+        for seed in 0..20 {
+            let [train, validation, test] = sizes(&movements, seed);
+            assert!(train > test && validation > 0 && test > 0, "{seed}: {train} {validation} {test}");
+        }
+    }
+
+    /// Users of which one has many more recordings are in every split with the shares that the splits have.
+    #[test]
+    fn every_split_has_the_same_mix_of_users() {
+        let names: Vec<String> = (0..20).map(|i| i.to_string()).collect();
+        let of = |user, count| names.iter().map(move |name| (user, name.as_str(), count));
+        let movements = movements(&of("much", 40).chain(of("little", 4)).collect::<Vec<_>>());
+        for seed in 0..20 {
+            let (splits, sessions) = split(&movements, &(0..movements.len()).collect::<Vec<_>>(), seed);
+            assert_eq!(sessions, 40, "sessions of one name are other sessions of another user");
+            let little =
+                splits.map(|rows| rows.iter().filter(|&&i| movements[i].user.as_deref() == Some("little")).count());
+            assert_eq!((little, sizes(&movements, seed)), ([48, 16, 16], [528, 176, 176]), "{seed}");
+        }
+    }
+
+    /// Two named sessions are too few, and movements without a session are each one of their own.
+    #[test]
+    fn few_sessions_are_split_by_movement() {
+        let two = movements(&[("a", "1", 50), ("a", "2", 50)]);
+        assert_eq!(split(&two, &(0..100).collect::<Vec<_>>(), 1).1, 0);
+        assert_eq!(sizes(&two, 1), [60, 20, 20]);
+        assert_eq!(sizes(&two[..1], 1), [1, 0, 0]);
+        let mut three = movements(&[("a", "1", 10), ("a", "2", 10), ("a", "3", 10), ("a", "", 30)]);
+        three[30..].iter_mut().for_each(|m| m.session = None);
+        let (splits, sessions) = split(&three, &(0..60).collect::<Vec<_>>(), 1);
+        assert_eq!(sessions, 3);
+        assert!(splits.iter().all(|rows| rows.iter().any(|&i| i >= 30)), "{splits:?}");
+    }
+}

@@ -123,3 +123,43 @@ impl Kernel {
 pub fn mmd(x: Rows, y: Rows, threads: usize) -> Result<f64> {
     Ok(Kernel::new(x, y, threads)?.biased())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition: means of the kernel over pairs, of one side only those of two different rows.
+    #[test]
+    fn unbiased_is_the_mean_over_different_rows() {
+        let (x, y) = ([0.0, 0.0, 1.0, 2.0, -1.0, 0.5, 3.0, 1.0], [2.0, 2.0, 0.0, 4.0, 1.0, 1.0]);
+        let (x, y) = (Rows { values: &x, width: 2 }, Rows { values: &y, width: 2 });
+        let all: Vec<&[f64]> = (0..4).map(|i| x.row(i)).chain((0..3).map(|j| y.row(j))).collect();
+        let mut squares: Vec<f64> = all.iter().flat_map(|a| all.iter().map(|b| squared_distance(a, b))).collect();
+        squares.sort_by(f64::total_cmp);
+        let gamma = 1.0 / (2.0 * squares[24] + 1e-8); // of 49 the middle one
+        let k = |a: &[f64], b: &[f64]| (-gamma * squared_distance(a, b)).exp();
+        let mean = |pairs: Vec<(&[f64], &[f64])>| pairs.iter().map(|(a, b)| k(a, b)).sum::<f64>() / pairs.len() as f64;
+        let within = |n: usize, row: &dyn Fn(usize) -> usize| {
+            let pairs = (0..n).flat_map(|i| (0..n).map(move |j| (i, j))).filter(|(i, j)| i != j);
+            mean(pairs.map(|(i, j)| (all[row(i)], all[row(j)])).collect())
+        };
+        let between = mean((0..4).flat_map(|i| (4..7).map(move |j| (i, j))).map(|(i, j)| (all[i], all[j])).collect());
+        let expected = within(4, &|i| i) + within(3, &|i| i + 4) - 2.0 * between;
+        let got = Kernel::new(x, y, 1).unwrap().unbiased(19, 1, 1);
+        assert!((got.squared - expected).abs() < 1e-12, "{} {expected}", got.squared);
+        assert!((0.05..=1.0).contains(&got.p), "{}", got.p);
+    }
+
+    /// Where permutations hardly ever get as far, p is as small as their number allows; of one distribution it is not.
+    #[test]
+    fn p_is_small_where_the_sides_differ() {
+        let mut rng = Rng::new(1, Stream::Evaluation, 0);
+        let mut draw = |shift: f64| (0..120).map(|_| rng.normal() + shift).collect::<Vec<_>>();
+        let (a, b, far) = (draw(0.0), draw(0.0), draw(2.0));
+        let p = |y: &[f64]| {
+            let kernel = Kernel::new(Rows { values: &a, width: 2 }, Rows { values: y, width: 2 }, 1).unwrap();
+            kernel.unbiased(99, 5, 2).p
+        };
+        assert!(p(&far) == 0.01 && p(&b) > 0.05, "{} {}", p(&far), p(&b));
+    }
+}

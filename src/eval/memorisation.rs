@@ -208,4 +208,42 @@ mod tests {
         let all = |i: usize| others(i).map(|j| from[i].distance(&from[j])).fold(f64::INFINITY, f64::min);
         assert_eq!(nearest(&from, &from, false, 1), (0..40).map(all).collect::<Vec<_>>());
     }
+
+    /// Wilson's interval, E. B. Wilson 1927: of 5 in 100 from 0.0215, of none from 0.
+    #[test]
+    fn a_share_of_few_is_uncertain() {
+        assert!((wilson_low(0.05, 100.0) - 0.0215).abs() < 5e-5, "{}", wilson_low(0.05, 100.0));
+        assert!((wilson_low(0.5, 10.0) - 0.2366).abs() < 5e-5 && wilson_low(0.0, 50.0) < 1e-12);
+    }
+
+    /// More copies than a hundredth, and than real ones have, beyond doubt; or half as far from training as real ones are.
+    #[test]
+    fn what_is_memorised() {
+        let says = |near_copies, near_copies_floor, median_distance| {
+            let seen = Memorisation { near_copies, near_copies_floor, median_distance, ..Memorisation::default() };
+            let mut m = Memorisation { median_distance_floor: 1.0, ..seen };
+            judge(&mut m, 1000);
+            m.memorised.unwrap()
+        };
+        assert!(says(0.03, 0.0, 1.0) && says(0.03, 0.015, 1.0));
+        assert!(!says(0.03, 0.025, 1.0), "real ones are as near");
+        assert!(!says(0.009, 0.0, 1.0) && !says(0.011, 0.0, 1.0), "few, or few enough to be chance");
+        assert!(says(0.0, 0.0, 0.49) && !says(0.0, 0.0, 0.51));
+    }
+
+    /// As far as points are apart for the length of the way, and durations by their ratio.
+    #[test]
+    fn a_distance_has_no_size() {
+        let line = |x: f64, y: f64, t_ms: f64| {
+            let point = |s: f64| Point { x: 9.0 + s * x, y: s * y, t_ms: 50.0 + s * t_ms };
+            Shape::new(&Movement::new([0.0, 0.5, 1.0].map(point).to_vec()).unwrap())
+        };
+        for size in [1.0, 1000.0] {
+            let straight = line(100.0 * size, 0.0, 500.0);
+            assert!((straight.distance(&line(100.0 * size, 0.0, 1000.0)) - 2f64.ln()).abs() < 1e-12);
+            // Points at shares of 1/32 to 1 are sqrt(2) times as far apart as they are from the start.
+            let square = (1..=32).map(|k| 2.0 * (f64::from(k) / 32.0).powi(2)).sum::<f64>() / 32.0;
+            assert!((straight.distance(&line(0.0, 100.0 * size, 500.0)) - square.sqrt()).abs() < 1e-12);
+        }
+    }
 }

@@ -123,4 +123,17 @@ mod tests {
         close(got[1].relative_bias, 0.5);
         close(median_end_error(&asked, &made).unwrap(), 495.0);
     }
+
+    /// Errors to either side do not make up for each other; what was not asked for is no error.
+    #[test]
+    fn the_median_error_has_no_sign() {
+        let pairs: Vec<(f64, f64)> = [80.0, 90.0, 100.0, 110.0, 130.0].map(|got| (100.0, got)).to_vec();
+        let got = errors("distance_px", [&pairs[..], &[(0.0, 50.0), (-1.0, 50.0)]].concat()).unwrap();
+        assert_eq!(got.count, 5);
+        assert!((got.median_relative_error - 0.1).abs() < 1e-9 && (got.relative_bias - 0.02).abs() < 1e-9, "{got:?}");
+        assert_eq!(got.correlation, 0.0);
+        let seven: Vec<(f64, f64)> = (1..=7).map(|i| (f64::from(i), 1.0)).collect();
+        let counts: Vec<usize> = errors("distance_px", seven).unwrap().bins.iter().map(|bin| bin.count).collect();
+        assert_eq!(counts, [1, 1, 2, 1, 2], "all are in a bin");
+    }
 }

@@ -156,4 +156,33 @@ mod tests {
         let half = mean_interval(&[1.0, 2.0, 3.0, 4.0]);
         assert!((half - 3.182 * (5.0f64 / 3.0).sqrt() / 2.0).abs() < 1e-12, "{half}");
     }
+
+    /// Student's t at 97.5 %, of n numbers at +-1: of 2, 21, 22 and 401.
+    #[test]
+    fn intervals_of_few_and_of_many() {
+        for (n, t) in [(2, 12.706), (21, 2.086), (22, 2.080), (401, 1.966)] {
+            let x: Vec<f64> = (0..n).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+            let got = mean_interval(&x) * (n as f64).sqrt() / std(&x);
+            assert!((got - t).abs() < 0.007, "{n}: {got}");
+        }
+    }
+
+    /// By hand: of positives 1, 3/4 and all of the negatives are beaten, negatives by all and by 5/6 of the positives.
+    #[test]
+    fn the_interval_of_an_auc_is_delongs() {
+        let a = auc(&[3.0, 2.0, 5.0, 1.0, 2.0], &[true, true, true, false, false]);
+        let half = 1.96 * (1.0f64 / 48.0 / 3.0 + 1.0 / 72.0 / 2.0).sqrt();
+        assert!((a.value - 11.0 / 12.0).abs() < 1e-12 && (a.low - (a.value - half)).abs() < 1e-12, "{a:?}");
+        assert_eq!(a.high, 1.0);
+    }
+
+    #[test]
+    fn a_correlation_has_a_sign_and_no_unit() {
+        let (x, y) = ([1.0, 2.0, 3.0, 5.0], [2.0, 1.0, 7.0, 8.0]);
+        // Sums of products about the means: 19.5, 8.75 and 37.
+        let expected = 15.5 / (8.75f64 * 37.0).sqrt();
+        assert!((correlation(&x, &y) - expected).abs() < 1e-12, "{}", correlation(&x, &y));
+        assert!((correlation(&x, &y.map(|v| 7.0 - 100.0 * v)) + expected).abs() < 1e-12);
+        assert_eq!(correlation(&x, &[3.0; 4]), 0.0);
+    }
 }

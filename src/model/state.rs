@@ -321,3 +321,32 @@ impl Model {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Better by a thousandth or more starts the wait anew, and so does a loss that is not below the threshold.
+    #[test]
+    fn early_stopping_waits_for_an_improvement() {
+        let after = |losses: &[f64], patience: u64| {
+            let mut stop = EarlyStop::default();
+            losses.iter().for_each(|&loss| stop.observe(loss, 1.0));
+            stop.converged(patience)
+        };
+        assert!(after(&[0.5, 0.5, 0.4995], 2));
+        assert!(!after(&[0.5, 0.5, 0.4995], 3), "patience is what it says");
+        assert!(!after(&[0.5, 0.5, 0.4985], 2), "better");
+        assert!(after(&[0.5, 0.4985, 0.4985, 0.4985], 2), "better, and then no more");
+        assert!(!after(&[0.5, 0.5, 1.0], 2) && !after(&[0.5, 0.5, 1.0, 0.5, 0.5], 2), "above the threshold");
+        assert!(!after(&[], 0) && !after(&[1.0], 0) && after(&[0.5], 0), "it has to be good to stop");
+    }
+
+    #[test]
+    fn averages_are_of_the_last_hundred() {
+        let mut state = StageState::default();
+        assert_eq!(state.averages(), [0.0; 4]);
+        (1..=150).for_each(|i| state.observe([f64::from(i), 0.0, 0.0, -1.0]));
+        assert_eq!((state.iteration, state.averages()), (150, [100.5, 0.0, 0.0, -1.0]));
+    }
+}

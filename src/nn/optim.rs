@@ -180,3 +180,42 @@ impl Schedule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(kind: ScheduleKind, period: u64, factor: f64) -> Schedule {
+        Schedule { kind, base: 1.0, period, factor, patience: 2, plateau: Plateau::default() }
+    }
+
+    /// PyTorch's OneCycleLR with its defaults: from 1/25 to the whole rate over 30 % of the training, then to 1e-4 of where it
+    /// began; both halves of a cosine.
+    #[test]
+    fn one_cycle_goes_up_and_down() {
+        let s = schedule(ScheduleKind::OneCycle, 1000, 1.0);
+        let middle = (1.0 + 1.0 / 25.0) / 2.0;
+        for (iteration, rate) in [(0, 0.04), (150, middle), (300, 1.0), (650, 0.5), (1000, 4e-6), (5000, 4e-6)] {
+            assert!((s.rate(iteration) - rate).abs() < 1e-12, "{iteration}: {}", s.rate(iteration));
+        }
+        assert!((0..300).all(|i| s.rate(i) < s.rate(i + 1)) && (300..999).all(|i| s.rate(i) > s.rate(i + 1)));
+    }
+
+    /// Only a loss that is better by a ten-thousandth counts, and patience begins anew with it and with each decay.
+    #[test]
+    fn a_plateau_waits_and_then_decays() {
+        let mut s = schedule(ScheduleKind::Plateau, 1, 0.5);
+        let losses = [1.0, 0.99995, 1.0, 0.9998, 1.0, 0.9998, 0.9998, 0.9998, 0.9998, 0.9998, 0.1];
+        let rates = losses.map(|loss| {
+            s.observe(loss);
+            s.rate(0)
+        });
+        assert_eq!(rates, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25]);
+    }
+
+    #[test]
+    fn a_clip_shortens_and_never_lengthens() {
+        assert!((clip_factor(8.0, 2.0) - 0.25).abs() < 1e-6);
+        assert_eq!((clip_factor(1.0, 2.0), clip_factor(0.0, 2.0)), (1.0, 1.0));
+    }
+}

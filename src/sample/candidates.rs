@@ -150,7 +150,34 @@ fn on_grid(recorded: &Movement, codec: &StepCodec, seed: u64, sample: u64) -> Mo
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
+    use crate::data::Point;
+
+    /// Ten steps, of which the first is of this length.
+    fn walk(first: f64, i: usize) -> Movement {
+        let x = |k: usize| if k == 0 { 0.0 } else { first + (2 + i % 3) as f64 * (k - 1) as f64 };
+        let point = |k: usize| Point { x: x(k), y: k as f64, t_ms: 10.0 * k as f64 };
+        Movement { points: (0..11).map(point).collect(), ..Movement::default() }
+    }
+
+    /// Of one likely walk and two that are not it is chosen as often as its share of their ratios says.
+    #[test]
+    fn a_walk_is_kept_in_proportion_to_its_ratio() {
+        let of = |slow: usize| (0..400).map(|i| walk(if i % 4 < slow { 1.0 } else { 5.0 }, i / 4)).collect::<Vec<_>>();
+        let Ok(ratio) = DensityRatio::fit(&of(3), &of(1), 1, || Ok::<(), Infallible>(()));
+        let (slow, fast) = (walk(1.0, 0), walk(5.0, 0));
+        let [r, other] = [&slow, &fast].map(|m| ratio.log(&m.points).exp());
+        assert!(r > 3.0 * other, "{r} {other}");
+        let lottery = Lottery { ratio: Some(&ratio), candidates: 3 };
+        let n = 3000;
+        let walks = (0..3 * n).map(|i| (if i < n { &slow } else { &fast }).clone()).zip(0..).collect();
+        let chosen = lottery.choose(walks, &SampleOptions::default());
+        assert!(chosen.iter().zip(0..).all(|((_, sample), i)| sample % n as u64 == i), "each for its own target");
+        let share = chosen.iter().filter(|(m, _)| *m == slow).count() as f64 / n as f64;
+        assert!((share - r / (r + 2.0 * other)).abs() < 0.025, "{share}, expected {}", r / (r + 2.0 * other));
+    }
 
     #[test]
     fn samples_of_candidates_are_apart() {

@@ -124,4 +124,28 @@ mod tests {
             assert!(steps, "{interval}");
         }
     }
+
+    /// The cubic takes slopes from the points around: it reproduces what moves evenly, and in between what gets faster evenly.
+    #[test]
+    fn resampling_reproduces_even_and_evenly_faster_movements() {
+        let even: Vec<_> = [0.0, 5.0, 13.0, 40.0, 41.0, 60.0].map(|t| (2.0 * t, -0.5 * t, t)).to_vec();
+        for p in resample(&points(&even), 1.0).unwrap() {
+            assert!((p.x - 2.0 * p.t_ms).abs() < 1e-9 && (p.y + 0.5 * p.t_ms).abs() < 1e-9, "{p:?}");
+        }
+        let faster: Vec<_> = (0..8).map(|i| 10.0 * f64::from(i)).map(|t| (t * t, 7.0 - t * t, t)).collect();
+        let inner = resample(&points(&faster), 1.0).unwrap().into_iter().filter(|p| (10.0..=60.0).contains(&p.t_ms));
+        for p in inner {
+            assert!((p.x - p.t_ms * p.t_ms).abs() < 1e-9 && (p.x + p.y - 7.0).abs() < 1e-9, "{p:?}");
+        }
+    }
+
+    #[test]
+    fn a_similarity_has_its_inverse() {
+        let similarity = Similarity::new(&[[10.0, -20.0], [40.0, 70.0]], [-60.0, 25.0]).unwrap();
+        assert!((similarity.scale() - 9000f64.sqrt() / 65.0).abs() < 1e-12);
+        let [x, y] = similarity.apply(-60.0, 25.0);
+        assert!((x - 40.0).hypot(y - 70.0) < 1e-12);
+        let [x, y] = similarity.inverse(similarity.apply(3.0, 4.0));
+        assert!((x - 3.0).hypot(y - 4.0) < 1e-12);
+    }
 }

@@ -290,6 +290,76 @@ fn choose(logits: &mut [f32], temperature: f64, unit: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::cpu::Isa;
+    use crate::config::{Config, DecoderKind};
+    use crate::eval::stats::correlation;
+    use crate::nn::Layout;
+
+    /// Three wide classes of |step| and of time, and a walker with weights of this size.
+    fn walker(size: f32) -> (Walker, Weights<f32>, StepCodec, Config) {
+        let base =
+            Config { decoder: DecoderKind::ClosedLoop, step_magnitudes: 3, tick_classes: 3, ..Config::default() };
+        let c = Config { expander_hidden_dim: 4, summary_dim: 2, ..base };
+        let mut layout = Layout::default();
+        let walker = Walker::new(&mut layout, &c);
+        let (params, _) = layout.initialise::<f32>(1);
+        let w = Weights::new(Isa::detect(), &layout, params.iter().map(|x| size * x).collect());
+        let edges = vec![0, 1000, 2000, 3000];
+        let (step_edges, tick_edges) = (edges.clone(), edges);
+        let codec =
+            StepCodec { tick_ms: 1.0, step_edges, tick_edges, repeats: true, whole_ms: false, landing: [3.0; 2] };
+        (walker, w, codec, c)
+    }
+
+    /// So many events of so many walks to one target far away.
+    fn events(rows: u64, count: usize, size: f32, [step_temperature, time_temperature]: [f64; 2]) -> Vec<Vec<Event>> {
+        let (walker, w, codec, c) = walker(size);
+        let longest_step = f64::INFINITY;
+        let settings = WalkSettings { step_temperature, time_temperature, most_points: usize::MAX, longest_step };
+        let mut walks: Vec<_> = (0..rows).map(|i| Walking::new([1 << 29; 2], 5, i, count)).collect();
+        let mut walkers = Walkers::default();
+        walkers.start(&walker, &w, &vec![0.0; walks.len() * c.summary_dim], walks.len());
+        let mut seen = vec![Vec::new(); walks.len()];
+        for _ in 0..count {
+            walkers.step(&walker, &w, &codec, &settings, &mut walks);
+            seen.iter_mut().zip(&walks).for_each(|(seen, walk)| seen.push(walk.place.last));
+        }
+        seen
+    }
+
+    /// Which class, and where in it: of x, of y and of time, of an event and of the next, none says anything of another.
+    #[test]
+    fn all_that_is_drawn_is_independent() {
+        let walk = &events(1, 6000, 0.0, [1.0; 2])[0];
+        let parts = |v: i32| [f64::from(v / 1000), if v == 0 { 499.5 } else { f64::from(v.abs() % 1000) }];
+        let parts = |e: &Event| [parts(e.x), parts(e.y), parts(e.ticks as i32)].concat();
+        let drawn: Vec<Vec<f64>> = walk.windows(2).map(|pair| [parts(&pair[0]), parts(&pair[1])].concat()).collect();
+        let column = |k: usize| drawn.iter().map(|row| row[k]).collect::<Vec<f64>>();
+        for i in 0..6 {
+            for j in i + 1..12 {
+                let found = correlation(&column(i), &column(j));
+                assert!(found.abs() < 0.06, "{i} and {j}: {found}");
+            }
+        }
+    }
+
+    /// Near 0 one of them leaves no choice where the other still does.
+    #[test]
+    fn steps_and_times_have_temperatures_of_their_own() {
+        let kinds = |temperatures| {
+            let first: Vec<Event> = events(64, 1, 1.0, temperatures).into_iter().map(|walk| walk[0]).collect();
+            let count = |mut of: Vec<i32>| {
+                of.sort_unstable();
+                of.dedup();
+                of.len()
+            };
+            let classes = |of: fn(&Event) -> i32| count(first.iter().map(|e| of(e) / 1000).collect());
+            [classes(|e| e.x), classes(|e| e.y), classes(|e| e.ticks as i32)]
+        };
+        let ([x, y, _], [.., time]) = (kinds([1e-9, 1.0]), kinds([1.0, 1e-9]));
+        assert_eq!([x, y, time], [1, 1, 1]);
+        assert!(kinds([1e-9, 1.0])[2] > 1 && kinds([1.0, 1e-9])[0] > 1);
+    }
 
     #[test]
     fn steps_are_shortened() {

@@ -300,4 +300,95 @@ mod tests {
         assert_eq!(batch.rows(), 6);
         batch.shards.iter().for_each(|shard| assert_eq!(shard.seq_lens, shard.steps.lengths()));
     }
+
+    /// One movement down to the right, many times.
+    fn one_movement(c: &Config) -> Prepared {
+        let mut data = Dataset::new(1);
+        for n in 10..40 {
+            let point = |i: i32| Point { x: f64::from(i * i), y: f64::from(3 * i), t_ms: f64::from((8 + n % 2) * i) };
+            data.push(Movement::new((0..12).map(point).collect()).unwrap(), None).unwrap();
+        }
+        data.prepare(c, None).unwrap()
+    }
+
+    /// The four images come equally often, for a share of the training; then it is the recordings alone.
+    #[test]
+    fn mirrors_are_even_and_end_in_time() {
+        let base =
+            Config { augment_mirror_share: 0.5, stage1_iterations: 100, augment_noise: 0.0, ..Config::default() };
+        let c = Config { quality_z: 0.0, ..base };
+        let data = one_movement(&c);
+        let source = Source { data: &data, c: &c, codec: None };
+        let images = |iterations: std::ops::Range<u64>| {
+            let mut images = [0; 4];
+            for iteration in iterations {
+                let batch = source.batch(&[0; 64], 1, iteration);
+                for end in batch.shards.iter().flat_map(|s| s.x[s.x.len() - 8 * s.steps.rows()..].chunks(8)) {
+                    images[usize::from(end[0] < 0.0) + 2 * usize::from(end[1] < 0.0)] += 1;
+                }
+            }
+            images
+        };
+        let shown = images(0..50);
+        assert!(shown.iter().all(|n| (700..900).contains(n)), "{shown:?}");
+        assert_eq!(images(50..60), [640, 0, 0, 0]);
+    }
+
+    #[test]
+    fn movements_are_turned_by_any_angle_and_scaled_about_one() {
+        let c = Config { augment_turn: 0.5, quality_z: 0.0, ..Config::default() };
+        let data = one_movement(&c);
+        let source = Source { data: &data, c: &c, codec: None };
+        let turns: Vec<Turn> = (0..8000).filter_map(|step| source.turn(3, step)).collect();
+        assert!((3800..4200).contains(&turns.len()), "{}", turns.len());
+        let mean = |of: &dyn Fn(&Turn) -> f64| turns.iter().map(of).sum::<f64>() / turns.len() as f64;
+        let means = [mean(&|t| t.angle.cos()), mean(&|t| t.angle.sin()), mean(&|t| t.scale.ln())];
+        assert!(means.iter().all(|m| m.abs() < 0.05), "{means:?}");
+        assert!((mean(&|t| t.scale.ln().powi(2)).sqrt() - 0.2).abs() < 0.02);
+    }
+
+    /// Headings stay on their circle, all else stays in [-1,1].
+    #[test]
+    fn noise_is_on_all_features_but_the_heading() {
+        let c = Config { augment_noise: 0.1, augment_mirror: false, quality_z: 0.0, ..Config::default() };
+        let data = one_movement(&c);
+        let source = Source { data: &data, c: &c, codec: None };
+        let clean = data.train.features(0);
+        let mut squares = [0.0; 8];
+        for step in 0..400 {
+            let noisy = source.features(0, (false, false), 1, step);
+            assert!(noisy.iter().all(|x| x.abs() <= 1.0));
+            // Of those that no limit is near.
+            for (k, (a, b)) in clean.iter().zip(&noisy).enumerate().filter(|(_, (a, _))| a.abs() < 0.5) {
+                squares[k % 8] += f64::from(a - b).powi(2);
+            }
+        }
+        let inner = |column: usize| clean.iter().skip(column).step_by(8).filter(|x| x.abs() < 0.5).count() as f64;
+        for column in (0..8).filter(|&column| inner(column) > 0.0) {
+            let deviation = (squares[column] / (400.0 * inner(column))).sqrt();
+            let expected = if (4..6).contains(&column) { 0.0 } else { 0.1 };
+            assert!((deviation - expected).abs() < 0.01, "column {column}: {deviation}");
+        }
+        assert!(inner(0) > 0.0 && inner(4) > 0.0 && inner(6) > 0.0, "nothing was looked at");
+        assert_ne!(source.features(0, (false, false), 1, 0), source.features(0, (false, false), 1, 1));
+    }
+
+    #[test]
+    fn a_schedule_has_the_settings_of_its_kind() {
+        let base = Config {
+            lr_autoencoder: 1.0,
+            lr_cosine_period: 10,
+            lr_step_size: 4,
+            lr_step_gamma: 0.5,
+            ..Config::default()
+        };
+        let c = Config { stage1_iterations: 100, lr_plateau_factor: 0.25, lr_plateau_patience: 0, ..base };
+        let of = |kind| schedule(&Config { lr_schedule: kind, ..c.clone() }, None);
+        assert_eq!([0, 5, 10].map(|i| (1e9 * of(ScheduleKind::Cosine).rate(i)).round()), [1e9, 5e8, 1e9]);
+        assert_eq!([3, 4, 8].map(|i| of(ScheduleKind::Step).rate(i)), [1.0, 0.5, 0.25]);
+        assert_eq!(of(ScheduleKind::OneCycle).rate(30), 1.0);
+        let mut plateau = of(ScheduleKind::Plateau);
+        [1.0, 1.0].into_iter().for_each(|loss| plateau.observe(loss));
+        assert_eq!((plateau.rate(7), schedule(&c, Some(plateau.clone())).plateau), (0.25, plateau.plateau));
+    }
 }

@@ -286,4 +286,29 @@ mod tests {
         let short = Config { generator_average: 0.05, ..c };
         assert_eq!(average_keeps(&short, 0), 0.05);
     }
+
+    /// Each draw of an iteration, and each iteration, has rows, noise and places between real and fake of its own.
+    #[test]
+    fn every_step_has_random_numbers_of_its_own() {
+        let c = Config { n_critic: 2, noise_dim: 3, summary_dim: 2, ..Config::default() };
+        let latents =
+            Latents { summaries: (0..8).map(|i| i as f32).collect(), conditions: vec![5.0, 6.0, 7.0, 8.0], columns: 1 };
+        let batches: Vec<GanBatch> = (0..6).map(|k| latents.batch(&c, &[3, 1], 1, (k / 3, (k % 3) as u32))).collect();
+        for batch in &batches {
+            assert_eq!((&batch.z_real[..], &batch.condition[..]), (&[6.0, 7.0, 2.0, 3.0][..], &[8.0, 6.0][..]));
+            assert!(batch.alpha.iter().all(|a| (0.0..1.0).contains(a)));
+        }
+        let different = |of: fn(&GanBatch) -> &[f32]| {
+            let mut all: Vec<f32> = batches.iter().flat_map(of).copied().collect();
+            let count = all.len();
+            all.sort_by(f32::total_cmp);
+            all.dedup();
+            (all.len(), count)
+        };
+        assert_eq!((different(|b| &b.noise), different(|b| &b.alpha)), ((36, 36), (12, 12)));
+        let many = latents.batch(&c, &[0; 2000], 1, (0, 0));
+        let square = many.noise.iter().map(|x| x * x).sum::<f32>() / 6000.0;
+        let mean = many.alpha.iter().sum::<f32>() / 2000.0;
+        assert!((square - 1.0).abs() < 0.1 && (mean - 0.5).abs() < 0.05, "{square} {mean}");
+    }
 }

@@ -163,3 +163,23 @@ fn summary_noise(c: &Config, at: Option<At>, row: usize) -> Vec<f32> {
     let mut rng = Rng::new(at.seed, Stream::SummaryNoise, at.iteration << 16 | row as u64);
     (0..c.summary_dim).map(|_| (c.summary_noise * rng.normal()) as f32).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another number for every place, row and iteration; none where nothing is learnt.
+    #[test]
+    fn noise_on_summaries_is_fresh() {
+        let c = Config { summary_noise: 0.6, summary_dim: 200, ..Config::default() };
+        let at = |iteration| Some(At { seed: 3, iteration, rate: 1.0 });
+        let rows = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(iteration, row)| summary_noise(&c, at(iteration), row));
+        let mut all = rows.concat();
+        let deviation = (all.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / 800.0).sqrt();
+        assert!((deviation - 0.6).abs() < 0.06, "{deviation}");
+        all.sort_by(f32::total_cmp);
+        all.dedup();
+        assert_eq!(all.len(), 800);
+        assert_eq!(summary_noise(&c, None, 1), [0.0; 200]);
+    }
+}

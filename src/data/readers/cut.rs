@@ -181,3 +181,71 @@ pub(super) fn fault(movement: &Movement, options: &CutOptions) -> Option<(&'stat
         (kind, format!("{kind}: {got}, {setting} is {limit}"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(steps: &[(f64, f64, f64)]) -> Vec<Point> {
+        let mut points = vec![Point::default()];
+        for &(x, y, dt) in steps {
+            let p = points[points.len() - 1];
+            points.push(Point { x: p.x + x, y: p.y + y, t_ms: p.t_ms + dt });
+        }
+        points
+    }
+
+    /// At its limits a movement is kept; a little less room, and the rule says so.
+    #[test]
+    fn limits_are_what_is_still_kept() {
+        // 41 px away by a way of 61 px in 60 ms; at most 2 px/ms, and 0.55 of that on average of the last two steps.
+        let steps = [(10.0, 0.0, 10.0), (0.0, 10.0, 10.0), (20.0, 0.0, 10.0), (0.0, -10.0, 10.0)];
+        let steps = [&steps[..], &[(7.0, 0.0, 10.0), (4.0, 0.0, 10.0)]].concat();
+        let movement = Movement::new(points(&steps)).unwrap();
+        let at = CutOptions {
+            min_points: 7,
+            max_points: 7,
+            min_distance: 41.0,
+            min_duration_ms: 60.0,
+            max_duration_ms: 60.0,
+            max_path_ratio: 61.0 / 41.0 + 1e-9,
+            max_speed: 2.0,
+            max_step_share: 20.0 / 61.0 + 1e-9,
+            max_end_speed: 0.275 + 1e-9,
+            ..CutOptions::default()
+        };
+        assert_eq!(fault(&movement, &at), None);
+        let cases = [
+            (CutOptions { min_points: 8, max_points: 8, ..at.clone() }, "too few points"),
+            (CutOptions { min_points: 6, max_points: 6, ..at.clone() }, "too many points"),
+            (CutOptions { min_distance: 41.1, ..at.clone() }, "too short a way"),
+            (CutOptions { min_duration_ms: 60.1, ..at.clone() }, "too short a time"),
+            (CutOptions { max_duration_ms: 59.9, ..at.clone() }, "too long a time"),
+            (CutOptions { max_path_ratio: 1.48, ..at.clone() }, "not one target"),
+            (CutOptions { max_speed: 1.99, ..at.clone() }, "cursor was warped"),
+            (CutOptions { max_step_share: 0.32, ..at.clone() }, "shape not sampled"),
+            (CutOptions { max_end_speed: 0.27, ..at }, "cut off at speed"),
+        ];
+        for (options, kind) in cases {
+            assert_eq!(fault(&movement, &options).map(|f| f.0), Some(kind));
+        }
+    }
+
+    /// Pauses are measured against the median time between rows: the mean of the middle two of an even number.
+    #[test]
+    fn a_pause_is_longer_than_usual_by_more_than_the_limit() {
+        let options = CutOptions { pause_ms: 100.0, ..CutOptions::default() };
+        let parts = |steps: &[(f64, f64, f64)]| {
+            let rows = points(steps).into_iter().zip(1..).map(|(point, line)| Event { point, moving: true, line });
+            runs(&rows.collect::<Vec<_>>(), &options, |_| ()).iter().map(|run| run.points.len()).collect::<Vec<_>>()
+        };
+        // Medians of 8, 8, 16, 112 and more are 12.
+        assert_eq!(parts(&[(1.0, 0.0, 8.0), (1.0, 0.0, 112.0), (1.0, 0.0, 16.0), (1.0, 0.0, 8.0)]), [5]);
+        assert_eq!(parts(&[(1.0, 0.0, 8.0), (1.0, 0.0, 112.5), (1.0, 0.0, 16.0), (1.0, 0.0, 8.0)]), [2, 3]);
+        // Rest at either end is cut away, and rows off the screen along either axis are no positions.
+        assert_eq!(parts(&[(0.0, 0.0, 8.0), (1.0, 0.0, 8.0), (2.0, 0.0, 8.0), (0.0, 0.0, 8.0), (0.0, 0.0, 8.0)]), [3]);
+        assert_eq!(parts(&[(1.0, 0.0, 8.0), (9999.0, 0.0, 8.0), (-9999.0, 0.0, 8.0)]), [2]);
+        assert_eq!(parts(&[(1.0, 0.0, 8.0), (0.0, 10_000.0, 8.0), (0.0, -10_000.0, 8.0)]), [2]);
+        assert_eq!(parts(&[(1.0, 0.0, 8.0), (0.0, 9999.0, 8.0), (0.0, -9999.0, 8.0)]), [4]);
+    }
+}
