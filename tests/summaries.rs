@@ -32,9 +32,9 @@ fn movements_that_cannot_be_encoded_are_refused() {
 fn an_interpolation_includes_both_ends() {
     let model = trained(&tiny(), &dataset(60, 3), 1);
     let (a, b) = (vec![0.5; 11], vec![-0.25; 11]);
-    let z = model.interpolate(&a, &b, 4).unwrap();
+    let z = model.interpolate(&a, &b, 5).unwrap();
     let column: Vec<f32> = z.column(3).to_vec();
-    assert_eq!((z.dim(), column), ((4, 11), vec![0.5, 0.25, 0.0, -0.25]));
+    assert_eq!((z.dim(), column), ((5, 11), vec![0.5, 0.3125, 0.125, -0.0625, -0.25]));
     assert_eq!(model.interpolate(&a, &b, 1).unwrap_err().to_string(), "steps is 1, expected 2 or more");
 }
 
@@ -58,5 +58,19 @@ fn truncation_clamps_the_noise() {
     assert!((40..160).contains(&inside), "{inside} are not clamped");
     assert_eq!(draw(3.0), whole);
     let average = draw(1e-9);
-    assert!(average.outer_iter().all(|x| x.iter().zip(average.outer_iter().next().unwrap()).all(|(a, b)| a == b)));
+    let first = average.outer_iter().next().unwrap();
+    assert!(average.outer_iter().all(|x| x.iter().zip(first).all(|(a, b)| (a - b).abs() < 1e-5)));
+}
+
+#[test]
+fn a_length_that_is_asked_for_is_2_to_max_seq_len() {
+    let model = trained(&tiny(), &dataset(60, 3), 1);
+    let draw = |seq_len| model.generate(3, None, &SampleOptions { seq_len, ..SampleOptions::default() });
+    for seq_len in [2, 40] {
+        assert!(draw(seq_len).unwrap().iter().all(|m| m.points.len() == seq_len));
+    }
+    for seq_len in [1, 41] {
+        let message = draw(seq_len).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("seq_len is {seq_len}, expected 2 to 40")), "{message}");
+    }
 }

@@ -294,3 +294,34 @@ fn pool_max<R: Real>(steps: &Steps, h: &[R], l: usize, pooled: &mut [R], largest
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::Isa;
+
+    /// Held with a weight, a summary beyond 0.9 to either side is pulled back as far as it is beyond, before its tanh.
+    #[test]
+    fn what_is_held_is_pulled_back_from_where_tanh_is_flat() {
+        let c = Config { pool_type: Pool::Last, latent_dim: 4, summary_dim: 4, ..Config::default() };
+        let mut layout = Layout::default();
+        let pooler = Pooler::new(&mut layout, &c);
+        let w = Weights::new(Isa::detect(), &layout, Vec::<f64>::new());
+        let (steps, h) = (Steps::new(&[1]), [2.0, -2.0, 0.5, -1.4]);
+        let mut trace = PoolerTrace::default();
+        pooler.forward(&w, &steps, &h, None, &mut trace);
+        let (mut dh, mut grads) = (Buffer::default(), Gradients::new(&layout));
+        let mut back = |held, dz: [f64; 4]| {
+            pooler.backward(&w, &steps, &h, false, &mut dz.clone(), held, &mut trace, &mut dh, &mut grads);
+            dh.to_vec()
+        };
+        assert_eq!(back(0.0, [0.0; 4]), [0.0; 4]);
+        let beyond = 2f64.tanh() - 0.9;
+        for (got, expected) in back(0.5, [0.0; 4]).iter().zip([0.5 * beyond, -0.5 * beyond, 0.0, 0.0]) {
+            assert!((got - expected).abs() < 1e-12, "{got}, expected {expected}");
+        }
+        // Beside what the losses say.
+        let slope = 1.0 - 2f64.tanh().powi(2);
+        assert!((back(0.5, [3.0; 4])[0] - (3.0 * slope + 0.5 * beyond)).abs() < 1e-12);
+    }
+}

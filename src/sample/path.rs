@@ -376,3 +376,54 @@ impl PathOptions {
 pub(super) fn whole(xy: [f64; 2]) -> [f64; 2] {
     xy.map(|v| v.round() + 0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Dataset;
+    use crate::train::{Control, Stage, TrainOptions};
+    use crate::{Config, Device};
+
+    /// Of eight summaries by a softmax of their scores, in their standard deviations: what is kept is better than they are on
+    /// average by most of one.
+    #[test]
+    fn the_critics_lottery_prefers_what_it_likes() {
+        let small =
+            Config { encoder_hidden_dim: 4, decoder_hidden_dim: 4, expander_hidden_dim: 4, ..Config::default() };
+        let config = Config {
+            latent_dim: 4,
+            summary_dim: 4,
+            batch_size: 8,
+            stage1_iterations: 1,
+            stage2_iterations: 1,
+            ..small
+        };
+        let mut data = Dataset::new(1);
+        for n in 10..60 {
+            let point = |i: i32| Point { x: f64::from(i * n), y: f64::from(i * i), t_ms: f64::from(8 * i) };
+            data.push(Movement::new((0..n).map(point).collect()).unwrap(), None).unwrap();
+        }
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        let options = TrainOptions { config, threads: 1, seed: 1 };
+        for stage in [Stage::Autoencoder, Stage::Gan] {
+            model.train(&data, stage, &options, &mut |_, _| Control::Continue).unwrap();
+        }
+        let options = PathOptions { candidates: 8, seed: 3, ..PathOptions::default() };
+        let condition = model.target_condition([300.0, 0.0]).unwrap();
+        let score = |sample: u64| {
+            let drawn = SampleOptions { seed: 3, ..SampleOptions::default() };
+            let z = model.summaries_of(&condition, &drawn, &|_| sample).unwrap();
+            let mut trace = CriticTrace::default();
+            model.networks.critic.forward(&model.weights, &model.sampler().critic, &z, &condition, &mut trace);
+            f64::from(trace.score[0])
+        };
+        let better = |sample: u64| {
+            let all: Vec<f64> = (0..8).map(|k| score(sample_of(sample, 0, k))).collect();
+            let mean = all.iter().sum::<f64>() / 8.0;
+            let deviation = (all.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / 8.0).sqrt();
+            (score(model.critics_lottery(sample, 0, [300, 0], &options).unwrap()) - mean) / deviation
+        };
+        let mean = (0..300).map(better).sum::<f64>() / 300.0;
+        assert!((0.6..1.1).contains(&mean), "{mean}");
+    }
+}
