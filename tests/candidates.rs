@@ -113,6 +113,7 @@ fn learning_to_choose_can_be_stopped() {
         let done = model.train(&data, Stage::Gan, &options(&config, 1), &mut |model, progress| {
             let last = progress.iteration == progress.iterations;
             let choosing = progress.is_choosing();
+            assert!(!choosing || (last && !progress.log), "an iteration that is logged has been");
             logged += u32::from(last && progress.log);
             asked += u32::from(choosing);
             if progress.save {

@@ -455,6 +455,14 @@ fn targets_out_of_reach_are_refused() {
         let message = model.walk(&[[5, 5], [0, far]], &SampleOptions::default()).unwrap_err().to_string();
         assert!(message.contains("targets[1]") && message.contains(&far.to_string()), "{message}");
     }
+    let furthest = model.walk(&[[10_000_000, -10_000_000]], &SampleOptions::default()).unwrap().remove(0);
+    assert_eq!(furthest.target(), [1e7, -1e7]);
+    let generate = |distance: f64| model.generate(1, Some(&[distance]), &SampleOptions::default());
+    assert!([1.0, 1e6].iter().all(|&distance| generate(distance).is_ok()));
+    for (distance, text) in [(0.99, "0.99"), (1_000_001.0, "1000001")] {
+        let message = generate(distance).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("conditions[0] is {text}")), "{message}");
+    }
     let long = Movement::new((0..41).map(|i| Point { x: f64::from(i), y: 0.0, t_ms: 8.0 * f64::from(i) }).collect());
     let message = model.encode(&[long.unwrap()], 1).unwrap_err().to_string();
     assert!(message.contains("movement 0 is 41 points, expected 2 to 40"), "{message}");

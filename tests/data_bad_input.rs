@@ -404,3 +404,29 @@ fn damaged_files_never_panic() {
         put(folder.path(), name, &good);
     }
 }
+
+/// A file may be as large as the limit says, packed or not; one byte more is too many.
+#[test]
+fn a_file_of_just_the_allowed_size_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "{\"x\":[0,5,9],\"y\":[0,1,1],\"t\":[0,8,16]}\n";
+    let row =
+        |i: i32| format!("{},{},5\n", 10 * i, (300.0 * (2.0 - f64::from(i) / 19.0) * f64::from(i) / 19.0).round());
+    let table = format!("t,x,y\n{}", (0..20).map(row).collect::<String>());
+    for (name, text) in [("a.json", line), ("b.jsonl", &line.repeat(3)), ("c.csv", &table)] {
+        put(folder.path(), name, text.as_bytes());
+        put(folder.path(), &format!("{name}.gz"), &gz(text.as_bytes()));
+        for name in [name.to_owned(), format!("{name}.gz")] {
+            let read = |max_bytes: usize| {
+                let options = ReadOptions { max_bytes: max_bytes as u64, ..ReadOptions::default() };
+                Dataset::open(&folder.path().join(&name), &options).map(|(data, _)| data.len())
+            };
+            assert_eq!(read(text.len()).ok(), Some(text.matches("\"x\"").count().max(1)), "{name}");
+            let message = read(text.len() - 1).unwrap_err().to_string();
+            assert!(
+                message.contains(&name) && message.contains(&format!("is above {} bytes", text.len() - 1)),
+                "{message}"
+            );
+        }
+    }
+}

@@ -328,9 +328,10 @@ fn a_stream_can_be_aimed_anew() {
             let options = PathOptions { first: i as u64, integer_pixels, ..options() };
             let points = model.path(ends[0], ends[1], &options).unwrap().points;
             // Before the first point, after each of some, and when the last one has been seen.
-            for k in [0, 1, points.len() / 2, points.len() - 1, points.len()] {
+            let after = [0, 1, points.len() / 2, points.len() - 1, points.len()].map(|k| (k, 300.0));
+            for (k, far) in after.into_iter().chain([(2, 3000.0)]) {
                 let mut rng = Rng::new(4, Stream::Evaluation, (i * 100 + k) as u64);
-                let to = [ends[1][0] + rng.range(-300.0, 300.0), ends[1][1] + rng.range(-300.0, 300.0)];
+                let to = [ends[1][0] + rng.range(-far, far), ends[1][1] + rng.range(-far, far)];
                 let mut stream = model.stream(ends[0], ends[1], &options).unwrap();
                 let mut seen: Vec<Point> = stream.by_ref().take(k).collect();
                 stream.aim(to).unwrap();
@@ -404,6 +405,28 @@ fn a_model_with_own_conditions_has_no_paths() {
     let draw = |condition: [f64; 3]| model.generate(1, Some(&condition), &SampleOptions::default());
     draw([1.0, 2.0, 3.0]).unwrap();
     refused(draw([1.0, 1e300, 3.0]), &["conditions[1]", "1000000 times"]);
+}
+
+/// What stands in a message as the limit is allowed.
+#[test]
+fn limits_are_allowed() {
+    let ends = [[-1e6, 1e6], [1e6, 1e6]];
+    for (_, model) in models() {
+        for (duration_scale, polling_hz, candidates) in [(0.001, 8000.0, 0), (1000.0, 60.0, 1)] {
+            let exact = PathOptions { duration_scale, polling_hz, candidates, ..options() };
+            let path = model.path(ends[0], ends[1], &exact).unwrap();
+            check("limits", &path.points, ends, true);
+        }
+        let hour = PathOptions { min_duration_ms: 3_600_000.0, max_duration_ms: 3_600_000.0, ..options() };
+        assert_eq!(model.path([0.0, 0.0], [1.0, 0.0], &hour).unwrap().points.last().unwrap().t_ms, 3_600_000.0);
+        refused(
+            model.path(ends[0], ends[1], &PathOptions { max_duration_ms: 0.9, ..options() }),
+            &["duration", "1 ms"],
+        );
+        let bounds = Some([-1e6, 1e6, 1e6, 1e6]); // the way itself
+        assert!(model.path(ends[0], ends[1], &PathOptions { bounds, ..options() }).is_ok());
+        assert!(model.stream([0.0, 0.0], [9.0, 0.0], &options()).unwrap().aim([1e6, -1e6]).is_ok());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod skip;
 use std::path::Path;
 
 use common::{assert_same, contents, dataset, options, tiny, tiny_closed_loop, train_until, trained};
-use trajgan::config::{Config, Preset};
+use trajgan::config::{Config, DecoderKind, Preset};
 use trajgan::data::ReadOptions;
 use trajgan::model::{Record, StageState};
 use trajgan::{Control, Dataset, Device, Error, Model, Stage, TrainOptions};
@@ -359,6 +359,37 @@ fn progress_history_and_validation_come_when_due() {
         assert_eq!(model.stages()[0].history[3].losses, model.stages()[0].averages());
         assert!(first[7].to_string().starts_with("[Stage 1] Iter      8/8 | "), "{}", first[7]);
         assert!(second[5].to_string().starts_with("[Stage 2] Iter      6/6 | D: "), "{}", second[5]);
+    }
+}
+
+/// What is said of an iteration fits together: totals are the weighted sums of their parts.
+#[test]
+fn losses_are_the_sums_of_their_parts() {
+    let data = dataset(120, 8);
+    let weighted = Config { lambda_direct: 0.7, lambda_recon: 1.3, lambda_latent: 0.4, lambda_gp: 5.0, ..tiny() };
+    for config in [weighted, tiny_closed_loop()] {
+        let walks = config.decoder == DecoderKind::ClosedLoop;
+        let [a, b, c] =
+            if walks { [1.0; 3] } else { [config.lambda_direct, config.lambda_recon, config.lambda_latent] };
+        let near = |x: f64, y: f64| assert!((x - y).abs() < 1e-9 * y.abs().max(1.0), "{x} is not {y}");
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        for stage in [Stage::Autoencoder, Stage::Gan] {
+            let watch = &mut |_: &Model, p: &trajgan::Progress| {
+                if stage == Stage::Autoencoder {
+                    let parts = p.nats.unwrap_or([p.direct, p.recon, p.latent]);
+                    assert!(parts.iter().all(|&x| x > 0.0));
+                    for [x, y, z, total] in p.validation.into_iter().chain([[parts[0], parts[1], parts[2], p.loss]]) {
+                        near(total, a * x + b * y + c * z);
+                    }
+                } else {
+                    // The critic gains what it tells apart and pays for its slope.
+                    near(p.critic, config.lambda_gp * p.gradient_penalty - p.wasserstein);
+                    assert!(p.gradient_penalty > 0.0);
+                }
+                Control::Continue
+            };
+            model.train(&data, stage, &options(&config, 1), watch).unwrap();
+        }
     }
 }
 

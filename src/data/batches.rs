@@ -223,6 +223,19 @@ mod tests {
         assert_eq!(sampler.batch(5, 1), Stratified::new(&conditions, 64, 1).batch(5, 1));
     }
 
+    /// Floyd's method: any two of five, each as often as any other.
+    #[test]
+    fn every_choice_is_as_likely() {
+        let (mut rng, mut pairs) = (Rng::new(1, Stream::Stage2Batch, 0), std::collections::BTreeMap::new());
+        for _ in 0..10_000 {
+            let mut two = Vec::new();
+            choose(&[0, 1, 2, 3, 4], 2, &mut rng, &mut two);
+            two.sort_unstable();
+            *pairs.entry(two).or_insert(0) += 1;
+        }
+        assert!(pairs.len() == 10 && pairs.values().all(|n| (850..1150).contains(n)), "{pairs:?}");
+    }
+
     #[test]
     fn small_and_equal_strata_still_fill_the_batch() {
         assert_eq!(Stratified::new(&[0.5; 3], 64, 1).batch(0, 0).len(), 64);

@@ -107,6 +107,15 @@ mod tests {
         assert!((tick(&seconds) - 1.0).abs() < 1e-6, "{}", tick(&seconds));
     }
 
+    /// What is most frequent, and not the middle of all that is about as long; and never so short that nothing is left of it.
+    #[test]
+    fn the_mode_is_of_a_narrow_stretch() {
+        let steps = |counts: &[(usize, f64)]| counts.iter().flat_map(|&(n, dt)| vec![dt; n]).collect::<Vec<f64>>();
+        assert_eq!(mode(&steps(&[(40, 8.0), (30, 12.0), (30, 15.0)])), 8.0);
+        assert_eq!(mode(&steps(&[(30, 7.9), (40, 8.0), (60, 15.9)])), 8.0);
+        assert_eq!(tick(&[vec![1e-7; 9]]), 1e-3);
+    }
+
     /// Whatever clocks recordings have, what is drawn takes as long as they did.
     #[test]
     fn a_mixture_of_clocks_keeps_its_time() {

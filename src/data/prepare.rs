@@ -333,6 +333,22 @@ mod tests {
         }
     }
 
+    /// Limits are those of mirror images, too, only where these are shown.
+    #[test]
+    fn limits_without_mirrors_are_those_of_the_recordings() {
+        let mut data = Dataset::new(1);
+        for n in 10..40 {
+            let point = |i: i32| Point { x: f64::from(i * n), y: -f64::from(i), t_ms: f64::from(8 * i) };
+            data.push(Movement::new((0..10).map(point).collect()).unwrap(), None).unwrap();
+        }
+        let limits = |augment_mirror| {
+            let config = Config { augment_mirror, quality_z: 0.0, ..Config::default() };
+            let scaler = data.prepare(&config, None).unwrap().scaler.unwrap();
+            (scaler.min[0] < 0.0, scaler.max[1] > 0.0)
+        };
+        assert_eq!((limits(true), limits(false)), ((true, true), (false, false)));
+    }
+
     /// Two named sessions are too few, and movements without a session are each one of their own.
     #[test]
     fn few_sessions_are_split_by_movement() {

@@ -191,3 +191,40 @@ fn scan(keys: &[u64], floor: f64) -> Option<(u32, u32, f64)> {
     }
     best
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where nothing tells them apart a forest says how many there are, wherever among the rows they stand.
+    #[test]
+    fn trees_grow_on_samples_of_all_rows() {
+        let table = Table::new(Rows { values: &[1.0; 60], width: 1 });
+        let positive: Vec<bool> = (0..60).map(|i| i >= 40).collect();
+        let rows: Vec<usize> = (0..60).collect();
+        let shares: Vec<f64> =
+            (0..400).map(|step| Tree::grow(&table, &positive, &rows, 1, step).predict(&[1.0])).collect();
+        let mean = shares.iter().sum::<f64>() / 400.0;
+        assert!((mean - 1.0 / 3.0).abs() < 0.02, "{mean}");
+        assert!(shares.iter().any(|s| s != &shares[0]), "each has a sample of its own");
+    }
+
+    /// A cut between two values leaves two rows at least on either side, and values equal to it go left.
+    #[test]
+    fn a_tree_cuts_where_classes_part() {
+        let values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+        let table = Table::new(Rows { values: &values, width: 1 });
+        let positive = values.map(|v| v > 4.0);
+        for step in 0..50 {
+            let rows: Vec<usize> = (0..8).collect();
+            let tree = Tree::grow(&table, &positive, &rows, 1, step);
+            assert!(tree.predict(&[1.0]) <= tree.predict(&[8.0]), "{step}");
+            assert!(tree.nodes.len() < 2 * (8 / MIN_LEAF), "{step}");
+        }
+        assert_eq!(table.threshold(0, 3, 4), 4.5);
+        // Twice the rank, and one more for a positive.
+        assert_eq!(scan(&[0, 2, 4, 7, 9], 0.0).map(|s| (s.0, s.1)), Some((2, 3)));
+        assert_eq!(scan(&[0, 3, 5, 7, 9], 0.0).map(|s| (s.0, s.1)), Some((1, 2)), "two rows at least");
+        assert_eq!(scan(&[0, 0, 0, 1], 0.0), None, "nothing to part");
+    }
+}

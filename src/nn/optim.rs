@@ -205,12 +205,12 @@ mod tests {
     #[test]
     fn a_plateau_waits_and_then_decays() {
         let mut s = schedule(ScheduleKind::Plateau, 1, 0.5);
-        let losses = [1.0, 0.99995, 1.0, 0.9998, 1.0, 0.9998, 0.9998, 0.9998, 0.9998, 0.9998, 0.1];
+        let losses = [1.0, 0.99995, 0.99994, 0.99993, 0.5, 0.5, 0.5, 0.498, 0.498, 0.498, 0.498];
         let rates = losses.map(|loss| {
             s.observe(loss);
             s.rate(0)
         });
-        assert_eq!(rates, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25]);
+        assert_eq!(rates, [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]);
     }
 
     #[test]

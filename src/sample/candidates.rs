@@ -180,6 +180,11 @@ mod tests {
     }
 
     #[test]
+    fn as_many_candidates_as_there_are_numbers_for() {
+        assert!(check_candidates(4096).is_ok() && check_candidates(0).is_ok() && check_candidates(4097).is_err());
+    }
+
+    #[test]
     fn samples_of_candidates_are_apart() {
         assert_eq!(sample_of(7, 0, 0), 7);
         let all = [(0, 0), (0, 1), (0, 4095), (1, 0), (8, 4095)].map(|(attempt, k)| sample_of(u64::MAX, attempt, k));

@@ -361,6 +361,38 @@ mod tests {
         assert!(kinds([1e-9, 1.0])[2] > 1 && kinds([1.0, 1e-9])[0] > 1);
     }
 
+    /// Where only changes are recorded no step stands still, and a walk ends when it is at its target; where positions are repeated
+    /// it ends when it was drawn to. Neither jumps there at once.
+    #[test]
+    fn a_walk_ends_as_its_recorder_would() {
+        let (walker, w, codec, c) = walker(0.0);
+        let longest_step = f64::INFINITY;
+        let (temperature, most_points) = (1.0, 1000);
+        let settings =
+            WalkSettings { step_temperature: temperature, time_temperature: temperature, most_points, longest_step };
+        for repeats in [false, true] {
+            let codec = StepCodec { repeats, step_edges: vec![0, 1, 2, 3], ..codec.clone() };
+            let (mut at_once, mut still, mut waited) = (0, 0, 0);
+            for sample in 0..400 {
+                let mut walk = vec![Walking::new([1, 2], 5, sample, 1000)];
+                let mut walkers = Walkers::default();
+                walkers.start(&walker, &w, &vec![0.0; c.summary_dim], 1);
+                while !walk[0].arrived {
+                    walkers.step(&walker, &w, &codec, &settings, &mut walk);
+                    let Place { left, index, last, .. } = walk[0].place;
+                    let there = left == [0, 0];
+                    at_once += usize::from(index == 1 && there);
+                    still += usize::from((last.x, last.y) == (0, 0));
+                    waited += usize::from(index > 1 && there && !walk[0].arrived);
+                    assert!(!walk[0].arrived || (there && index > 1));
+                }
+            }
+            // Of 25 steps one leads to the target, and of those that are drawn one in 25 stands still.
+            assert!(at_once < 40, "{at_once} of 400 at once");
+            assert_eq!((waited > 0, still > 0), (repeats, repeats), "{waited} {still}");
+        }
+    }
+
     #[test]
     fn steps_are_shortened() {
         assert_eq!(shortened([30, -40], 50.0), [30, -40]);

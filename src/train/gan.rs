@@ -276,6 +276,9 @@ fn gather(rows: &[f32], width: usize, chosen: &[usize]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DecoderKind;
+    use crate::data::{Dataset, Movement, Point};
+    use crate::model::DataModel;
 
     #[test]
     fn an_average_forgets_where_it_began() {
@@ -310,5 +313,47 @@ mod tests {
         let square = many.noise.iter().map(|x| x * x).sum::<f32>() / 6000.0;
         let mean = many.alpha.iter().sum::<f32>() / 2000.0;
         assert!((square - 1.0).abs() < 0.1 && (mean - 0.5).abs() < 0.05, "{square} {mean}");
+    }
+
+    /// The critic sees every movement in its four images, each with its own summary and target.
+    #[test]
+    fn images_come_with_their_own_targets() {
+        let base = Config {
+            encoder_hidden_dim: 4,
+            expander_hidden_dim: 4,
+            latent_dim: 4,
+            summary_dim: 4,
+            ..Config::default()
+        };
+        let c = Config { decoder: DecoderKind::ClosedLoop, quality_z: 0.0, ..base };
+        let mut data = Dataset::new(1);
+        for n in 10..20 {
+            let point = |i: i32| Point { x: f64::from(i * n), y: f64::from(i * i), t_ms: f64::from(8 * i) };
+            data.push(Movement::new((0..n).map(point).collect()).unwrap(), None).unwrap();
+        }
+        let latents = |share| {
+            let c = Config { augment_mirror_share: share, ..c.clone() };
+            let data = data.prepare(&c, None).unwrap();
+            let mut model = Model::new(c.clone(), crate::Device::Cpu).unwrap();
+            let known = DataModel::new(&data, &c).unwrap();
+            let codec = known.codec.clone().unwrap();
+            model.data = Some(known);
+            let latents = model.walk_latents(&data, &codec, &mut Pool::new(1)).unwrap();
+            (model, data.train, latents)
+        };
+        let (model, train, all) = latents(1.0);
+        let n = train.len();
+        assert_eq!((all.conditions.len(), all.summaries.len()), (4 * 3 * n, 4 * 4 * n));
+        for (i, (x, y)) in [(false, false), (true, false), (false, true), (true, true)].into_iter().enumerate() {
+            let image = train.movement(1).unwrap().mirrored(x, y);
+            let [tx, ty] = image.target();
+            let (distance, row) = (tx.hypot(ty), i * n + 1);
+            let [_, cosine, sine] = all.conditions[3 * row..][..3] else { panic!() };
+            assert!((f64::from(cosine) - tx / distance).abs() < 1e-6 && (f64::from(sine) - ty / distance).abs() < 1e-6);
+            let z: Vec<f32> = model.encode(&[image], 1).unwrap().into_iter().collect();
+            assert_eq!(all.summaries[4 * row..][..4], z, "image {i}");
+        }
+        // Mirrors that were not shown to the end are nothing to learn from.
+        assert_eq!(latents(0.9).2.conditions.len(), 3 * n);
     }
 }

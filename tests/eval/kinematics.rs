@@ -198,3 +198,17 @@ fn fitts_law_is_found_again() {
     assert!((law.r2 - 1.0).abs() < 1e-9);
     assert_eq!(fitts(&[]).r2, 0.0);
 }
+
+/// A pointer of 8 kHz that stops more abruptly than it began: 1, 2 and 4 px a step, then nothing, then a pixel.
+#[test]
+fn a_fast_clock_and_an_abrupt_stop() {
+    let x = [0.0, 1.0, 3.0, 7.0, 7.0, 8.0];
+    let points: Vec<Point> = x.iter().zip(0..).map(|(&x, i)| Point { x, y: 0.0, t_ms: 0.125 * f64::from(i) }).collect();
+    let f = kinematics(&points, None);
+    near(&f, "time_quantum_ms", 0.125, 1e-12);
+    near(&f, "peak_speed", 32.0, 1e-9);
+    // Speeds of 8, 16, 32, 0 and 8 px/ms: changes of 64, 128, -256 and 64 px/ms^2, whose changes are 512, -3072 and 2560 px/ms^3.
+    near(&f, "peak_accel", 256.0, 1e-9);
+    near(&f, "mean_accel", 128.0, 1e-9);
+    near(&f, "peak_jerk", 3072.0, 1e-6);
+}

@@ -133,6 +133,32 @@ fn ratings_follow_the_floor() {
     assert_eq!([0.9, 0.75, 0.6, 0.4].map(plain), [Rating::Excellent, Rating::Good, Rating::NeedsWork, Rating::Poor]);
 }
 
+/// Up to once, three and five times as far from the ideal as the floor, to either side.
+#[test]
+fn ratings_have_these_edges() {
+    use Rating::{Excellent, Good, NeedsWork, Poor};
+    let of = |scale: Scale, floor: f64, values: [f64; 7]| values.map(|value| Rating::of(value, scale, &[floor], 0.01));
+    let expected = [Excellent, Excellent, Good, Good, NeedsWork, NeedsWork, Poor];
+    assert_eq!(of(Scale::Plain(0.0), 1.0, [0.5, 1.0, 1.1, 3.0, 3.1, 5.0, 5.1]), expected);
+    assert_eq!(of(Scale::Plain(0.0), -1.0, [-0.5, -1.0, -1.1, -3.0, -3.1, -5.0, -5.1]), expected);
+    let powers = [0.5, 0.99, 1.1, 2.9, 3.1, 4.9, 5.1].map(|k| 2f64.powf(k));
+    assert_eq!(
+        (of(Scale::Ratio(1.0), 0.5, powers), of(Scale::Ratio(1.0), 2.0, powers.map(|v| 1.0 / v))),
+        (expected, expected)
+    );
+    let odds = |k: f64| 1.0 / (1.0 + (-0.2 * k).exp());
+    let chances = [0.5, 0.99, 1.1, 2.9, 3.1, 4.9, 5.1].map(odds);
+    assert_eq!(of(Scale::Odds(0.5), odds(1.0), chances), expected);
+    assert_eq!(
+        of(Scale::Odds(0.5), odds(1.0), [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.5]),
+        [Excellent; 7],
+        "worse than by chance"
+    );
+    // The resolution is the least that a floor can be.
+    assert_eq!(Rating::of(0.01, Scale::Plain(0.0), &[0.0], 0.01), Excellent);
+    assert_eq!(Rating::of(0.02, Scale::Plain(0.0), &[0.001, 0.0], 0.01), Good);
+}
+
 #[test]
 fn json_and_text_hold_the_numbers() {
     let report = toy_report(&toy(120, 3), 2);

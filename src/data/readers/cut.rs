@@ -231,6 +231,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn rules_that_nothing_can_keep_are_refused() {
+        assert!(CutOptions { min_points: 8, max_points: 8, ..CutOptions::default() }.check().is_ok());
+        let message = |options: CutOptions| options.check().unwrap_err().to_string();
+        let few = CutOptions { min_points: 9, max_points: 8, ..CutOptions::default() };
+        assert_eq!(message(few), "min_points is 9, expected up to max_points, 8");
+        for pause_ms in [-1.0, f64::NAN] {
+            assert!(message(CutOptions { pause_ms, ..CutOptions::default() }).starts_with("pause_ms is "));
+        }
+    }
+
     /// Pauses are measured against the median time between rows: the mean of the middle two of an even number.
     #[test]
     fn a_pause_is_longer_than_usual_by_more_than_the_limit() {
