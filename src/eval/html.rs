@@ -42,6 +42,9 @@ impl Report {
             self.write_pictures(out, pictures)?;
         }
         self.obedience.iter().try_for_each(|o| write_obedience(out, o))?;
+        if let Some(said) = self.out_of_points() {
+            write!(out, "<p>Warning: {said}</p>")?;
+        }
         write_reference(out)?;
         write!(out, "<footer>trajgan {}, seed {}</footer></body></html>", self.version, self.seed)
     }

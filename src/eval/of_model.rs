@@ -53,7 +53,10 @@ impl Model {
             features: Some(FeatureSets { real: real_features.view(), generated: generated_features.view() }),
             summaries: Some(SummarySets { real: &z_real, generated: &summaries, width }),
         };
-        evaluate(&inputs, options)
+        let longest = |m: &&Movement| m.points.len() >= self.config().max_seq_len;
+        let walks = self.config().decoder == DecoderKind::ClosedLoop;
+        let took_all_points = walks.then(|| generated.iter().filter(longest).count());
+        Ok(Report { took_all_points, ..evaluate(&inputs, options)? })
     }
 
     fn sampling(&self, options: &EvalOptions) -> SampleOptions {

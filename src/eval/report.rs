@@ -163,6 +163,9 @@ pub struct Report {
     pub memorisation: Option<Memorisation>,
     pub obedience: Vec<Obedience>,
     pub median_end_error_px: Option<f64>,
+    /// Closed-loop models only: of the generated, those that took all points that a movement may have (`max_seq_len`). Where that is
+    /// not its end, the last step jumps to the target.
+    pub took_all_points: Option<usize>,
     /// Every run of the LSTM judges, where features were given.
     pub judges: Option<Judges>,
     #[serde(skip)]
@@ -173,6 +176,13 @@ impl Report {
     /// The score of that name.
     pub fn score(&self, name: &str) -> Option<&Score> {
         self.scores.iter().find(|s| s.name == name)
+    }
+
+    /// What is said of movements that took all points.
+    pub(super) fn out_of_points(&self) -> Option<String> {
+        let (forced, made) = (self.took_all_points.filter(|forced| *forced > 0)?, self.sizes.generated);
+        let jumps = "where that is not their end, the last step jumps to the target";
+        Some(format!("{forced} of {made} took all points that max_seq_len allows: {jumps}"))
     }
 
     /// The three features farthest beyond their floor.

@@ -66,6 +66,9 @@ impl Report {
         if let Some(error) = self.median_end_error_px {
             writeln!(out, "Asked for a target: median end error {error:.1} px")?;
         }
+        if let Some(said) = self.out_of_points() {
+            writeln!(out, "Warning: {said}")?;
+        }
         writeln!(
             out,
             "{rule}\nRatings: distance from the ideal over the floor's; up to 1 excellent, 3 good, 5 needs work."

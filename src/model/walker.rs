@@ -10,7 +10,7 @@
 
 use crate::backend::cpu::{Buffer, Isa, Real, math};
 use crate::config::Config;
-use crate::data::steps::{Classes, INPUTS, X_ANCHORS, Y_ANCHORS};
+use crate::data::steps::{Classes, INPUTS, Walk, X_ANCHORS, Y_ANCHORS};
 use crate::model::head::Head;
 use crate::nn::dropout::Site;
 use crate::nn::lstm::{Lstm, LstmTrace};
@@ -94,6 +94,37 @@ impl Walker {
     /// Where its tensors begin in the arena.
     pub fn start(&self) -> usize {
         self.lstm.layers[0].input.offset
+    }
+
+    /// Before training: the biases of stop and heads become the logarithms of how often recorded events stop and have each class
+    /// (half an event more of each, so that none is impossible). Learning begins with what depends on the place, and a class that no
+    /// recording has stays as rare as that. mirrored: each step counts as its mirror images, too.
+    pub fn begin_at_frequencies(&self, params: &mut [f32], walks: impl Iterator<Item = Walk>, mirrored: bool) {
+        let mut counts = self.heads.map(|head| vec![0.5; head.classes]);
+        let (mut walked, mut events) = (0.5, 1.0);
+        for walk in walks {
+            walked += 1.0;
+            events += walk.events.len() as f64;
+            for (i, event) in walk.events.iter().enumerate() {
+                counts[2][usize::from(event.ticks)] += 1.0;
+                // Where the last event goes is known.
+                if i + 1 < walk.events.len() {
+                    counts[0][usize::from(event.x)] += 1.0;
+                    counts[1][usize::from(event.y)] += 1.0;
+                }
+            }
+        }
+        let frequent = |count: f64, all: f64| (count / all).ln() as f32;
+        self.stop.bias.of_mut(params)[0] = frequent(walked, events - walked);
+        for (k, (head, mut counts)) in self.heads.iter().zip(counts).enumerate() {
+            if mirrored && k < 2 {
+                let images: Vec<f64> = counts.iter().rev().copied().collect();
+                counts.iter_mut().zip(images).for_each(|(count, image)| *count += image);
+            }
+            let all = counts.iter().sum();
+            let biases = &mut head.linear.bias.of_mut(params)[..head.classes];
+            biases.iter_mut().zip(counts).for_each(|(bias, count)| *bias = frequent(count, all));
+        }
     }
 
     /// Losses of a shard of walks, divided by `total`, the batch's number of steps; with grads, their gradients are
@@ -290,4 +321,44 @@ fn categorical<R: Real>(
         row[target] -= slope;
     }
     loss
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_begin_with_how_often_recordings_have_each_class() {
+        let c = Config { step_magnitudes: 3, tick_classes: 3, step_profiles: 1, ..Config::default() };
+        let mut layout = Layout::default();
+        let walker = Walker::new(&mut layout, &c);
+        let event = |x, y, ticks| Classes { x, y, ticks, ..Classes::default() };
+        let walk = |events| Walk { events, ..Walk::default() };
+        let walks = [walk(vec![event(4, 2, 1), event(4, 3, 1), event(0, 0, 2)]), walk(vec![event(0, 0, 2)])];
+        let (before, _) = layout.initialise(1);
+        let begun = |mirrored| {
+            let mut params = before.clone();
+            walker.begin_at_frequencies(&mut params, walks.iter().cloned(), mirrored);
+            params
+        };
+        let params = begun(false);
+        let shares = |params: &[f32], head: usize, all: f64| -> Vec<f64> {
+            let biases = &walker.heads[head].linear.bias.of(params)[..walker.heads[head].classes];
+            biases.iter().map(|bias| (f64::from(*bias).exp() * all * 1e4).round() / 1e4).collect()
+        };
+        // Two steps are counted, for a walk's last is known; and all four times.
+        assert_eq!(shares(&params, 0, 4.5), [0.5, 0.5, 0.5, 0.5, 2.5]);
+        assert_eq!(shares(&params, 1, 4.5), [0.5, 0.5, 1.5, 1.5, 0.5]);
+        assert_eq!(shares(&params, 2, 5.5), [0.5, 2.5, 2.5]);
+        // Two of four events are the last.
+        assert_eq!(walker.stop.bias.of(&params), [0.0]);
+
+        let params = begun(true);
+        assert_eq!(shares(&params, 0, 9.0), [3.0, 1.0, 1.0, 1.0, 3.0]);
+        assert_eq!(shares(&params, 1, 9.0), [1.0, 2.0, 3.0, 2.0, 1.0]);
+        assert_eq!(shares(&params, 2, 5.5), [0.5, 2.5, 2.5]);
+        // Nothing else has moved: gates of profiles neither.
+        let moved = before.iter().zip(&params).filter(|(before, now)| before != now).count();
+        assert_eq!(moved, 5 + 5 + 3 + 1);
+    }
 }

@@ -13,7 +13,7 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::config::{Config, DecoderKind};
-use crate::data::{Dataset, Waste};
+use crate::data::{Dataset, Prepared, Waste};
 use crate::error::{Error, Result, afford};
 use crate::model::{DataModel, Model, Networks, Record};
 use crate::sample::candidates::fit_bytes;
@@ -167,8 +167,10 @@ impl Model {
         if config.summary_noise != self.config.summary_noise {
             self.ratio = None; // of other walks
         }
+        let mut untaught = None;
         if self.data.is_none() {
-            self.data = Some(DataModel::new(&data, &config)?);
+            untaught = Some(self.weights.params.clone());
+            self.data = Some(self.meet(&data, &config)?);
         }
         // From here on the model changes.
         self.networks = Networks::new(&config); // as they are, but for other dropout
@@ -192,9 +194,23 @@ impl Model {
         if learnt_nothing && none_done {
             (self.config, self.data, self.stages[k], self.average, self.ratio) = before;
             self.networks = Networks::new(&self.config);
+            if let Some(params) = untaught {
+                self.weights.params = params;
+            }
         }
         self.sampler = Default::default();
         done
+    }
+
+    /// What is known of data that are new to the model, and the weights that begin with it.
+    fn meet(&mut self, data: &Prepared, config: &Config) -> Result<DataModel> {
+        let known = DataModel::new(data, config)?;
+        if let (Some(net), Some(codec)) = (self.networks.closed_loop(), &known.codec) {
+            let movements = (0..data.train.len()).filter_map(|i| data.train.movement(i));
+            let walks = movements.map(|movement| codec.encode(&movement.points));
+            net.walker.begin_at_frequencies(&mut self.weights.params, walks, config.augment_mirror);
+        }
+        Ok(known)
     }
 
     /// More than a stage takes: gradients of every shard, moments, what a worker keeps of a shard's steps (some twenty

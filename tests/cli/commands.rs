@@ -208,8 +208,13 @@ fn path_and_evaluate_use_a_model() {
     assert!(refused(folder, &["path", "1,1", "9,9", "--model", &model, "--bounds", "2,2,5,5"], 2).contains("bounds"));
 
     let evaluate = ["evaluate", "recordings.jsonl", "--model", &model, "--quick"];
-    assert!(good(folder, &[&evaluate[..], &["--html", "report.html"]].concat()).lines().count() > 10);
-    assert!(fs::read_to_string(folder.join("report.html")).unwrap().contains("</html>"));
+    let said = good(folder, &[&evaluate[..], &["--html", "report.html"]].concat());
+    assert!(said.lines().count() > 10);
+    // After so little training walks do not find their ends.
+    let forced = &json(folder, &evaluate)["took_all_points"];
+    assert!(forced.as_u64() > Some(0) && said.contains(&format!("Warning: {forced} of ")), "{forced} {said}");
+    let html = fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(html.contains("</html>") && html.contains(&format!("Warning: {forced} of ")));
     refused(folder, &[&evaluate[..], &["--html", "report.txt"]].concat(), 2);
     refused(folder, &["evaluate", "nowhere", "--model", &model], 2);
     let few = few_recordings(folder);

@@ -119,6 +119,34 @@ fn other_units_are_told() {
     assert!(said.contains(centimetres), "{said}");
 }
 
+/// Few recordings, and directions that none has: mirror images are others.
+#[test]
+fn what_recordings_say_little_of_is_told() {
+    let folder = workplace();
+    let folder = folder.path();
+    let mut lines = String::new();
+    for (i, (x, y)) in (0..600).zip([(1, 0), (1, 1), (0, -1)].into_iter().cycle()) {
+        let [x, y] = [x, y].map(|v| [0, v * 20, v * (400 + i), v * (500 + i)]);
+        lines += &format!("{{\"x\":{x:?},\"y\":{y:?},\"t\":[0,8,16,24]}}\n");
+    }
+    fs::write(folder.join("three.jsonl"), &lines).unwrap();
+    let few: String = lines.lines().take(60).map(|line| format!("{line}\n")).collect();
+    fs::write(folder.join("few.jsonl"), few).unwrap();
+    let warnings = |more: &[&str]| {
+        let train = ["train", "--config", "small.toml", "--iterations", "1", "--decoder"];
+        let said = good(folder, &[&train[..], more].concat());
+        said.lines().filter_map(|line| line.strip_prefix("Warning: ").map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let three = "next to no movement goes down, down and left, left, up and left, up and right: there, generated ones are a guess";
+    assert_eq!(warnings(&["closed-loop", "three.jsonl", "--set", "augment_mirror=false"]), [three]);
+    assert_eq!(warnings(&["closed-loop", "three.jsonl"]), [""; 0]);
+    let few = warnings(&["closed-loop", "few.jsonl"]);
+    assert_eq!(few.len(), 1, "{few:?}");
+    assert!(few[0].contains(" training movements, less than 300: "), "{few:?}");
+    assert!(warnings(&["closed-loop", "few.jsonl", "--set", "augment_mirror=false"]).len() == 2);
+    assert_eq!(warnings(&["v6", "few.jsonl", "--set", "quality_min_length=3"]), [""; 0]);
+}
+
 /// TOML has no whole numbers from 2^63 on; seeds go to 2^64.
 #[test]
 fn seeds_of_64_bits_go_on() {

@@ -96,6 +96,32 @@ pub fn other_units(movements: &[Movement]) -> Vec<String> {
     time.into_iter().chain(place).collect()
 }
 
+/// What a training split tells a closed loop little of. mirrored: it is shown mirror images, too.
+pub fn sparse(train: &[&Movement], mirrored: bool) -> Vec<String> {
+    /// Of 200 a forest tells generated movements with an AUC of 0.88, of 1000 as those of all (benches/FIDELITY.md).
+    const FEW: usize = 300;
+    const NAMES: [&str; 8] =
+        ["right", "down and right", "down", "down and left", "left", "up and left", "up", "up and right"];
+    /// Of all movements; an eighth would be even.
+    const SHARE: f64 = 0.005;
+    let count = train.len();
+    let few =
+        format!("{count} training movements, less than {FEW}: what is generated will be unlike recordings, or copies");
+    let mut directions = [0; NAMES.len()];
+    for [x, y] in train.iter().map(|m| m.target()).filter(|target| *target != [0.0, 0.0]) {
+        let images: &[[f64; 2]] = &[[x, y], [-x, y], [x, -y], [-x, -y]];
+        for [x, y] in &images[..if mirrored { 4 } else { 1 }] {
+            directions[(y.atan2(*x) / std::f64::consts::FRAC_PI_4).round().rem_euclid(8.0) as usize] += 1;
+        }
+    }
+    let all: usize = directions.iter().sum();
+    let rare = |&k: &usize| (directions[k] as f64) < SHARE * all as f64;
+    let rare: Vec<&str> = (0..NAMES.len()).filter(rare).map(|k| NAMES[k]).collect();
+    let unseen = format!("next to no movement goes {}: there, generated ones are a guess", rare.join(", "));
+    let told = [(count < FEW).then_some(few), (!rare.is_empty()).then_some(unseen)];
+    told.into_iter().flatten().collect()
+}
+
 /// Where the movements went.
 pub fn splits(report: &PrepareReport, console: Console) {
     let PrepareReport { too_long, too_short, outliers, train, validation, test, sessions, .. } = report;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use trajgan::config::{ConditionKind, DecoderKind};
-use trajgan::{Config, Dataset, Model, Stage};
+use trajgan::{Config, Dataset, Model, Movement, Stage};
 
 use crate::console::{self, Console};
 use crate::failure::{Failure, Result};
@@ -92,7 +92,13 @@ pub fn run(args: &Args) -> Result<()> {
     }
     model.config().same_architecture(&settings.config)?;
     let known = model.data().and_then(|d| d.scaler.as_ref());
-    recordings::splits(&data.prepare(&settings.config, known)?.report, console);
+    let prepared = data.prepare(&settings.config, known)?;
+    recordings::splits(&prepared.report, console);
+    let train: Vec<&Movement> = (0..prepared.train.len()).filter_map(|i| prepared.train.movement(i)).collect();
+    if settings.config.decoder == DecoderKind::ClosedLoop {
+        let sparse = recordings::sparse(&train, settings.config.augment_mirror);
+        sparse.iter().for_each(|said| console.line(&format!("Warning: {said}")));
+    }
     settings.remember(&path, name);
     let folder = RunFolder::create(&settings.checkpoints(args.checkpoints.as_deref()), args.name.as_deref())?;
     folder.write_config(&settings)?;
