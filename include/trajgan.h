@@ -185,7 +185,8 @@ typedef struct {
 // How recordings are read: what is not a usable movement is left out and counted.
 typedef struct {
     uint32_t struct_size;
-    // 1: times in CSV files are seconds; 0: milliseconds.
+    // 1: the columns t and timestamp of CSV files are in seconds; 0: in milliseconds. t_ms is always in milliseconds, Balabit's
+    // client timestamp always in seconds.
     uint32_t csv_seconds;
     // Largest file, after decompression.
     uint64_t max_bytes;
@@ -256,6 +257,8 @@ typedef struct {
     // Of TG_POOL_ATTENTION; the others have none.
     double pooler_dropout;
     double expander_dropout;
+    // Closed loop: learnt profiles around each anchor of a step; 0: none.
+    uint64_t step_profiles;
 } tg_model_options;
 
 // Where training is. The library's; valid during the callback. May grow at its end.
@@ -379,6 +382,8 @@ typedef struct {
     // 2, closed loop: of how many walks batches keep one, 1 to 4096. What chooses is learnt at the end of the stage, from 200
     // training movements or more, in seconds. 1: nothing is learnt; for all calls but the last of a training in many.
     uint64_t candidates;
+    // Share of stage 1, from its beginning, that shows movements mirrored: 0 to 1. Below 1, stage 2 does not.
+    double augment_mirror_share;
 } tg_train_options;
 
 // How movements are drawn.
@@ -490,7 +495,8 @@ TG_API tg_status tg_dataset_push(tg_dataset *data, const tg_point *points, size_
 TG_API tg_status tg_read_options_init(tg_read_options *out, size_t struct_size);
 
 // Reads a file, or a folder and what is up to 8 deep in it, of recordings: .json, .jsonl and .csv, each also .gz, and
-// session files of the Balabit kind; or a folder of prepared .npy arrays, among them X_train.npy. path is UTF-8. What
+// session files of the Balabit kind; or a folder of prepared .npy arrays, among them X_train.npy. A .csv begins with a line of
+// names: t_ms (or t, timestamp), x, y and, if need be, button, state, session and user. path is UTF-8. What
 // was left out, and why, is in tg_dataset_info(); it is an error if nothing is left. Sessions of one name in several .csv are
 // one only where the rows name a user. [any]
 TG_API
@@ -658,7 +664,7 @@ tg_status tg_interpolate(const tg_model *model,
 //
 // A path goes from one place on the screen to another at least 1 px away, within 1000000 px of 0. It begins at 0 ms
 // exactly at the one and ends exactly at the other, and time rises from point to point. Length and timing are the
-// model's own.
+// model's own. Of a v6 model the one condition is taken for the distance in pixels, whatever it has learnt it as.
 //
 // Fills *out, which has struct_size bytes, with the defaults. [any]
 TG_API tg_status tg_path_options_init(tg_path_options *out, size_t struct_size);

@@ -6,7 +6,7 @@ use common::{
     assert_same, contents, dataset, movements, options, targets, tiny, tiny_closed_loop, train_until, trained,
 };
 use trajgan::config::Config;
-use trajgan::{Control, Dataset, Device, Error, Model, Movement, SampleOptions, Stage};
+use trajgan::{Control, Dataset, Device, Error, Model, Movement, SampleOptions, Stage, TrainOptions};
 
 /// As many recordings as it takes to learn to choose among walks.
 fn choosing() -> (Config, Dataset) {
@@ -61,7 +61,11 @@ fn what_chooses_belongs_to_the_weights() {
     assert!(!chooses(&model));
     go_on(&mut model, Stage::Gan, &config);
     assert_same(&contents(&model), &contents(&whole), "stopped and gone on");
-    go_on(&mut model, Stage::Gan, &config); // nothing is left to do
+    // Nothing is left to do, whatever the seed.
+    let other = TrainOptions { seed: 99, ..options(&config, 1) };
+    for stage in [Stage::Autoencoder, Stage::Gan] {
+        model.train(&data, stage, &other, &mut |_, _| Control::Continue).unwrap();
+    }
     assert_same(&contents(&model), &contents(&whole), "once more");
     let noisier = Config { summary_noise: 0.9, ..config.clone() };
     go_on(&mut model, Stage::Autoencoder, &noisier);
@@ -132,4 +136,13 @@ fn learning_to_choose_can_be_stopped() {
     assert!(asked > 100, "asked {asked} times only");
     assert_eq!(saved, [1, 3], "saved after the last iteration, and when it can choose");
     assert_same(&contents(&model), &contents(&whole), "stopped and gone on");
+    // A model that has more iterations than are asked for learns to choose, and nothing else.
+    let mut model = trained(&Config { candidates: 1, ..config.clone() }, &data, 1);
+    let less = Config { stage2_iterations: config.stage2_iterations - 1, ..config };
+    let mut look = |_: &Model, progress: &trajgan::Progress| {
+        assert!(progress.is_choosing());
+        Control::Continue
+    };
+    model.train(&data, Stage::Gan, &options(&less, 1), &mut look).unwrap();
+    assert_eq!(model.candidates(), 3);
 }

@@ -13,6 +13,8 @@ use trajgan::config::{Config, DecoderKind};
 use trajgan::data::StepCodec;
 use trajgan::data::steps::{Classes, INPUTS};
 use trajgan::model::closed_loop::{self, ClosedLoop};
+use trajgan::model::pooler::PoolerTrace;
+use trajgan::model::sequence::SequenceTrace;
 use trajgan::model::walker::{WalkLosses, Walker, WalkerTrace};
 use trajgan::nn::{Dropout, Gradients, Layout, Steps, Weights};
 use trajgan::rng::{Rng, Stream};
@@ -237,8 +239,10 @@ fn a_row_alone_teaches_the_walker_only() {
             net.losses(&w, &norm, shard, 111, None, &mut closed_loop::Trace::default(), Some(&mut grads));
             grads.to_vec()
         };
-        let mut trace = closed_loop::Trace::default();
-        let z = net.encode(&w, &norm, steps, x, &mut trace).to_vec();
+        let (mut encoded, mut pooled) = (SequenceTrace::default(), PoolerTrace::default());
+        net.encoder.forward(&w, &norm, steps, x, None, &mut encoded);
+        net.pooler.forward(&w, steps, &encoded.y, None, &mut pooled);
+        let z = pooled.z;
         assert_eq!(z.iter().any(|z| z.abs() > 0.9), large);
         let noisy: Vec<f64> = z.iter().zip(noise).map(|(z, n)| z + n).collect();
         let (mut walker, mut dz) = (Gradients::new(&layout), Buffer::default());

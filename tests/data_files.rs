@@ -139,6 +139,31 @@ fn json_files_with_repeated_positions() {
 }
 
 /// Counts and ends from a separate implementation of README's rules in Python.
+/// As in CSV files the last is taken, and the others are counted. Time that runs backwards is an error.
+#[test]
+fn json_points_of_one_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let lines = [
+        r#"{"x":[0,5,9,30,31],"y":[0,1,2,3,4],"t":[0,8,8,16,16]}"#,
+        r#"{"x":[0,5,9],"y":[0,1,2],"t":[8,8,16]}"#,
+        r#"{"x":[0,5,9,30],"y":[0,1,2,3],"t":[0,8,8,7]}"#,
+    ];
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    let (data, report) = open(&path);
+    let [m] = data.movements() else { panic!("{report:?}") };
+    assert_eq!(
+        m.points.iter().map(|p| (p.x, p.y, p.t_ms)).collect::<Vec<_>>(),
+        [(0.0, 0.0, 0.0), (9.0, 2.0, 8.0), (31.0, 4.0, 16.0)]
+    );
+    assert_eq!(report.counts, [("broken line".into(), 2), ("repeated time".into(), 2)].into());
+    let [first, second, few, backwards] = &report.rejected[..] else { panic!("{report:?}") };
+    assert!(first.source.ends_with("a.jsonl: line 1: t[1]") && second.source.ends_with("line 1: t[3]"), "{report:?}");
+    assert_eq!(first.reason, "repeated time: 8 ms, as that after it, which is taken");
+    assert!(few.reason.contains("line 2: points: is 2, expected 3"), "{few:?}");
+    assert!(backwards.reason.contains("t_ms: is 8"), "{backwards:?}");
+}
+
 #[test]
 fn sessions_are_cut_by_the_rules() {
     let Some(path) = shared("balabit/sessions") else { return };

@@ -213,6 +213,10 @@ fn bounds_are_kept() {
                 assert_eq!(bits(&path.points), bits(&free.points), "{case}: there was no need to change it");
             }
         }
+        // Between whole pixels a border is none, and 0 is never -0.
+        let flat = PathOptions { bounds: Some([-0.5, -0.5, 300.5, 0.5]), ..options() };
+        let path = model.path([0.0, 0.0], [300.0, 0.0], &flat).unwrap();
+        assert!(path.forced && path.points.iter().all(|p| p.y.to_bits() == 0), "{name}: {:?}", path.points);
         // A screen that nothing leaves changes nothing and forces nothing.
         let wide = PathOptions { bounds: Some([-1e5, -1e5, 1e5, 1e5]), ..options() };
         let (all, pairs) = (model.paths(&pairs(60, 4), &wide).unwrap(), pairs(60, 4));
@@ -464,6 +468,8 @@ fn errors_name_the_value() {
             change(&mut options);
             refused(model.path(a, b, &options), parts);
         }
+        let scaled = PathOptions { duration_scale: f64::NAN, ..options() };
+        refused(model.stream(a, b, &scaled), &["duration_scale", "NaN"]);
         let cases: [Change; 4] = [
             |o| o.polling_hz = 125.0,
             |o| o.bounds = Some([0.0, 0.0, 500.0, 500.0]),

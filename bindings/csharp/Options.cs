@@ -88,6 +88,7 @@ namespace Trajgan
         public Condition Condition;
         public uint StepMagnitudes, TickClasses, CriticSpectralNorm, CriticScales;
         public double LstmDropout, PoolerDropout, ExpanderDropout;
+        public ulong StepProfiles;
 
         public ModelOptions(Preset preset = Preset.Default, Decoder decoder = Decoder.ClosedLoop)
         {
@@ -182,6 +183,7 @@ namespace Trajgan
         internal IntPtr checkpointPath, onProgress, userData; // set by Train, in a copy
         public double AugmentTurn;
         public ulong Candidates;
+        public double AugmentMirrorShare;
 
         internal TrainOptions(Stage stage, ModelHandle model)
         {

@@ -172,6 +172,7 @@ type ModelOptions struct {
 	StepMagnitudes, TickClasses                 uint32
 	CriticSpectralNorm, CriticScales            uint32
 	LstmDropout, PoolerDropout, ExpanderDropout float64
+	StepProfiles                                uint64
 }
 
 // Progress is tg_progress: where training is.
@@ -212,6 +213,7 @@ type TrainSettings struct {
 	checkpointPath, onProgress, userData    uintptr // of TrainOptions
 	AugmentTurn                             float64
 	Candidates                              uint64
+	AugmentMirrorShare                      float64
 }
 
 // TrainOptions is how one stage is trained. See [Model.TrainOptions].

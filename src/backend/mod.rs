@@ -48,15 +48,15 @@ impl std::str::FromStr for Device {
         match text {
             "auto" => Ok(Device::Auto),
             "cpu" => Ok(Device::Cpu),
-            number => number
-                .parse()
-                .map(Device::Cuda)
-                .map_err(|_| Error::argument("device", text, "auto, cpu, or the number of a CUDA device from 0")),
+            number => match number.parse::<i32>() {
+                Ok(n @ 0..) => Ok(Device::Cuda(n as u32)),
+                _ => Err(Error::argument("device", text, "auto, cpu, or the number of a CUDA device from 0")),
+            },
         }
     }
 }
 
-/// Where a model computes. A training step and the sampling of a batch ask it; nobody else need know.
+/// Where a model computes. A training step, encoding and the sampling of a batch ask it; nobody else need know.
 #[derive(Clone, Debug)]
 pub enum Backend {
     /// With the reason why it is not a CUDA device, where that was asked for.

@@ -27,7 +27,8 @@ pub struct tg_point {
 #[derive(Clone, Copy)]
 pub struct tg_read_options {
     pub struct_size: u32,
-    /// 1: times in CSV files are seconds; 0: milliseconds.
+    /// 1: the columns t and timestamp of CSV files are in seconds; 0: in milliseconds. t_ms is always in milliseconds, Balabit's
+    /// client timestamp always in seconds.
     pub csv_seconds: u32,
     /// Largest file, after decompression.
     pub max_bytes: u64,
@@ -187,7 +188,8 @@ pub unsafe extern "C" fn tg_read_options_init(out: *mut tg_read_options, struct_
 }
 
 /// Reads a file, or a folder and what is up to 8 deep in it, of recordings: .json, .jsonl and .csv, each also .gz, and
-/// session files of the Balabit kind; or a folder of prepared .npy arrays, among them X_train.npy. path is UTF-8. What
+/// session files of the Balabit kind; or a folder of prepared .npy arrays, among them X_train.npy. A .csv begins with a line of
+/// names: t_ms (or t, timestamp), x, y and, if need be, button, state, session and user. path is UTF-8. What
 /// was left out, and why, is in tg_dataset_info(); it is an error if nothing is left. Sessions of one name in several .csv are
 /// one only where the rows name a user. [any]
 #[unsafe(no_mangle)]

@@ -115,7 +115,7 @@ impl tg_path_options {
 ///
 /// A path goes from one place on the screen to another at least 1 px away, within 1000000 px of 0. It begins at 0 ms
 /// exactly at the one and ends exactly at the other, and time rises from point to point. Length and timing are the
-/// model's own.
+/// model's own. Of a v6 model the one condition is taken for the distance in pixels, whatever it has learnt it as.
 ///
 /// Fills *out, which has struct_size bytes, with the defaults. [any]
 #[unsafe(no_mangle)]

@@ -54,6 +54,8 @@ pub struct tg_model_options {
     /// Of TG_POOL_ATTENTION; the others have none.
     pub pooler_dropout: f64,
     pub expander_dropout: f64,
+    /// Closed loop: learnt profiles around each anchor of a step; 0: none.
+    pub step_profiles: u64,
 }
 
 /// How movements are drawn.
@@ -104,7 +106,7 @@ unsafe impl Options for tg_sample_options {
     }
 }
 
-const _: () = assert!(size_of::<tg_model_options>() == 2 * 4 + 8 + 16 * 4 + 2 * TG_MAX_LAYERS * 4 + 6 * 4 + 3 * 8);
+const _: () = assert!(size_of::<tg_model_options>() == 2 * 4 + 8 + 16 * 4 + 2 * TG_MAX_LAYERS * 4 + 6 * 4 + 4 * 8);
 const _: () = assert!(size_of::<tg_sample_options>() == 2 * 4 + 6 * 8 + 2 * 4);
 
 const POOLS: [Pool; 4] = [Pool::Attention, Pool::Mean, Pool::Last, Pool::Hybrid];
@@ -162,6 +164,7 @@ impl tg_model_options {
             lstm_dropout: config.lstm_dropout,
             pooler_dropout: config.pooler_dropout,
             expander_dropout: config.expander_dropout,
+            step_profiles: config.step_profiles as u64,
         }
     }
 
@@ -197,6 +200,7 @@ impl tg_model_options {
             condition: choose("condition", self.condition, &CONDITIONS)?,
             step_magnitudes: self.step_magnitudes as usize,
             tick_classes: self.tick_classes as usize,
+            step_profiles: self.step_profiles as usize,
             ..preset(self.preset, self.decoder)?
         })
     }
@@ -250,6 +254,7 @@ mod tests {
             generator_hidden_dims: vec![3; TG_MAX_LAYERS],
             condition_dim: 3,
             condition: ConditionKind::Path,
+            step_profiles: 9,
             ..Config::default()
         };
         assert_eq!(tg_model_options::of(&other, 0).config().unwrap(), other);

@@ -140,6 +140,8 @@ pub struct tg_train_options {
     /// 2, closed loop: of how many walks batches keep one, 1 to 4096. What chooses is learnt at the end of the stage, from 200
     /// training movements or more, in seconds. 1: nothing is learnt; for all calls but the last of a training in many.
     pub candidates: u64,
+    /// Share of stage 1, from its beginning, that shows movements mirrored: 0 to 1. Below 1, stage 2 does not.
+    pub augment_mirror_share: f64,
 }
 
 // SAFETY: repr(C), of numbers and pointers only; the size below says that there is no padding.
@@ -152,7 +154,7 @@ unsafe impl Options for tg_train_options {
 }
 
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<tg_train_options>() == 8 * 4 + 32 * 8);
+const _: () = assert!(size_of::<tg_train_options>() == 8 * 4 + 33 * 8);
 
 const OPTIMIZERS: [OptimizerKind; 3] = [OptimizerKind::Adam, OptimizerKind::AdamW, OptimizerKind::RAdam];
 const SCHEDULES: [ScheduleKind; 5] =
@@ -210,6 +212,7 @@ impl tg_train_options {
             user_data: std::ptr::null_mut(),
             augment_turn: config.augment_turn,
             candidates: config.candidates.into(),
+            augment_mirror_share: config.augment_mirror_share,
         }
     }
 
@@ -250,6 +253,7 @@ impl tg_train_options {
             quality_min_length: self.quality_min_length as usize,
             augment_noise: self.augment_noise,
             augment_turn: self.augment_turn,
+            augment_mirror_share: self.augment_mirror_share,
             candidates: options::candidates(self.candidates, "1 to 4096")?,
             quality_z: self.quality_z,
             log_interval: self.log_interval,
@@ -419,6 +423,7 @@ mod tests {
             quality_min_length: 105,
             augment_noise: 0.25,
             augment_turn: 0.26,
+            augment_mirror_share: 0.261,
             candidates: 106,
             quality_z: 0.27,
             log_interval: 107,

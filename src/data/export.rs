@@ -1,7 +1,6 @@
 //! Prepared data as a folder that NumPy and `Dataset::open` read: the V4 layout with its limits as JSON.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -11,6 +10,7 @@ use super::readers::{npy, v4};
 use super::scaler::CLIPPED;
 use super::{FEATURES, Scaler, Split};
 use crate::error::{Error, Result};
+use crate::files::write_whole;
 
 impl Prepared {
     /// All that [`Prepared::export`] writes.
@@ -31,9 +31,10 @@ impl Prepared {
         }
         if let Some(scaler) = &self.scaler {
             write_json(&folder.join(v4::SCALER), &json!(scaler))?;
-        } else {
-            remove_old(&folder.join(v4::SCALER))?;
         }
+        // Limits of what was here before do not fit these features.
+        let old = [v4::PARAMS].into_iter().chain(self.scaler.is_none().then_some(v4::SCALER));
+        old.map(|name| folder.join(name)).try_for_each(|path| remove_old(&path))?;
         let mut notes = json!({ "quality_filtered": true, "counts": self.report, "train_sha256": self.hash });
         if let Some(scaler) = &self.scaler {
             notes["features"] = limits(scaler);
@@ -43,7 +44,7 @@ impl Prepared {
     }
 }
 
-/// The limits of an earlier export do not fit these features.
+/// Where it is there.
 fn remove_old(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
@@ -72,7 +73,7 @@ fn array(letter: &str, split: &str) -> String {
 fn write_split(split: &Split, name: &str, longest: usize, folder: &Path) -> Result<()> {
     let (n, f, c) = (split.len(), split.feature_dim(), split.condition_dim());
     let path = |letter: &str| folder.join(array(letter, name));
-    write(&path("X"), |out| {
+    write_whole(&path("X"), |out| {
         out.write_all(&npy::header("<f4", &[n, longest, f]))?;
         let padding = vec![0; longest * f * 4];
         for i in 0..n {
@@ -84,35 +85,17 @@ fn write_split(split: &Split, name: &str, longest: usize, folder: &Path) -> Resu
         }
         Ok(())
     })?;
-    write(&path("C"), |out| {
+    write_whole(&path("C"), |out| {
         let shape = if c == 1 { vec![n] } else { vec![n, c] };
         out.write_all(&npy::header("<f4", &shape))?;
         split.conditions().iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
     })?;
-    write(&path("L"), |out| {
+    write_whole(&path("L"), |out| {
         out.write_all(&npy::header("<i4", &[n]))?;
         split.lengths().iter().try_for_each(|&length| out.write_all(&(length as i32).to_le_bytes()))
     })
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {
-    write(path, |out| Ok(serde_json::to_writer_pretty(out, value)?))
-}
-
-/// Writes a file as a whole or not at all.
-fn write(path: &Path, body: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let written = File::create(&temporary).and_then(|file| {
-        let mut out = BufWriter::new(file);
-        body(&mut out)?;
-        out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    written.map_err(|e| {
-        // The error to report is the first one; a leftover is overwritten by the next export.
-        let _ = fs::remove_file(&temporary);
-        Error::io(path, e)
-    })
+    write_whole(path, |out| Ok(serde_json::to_writer_pretty(out, value)?))
 }

@@ -45,8 +45,8 @@ impl Inputs<'_> {
     fn bytes(&self, threads: usize) -> usize {
         let points = |side: &[Movement]| side.iter().map(|m| m.points.len()).sum::<usize>();
         let values = self.features.map_or(0, |sets| sets.real.values.len() + sets.generated.values.len());
-        // What memorisation sees of a training movement: its shape, and those of its images.
-        let shapes = self.train.len() * if self.mirrored { 2700 } else { 600 };
+        // What memorisation sees of a training movement.
+        let shapes = 600 * self.train.len();
         let judge = |x: Sequences| Judge::bytes(x.features, x.lengths.iter().copied().max().unwrap_or(0));
         let judge = self.features.map_or(0, |sets| judge(sets.real).max(judge(sets.generated)));
         let judges = thread_count(threads) * judge;

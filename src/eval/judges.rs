@@ -35,7 +35,8 @@ impl Runs {
 /// What the judges say of one pair of sets.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Verdict {
-    /// Accuracy of real against other on held-out rows, chance 0.5.
+    /// Accuracy of real against other on held-out rows, chance 0.5. A row that is held out may have been generated for the target of
+    /// one that is not, or the other way round, which speaks for the wrong side: few are both among the judged.
     pub accuracy: Runs,
     /// |accuracy - 0.5| of each run: TimeGAN's form.
     pub discriminative: Runs,
@@ -98,7 +99,8 @@ pub(super) fn judges(
 
 /// Job 0: [accuracy, -]. Job 1, a predictor that x taught: [error on x, ratio]. Job 2, one that y taught: [error on x, -].
 fn one(x: Sequences, y: Sequences, job: usize, run: usize, seed: u64) -> [f64; 2] {
-    let mut rng = Rng::new(seed, Stream::Evaluation, steps::JUDGE + (1 << 16) + (run * 3 + job) as u64);
+    // Both predictors of a run have the same rows and first weights: it is their difference that is judged.
+    let mut rng = Rng::new(seed, Stream::Evaluation, steps::JUDGE + (1 << 16) + (run * 3 + job.min(1)) as u64);
     let own_seed = u64::from(rng.word()) << 32 | u64::from(rng.word());
     let split = |count: usize, rng: &mut Rng| {
         let mut order = rng.permutation(count);

@@ -3,17 +3,12 @@
 use super::pooler::{Pooler, PoolerTrace};
 use super::sequence::{SequenceMap, SequenceTrace};
 use super::walker::{WalkLosses, Walker, WalkerTrace};
+use super::{ENCODER, POOLER, WALKER};
 use crate::backend::cpu::{Buffer, Real};
 use crate::config::Config;
 use crate::data::steps::{Classes, INPUTS};
-use crate::nn::dropout::Site;
 use crate::nn::spectral::Normed;
 use crate::nn::{Dropout, Gradients, Layout, Steps, Weights};
-
-/// Dropout sites: 256 for every network, one a layer.
-pub(crate) const ENCODER: Site = 0;
-pub(crate) const POOLER: Site = 256;
-pub(crate) const WALKER: Site = 512;
 
 #[derive(Clone, Debug)]
 pub struct ClosedLoop {
@@ -85,20 +80,6 @@ impl ClosedLoop {
         self.pooler.backward(w, steps, &trace.encoder.y, dropped, &mut trace.dz, held, pooler, dh, grads);
         self.encoder.backward(w, norm, steps, x, dropped, dh, &mut trace.encoder, None, grads);
         losses
-    }
-
-    /// Evaluation mode: x (N,INPUTS) -> summaries (B,S) in trace.
-    pub fn encode<'t, R: Real>(
-        &self,
-        w: &Weights<R>,
-        norm: &Normed<R>,
-        steps: &Steps,
-        x: &[R],
-        trace: &'t mut Trace<R>,
-    ) -> &'t [R] {
-        self.encoder.forward(w, norm, steps, x, None, &mut trace.encoder);
-        self.pooler.forward(w, steps, &trace.encoder.y, None, &mut trace.pooler);
-        &trace.pooler.z
     }
 }
 

@@ -19,11 +19,23 @@ use std::ops::Range;
 pub use crate::backend::Device;
 use crate::config::{Config, DecoderKind};
 use crate::nn::Layout;
+use crate::nn::dropout::Site;
 use closed_loop::ClosedLoop;
 use critic::Critic;
 use generator::Generator;
+use pooler::Pooler;
+use sequence::SequenceMap;
 pub use state::{DataModel, EarlyStop, Model, Record, StageState, WINDOW};
 use v6::V6;
+
+/// Dropout sites: 256 for every network, one a layer. A model has an expander or a walker; v6's decoder runs twice, with masks of
+/// its own.
+pub(crate) const ENCODER: Site = 0;
+pub(crate) const POOLER: Site = 256;
+pub(crate) const EXPANDER: Site = 512;
+pub(crate) const WALKER: Site = EXPANDER;
+pub(crate) const DECODER: Site = 768;
+pub(crate) const DECODER_DIRECT: Site = 1024;
 
 /// All networks of a configuration and the name table of their tensors.
 #[derive(Clone, Debug)]
@@ -58,6 +70,14 @@ impl Networks {
         let critic = Critic::new(&mut layout, c);
         let critic_range = generator_range.end..layout.len();
         Networks { layout, autoencoder, generator, critic, autoencoder_range, generator_range, critic_range }
+    }
+
+    /// Encoder and pooler, whichever the decoder.
+    pub(crate) fn encoder(&self) -> (&SequenceMap, &Pooler) {
+        match &self.autoencoder {
+            Autoencoder::V6(net) => (&net.encoder, &net.pooler),
+            Autoencoder::ClosedLoop(net) => (&net.encoder, &net.pooler),
+        }
     }
 
     /// The seed's autoencoder, if the model has that.

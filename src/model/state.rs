@@ -82,9 +82,9 @@ const MOST_RECORDS: usize = 1000;
 pub struct StageState {
     /// Iterations done.
     pub iteration: u64,
-    /// Of the last call.
+    /// Of the last call that did an iteration.
     pub seed: u64,
-    /// Where the last call computed: other devices, other last bits.
+    /// Where that call computed: other devices, other last bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// Losses of the last iterations, oldest first, at most [`WINDOW`].

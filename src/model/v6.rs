@@ -3,18 +3,11 @@
 use super::expander::{Expander, ExpanderTrace};
 use super::pooler::{Pooler, PoolerTrace};
 use super::sequence::{SequenceMap, SequenceTrace};
+use super::{DECODER, DECODER_DIRECT, ENCODER, EXPANDER, POOLER};
 use crate::backend::cpu::{Buffer, Real, math};
 use crate::config::Config;
-use crate::nn::dropout::Site;
 use crate::nn::spectral::Normed;
 use crate::nn::{Dropout, Gradients, Layout, Steps, Weights};
-
-/// Dropout sites: 256 for every network, one a layer. The decoder runs twice with masks of its own.
-pub(crate) const ENCODER: Site = 0;
-pub(crate) const POOLER: Site = 256;
-pub(crate) const EXPANDER: Site = 512;
-pub(crate) const DECODER: Site = 768;
-pub(crate) const DECODER_DIRECT: Site = 1024;
 
 /// Encoder and decoder LSTMs, pooler and expander.
 #[derive(Clone, Debug)]
@@ -171,20 +164,6 @@ impl V6 {
         math::axpy(w.isa, R::ONE, &trace.dh_direct, &mut trace.dh);
         self.encoder.backward(w, &norms.encoder, steps, x, dropped, &mut trace.dh, &mut trace.encoder, None, grads);
         losses
-    }
-
-    /// Evaluation mode: x (N,F) -> summaries (B,S) in trace.
-    pub fn encode<'t, R: Real>(
-        &self,
-        w: &Weights<R>,
-        norm: &Normed<R>,
-        steps: &Steps,
-        x: &[R],
-        trace: &'t mut Trace<R>,
-    ) -> &'t [R] {
-        self.encoder.forward(w, norm, steps, x, None, &mut trace.encoder);
-        self.pooler.forward(w, steps, &trace.encoder.y, None, &mut trace.pooler);
-        &trace.pooler.z
     }
 
     /// Evaluation mode: z (B,S) -> features (N,F) in trace, each row as if drawn alone at its own length.

@@ -137,7 +137,7 @@ impl Default for Plateau {
 
 impl Schedule {
     /// Learning rate of an iteration, from 0. onecycle (L. N. Smith, 2018): from base / 25 up to base over the first 30 % of the
-    /// period, then down to nothing, both ways along a half cosine.
+    /// period, then down to base / 250,000, both ways along a half cosine.
     pub fn rate(&self, iteration: u64) -> f64 {
         let cosine = |x: f64| (1.0 + (std::f64::consts::PI * x).cos()) / 2.0;
         match self.kind {
@@ -173,7 +173,7 @@ impl Schedule {
         if p.best.is_none_or(|best| loss < best * (1.0 - 1e-4)) {
             (p.best, p.bad) = (Some(loss), 0);
         } else {
-            p.bad += 1;
+            p.bad = p.bad.saturating_add(1); // a file may say any number
         }
         if p.bad > self.patience {
             (p.factor, p.bad) = (p.factor * self.factor, 0);

@@ -11,10 +11,12 @@ use crate::backend::cuda;
 use crate::data::{Movement, features};
 use crate::error::{Error, Result, afford, all_finite, try_zeroed};
 use crate::model::expander::POSITIONS;
-use crate::model::{Autoencoder, Model, closed_loop, v6};
+use crate::model::pooler::PoolerTrace;
+use crate::model::sequence::SequenceTrace;
+use crate::model::{Model, v6};
 use crate::nn::Steps;
 use crate::nn::steps::longest_first;
-use crate::train::shards::{Batch, ROWS, workers};
+use crate::train::shards::{Batch, ROWS, SequenceShard, workers};
 
 /// Through the encoder, or through v6's expander and decoder.
 #[derive(Clone, Copy)]
@@ -152,24 +154,15 @@ impl Model {
     }
 
     fn encode_on_cpu(&self, batch: &Batch, pool: &mut Pool) -> Vec<f32> {
-        let norm = &self.sampler().encoder;
+        let (w, norm, (encoder, pooler)) = (&self.weights, &self.sampler().encoder, self.networks.encoder());
         let mut parts: Vec<_> = batch.shards.iter().map(|shard| (shard, Vec::new())).collect();
-        match &self.networks.autoencoder {
-            Autoencoder::V6(net) => {
-                let traces = Scratch::<v6::Trace<f32>>::new(pool);
-                pool.for_each(&mut parts, |worker, _, (shard, z)| {
-                    let mut trace = traces.of(worker);
-                    z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
-                });
-            }
-            Autoencoder::ClosedLoop(net) => {
-                let traces = Scratch::<closed_loop::Trace<f32>>::new(pool);
-                pool.for_each(&mut parts, |worker, _, (shard, z)| {
-                    let mut trace = traces.of(worker);
-                    z.extend_from_slice(net.encode(&self.weights, norm, &shard.steps, &shard.x, &mut trace));
-                });
-            }
-        }
+        let traces = Scratch::<(SequenceTrace<f32>, PoolerTrace<f32>)>::new(pool);
+        pool.for_each(&mut parts, |worker, _, (SequenceShard { steps, x, .. }, z)| {
+            let (encoded, pooled) = &mut *traces.of(worker);
+            encoder.forward(w, norm, steps, x, None, encoded);
+            pooler.forward(w, steps, &encoded.y, None, pooled);
+            z.extend_from_slice(&pooled.z);
+        });
         parts.into_iter().flat_map(|(_, z)| z).collect()
     }
 

@@ -21,6 +21,7 @@ use crate::data::{FEATURES, Movement, Point, Scaler, features};
 use crate::error::{Error, Result, afford, all_finite, try_zeroed};
 use crate::model::critic::CallNorms;
 use crate::model::generator::GeneratorTrace;
+use crate::model::sequence::SequenceMap;
 use crate::model::{Autoencoder, DataModel, Model};
 use crate::nn::Weights;
 use crate::nn::spectral::Normed;
@@ -178,15 +179,9 @@ impl Model {
                 weights
             });
             let (params, mut buffers) = (&self.weights.params, self.buffers.clone());
-            let (encoder, decoder) = match &self.networks.autoencoder {
-                Autoencoder::V6(net) => {
-                    let encoder = net.encoder.head.normalise(params, &mut buffers, false);
-                    (encoder, net.decoder.head.normalise(params, &mut buffers, false))
-                }
-                Autoencoder::ClosedLoop(net) => {
-                    (net.encoder.head.normalise(params, &mut buffers, false), Normed::default())
-                }
-            };
+            let mut normalised = |map: &SequenceMap| map.head.normalise(params, &mut buffers, false);
+            let encoder = normalised(self.networks.encoder().0);
+            let decoder = self.networks.v6().map_or_else(Normed::default, |net| normalised(&net.decoder));
             let critic = self.networks.critic.normalise(params, &mut buffers, false, 1);
             let (distances, walker) = (self.learnt_distances(), OnceLock::new());
             Sampler { weights, encoder, decoder, critic, distances, walker }

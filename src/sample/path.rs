@@ -69,7 +69,7 @@ pub struct Path {
     pub forced: bool,
 }
 
-/// Times that a path is drawn again because it leaves its bounds or has no extent.
+/// Times that a path is drawn again because it leaves its bounds, takes another time than is allowed, or has no extent.
 const TRIES: u64 = 8;
 
 /// Softmax temperature of the critic's lottery, in standard deviations of the candidates' scores.
@@ -92,7 +92,7 @@ impl Model {
     }
 
     /// A path for every pair of ends, at least 1 px apart. It begins at A at 0 ms, ends exactly at B, and time rises
-    /// strictly.
+    /// strictly. Of a v6 model the one condition is taken for the distance in pixels, whatever it has learnt it as.
     ///
     /// # Errors
     /// As [`Model::generate`]; `Argument` for ends that are less than a pixel apart, out of bounds or not finite.
@@ -112,7 +112,7 @@ impl Model {
             let ms: f64 = drawn.iter().map(|d| options.duration(d.movement.duration_ms())).sum();
             let points = ms * options.polling_hz / 1000.0;
             // A quarter more than they are.
-            afford((1.25 * points) as usize * size_of::<Point>(), "paths at their polling rate")?;
+            afford((1.25 * points * size_of::<Point>() as f64) as usize, "paths at their polling rate")?;
             for ((&i, drawn), (_, ends)) in open.iter().zip(drawn).zip(&wanted) {
                 paths[i] = options.finish(drawn, ends, attempt == TRIES)?;
             }
@@ -364,7 +364,7 @@ impl PathOptions {
             return Ok(None);
         }
         if let (true, Some([l, t, r, b])) = (outside, self.bounds) {
-            let whole = [l.ceil(), t.ceil(), r.floor(), b.floor()];
+            let whole = [l.ceil(), t.ceil(), r.floor(), b.floor()].map(|v| v + 0.0); // none of them -0
             let [l, t, r, b] = if self.integer_pixels { whole } else { [l, t, r, b] };
             points.iter_mut().for_each(|p| (p.x, p.y) = (p.x.clamp(l, r), p.y.clamp(t, b)));
         }

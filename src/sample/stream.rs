@@ -70,6 +70,7 @@ impl Model {
     /// # Errors
     /// As [`Model::path`]; `Argument` for such an option.
     pub fn stream(&self, from: [f64; 2], to: [f64; 2], options: &PathOptions) -> Result<Stream> {
+        options.check()?;
         let whole = PathOptions {
             bounds: None,
             min_duration_ms: 0.0,
@@ -84,7 +85,6 @@ impl Model {
                 "off for a stream: they need the whole path",
             ));
         }
-        options.check()?;
         let ends = options.ends(0, [from, to])?;
         let source = match self.config().decoder {
             DecoderKind::V6 => {

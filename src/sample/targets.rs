@@ -127,7 +127,12 @@ impl Model {
         self.summaries_of(&conditions(targets), options, &|i| samples[i])
     }
 
-    /// Walks from given summaries z (n,S), as [`Model::encode`] or [`Model::interpolate`] makes them: one each.
+    /// Walks from given summaries z (n,S), as [`Model::encode`] or [`Model::interpolate`] makes them: one each. As in training, noise
+    /// of `summary_noise` is added to them, of each sample its own. `candidates` and `truncation_psi` are not looked at.
+    ///
+    /// # Errors
+    /// `Argument` for other shapes, numbers that are not finite, targets or options out of range; `State` for a model that has not
+    /// trained, or has the v6 decoder.
     pub fn walk_summaries(
         &self,
         z: ArrayView2<f32>,

@@ -96,7 +96,7 @@ impl Model {
     }
 
     /// The same on a device, some iterations at a time. It keeps all that is learnt, which comes back to the host where the
-    /// callback may want it: at log and save intervals, and at the end, however that comes.
+    /// callback may want it: at log, eval and save intervals, and at the end, however that comes.
     #[cfg(feature = "cuda")]
     fn gan_on_cuda(
         &mut self,

@@ -15,7 +15,7 @@ use std::time::Instant;
 use crate::config::{Config, DecoderKind};
 use crate::data::{Dataset, Prepared, Waste};
 use crate::error::{Error, Result, afford};
-use crate::model::{DataModel, Model, Networks, Record};
+use crate::model::{DataModel, Model, Networks, Record, StageState};
 use crate::sample::candidates::fit_bytes;
 pub use stage1::Losses;
 
@@ -90,7 +90,7 @@ impl Progress {
     /// Whether the stage has done all its iterations, told of the last, and now learns to choose between candidates: nothing else
     /// is new.
     pub fn is_choosing(&self) -> bool {
-        self.iteration == self.iterations && !self.log
+        self.iteration >= self.iterations && !self.log
     }
 }
 
@@ -123,7 +123,7 @@ pub struct Outcome {
 
 /// Called after every iteration with the model as it is then; and while stage 2 learns to choose between candidates, after its
 /// last iteration, again and again with the same numbers ([`Progress::is_choosing`]), at the end with `save` as before. What a
-/// CUDA device trains, it brings back where a log or save interval ends and when the call does: between those the weights are
+/// CUDA device trains, it brings back where a log, eval or save interval ends and when the call does: between those the weights are
 /// older.
 pub type OnProgress<'a> = dyn FnMut(&Model, &Progress) -> Control + 'a;
 
@@ -159,7 +159,7 @@ impl Model {
             return Err(Error::argument("data set", "arrays of features", expected));
         }
         afford(self.training_bytes(stage, &config, data.train.len(), options.threads), "training")?;
-        // What this call alone sets goes with it if no iteration comes of it.
+        // What this call alone sets goes with it if no iteration comes of it, and it fails or is the first.
         let k = stage as usize - 1;
         let iteration = self.stages[k].iteration;
         let (average, ratio) = (self.average.clone(), self.ratio.clone());
@@ -186,8 +186,9 @@ impl Model {
         let learnt_nothing = done.is_err() || before.1.is_none();
         let none_done = self.stages[k].iteration == iteration;
         if none_done {
-            self.stages[k].device.clone_from(&before.2.device);
-            (self.stages[k].after, self.stages[k].spread) = (before.2.after, before.2.spread);
+            let StageState { seed, ref device, after, spread, .. } = before.2;
+            self.stages[k].device.clone_from(device);
+            (self.stages[k].seed, self.stages[k].after, self.stages[k].spread) = (seed, after, spread);
         } else if stage == Stage::Autoencoder {
             self.ratio = None; // of walks as they were
         }

@@ -282,7 +282,8 @@ class Everything(unittest.TestCase):
         for again in (pickle.loads(pickle.dumps(caught.exception)), copy.copy(caught.exception)):
             self.assertEqual((type(again), again.status, str(again)), (Error, Status.IO, str(caught.exception)))
 
-    def test_the_end_of_the_program_ends_training(self):
+    def train_in_a_program(self, then):
+        """What a program says of errors that trains in a thread of its own and then does something."""
         program = (
             "import threading, test_trajgan as t\n"
             "data, model = t.arcs(), t.trajgan.Model(device=t.trajgan.Device.CPU, **t.TINY)\n"
@@ -292,8 +293,23 @@ class Everything(unittest.TestCase):
             "assert begun.wait(60)\n"
         )
         folder = os.path.dirname(os.path.abspath(__file__))
-        done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, timeout=120)
+        done = subprocess.run([sys.executable, "-c", program + then], cwd=folder, capture_output=True, timeout=120)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_the_end_of_the_program_ends_training(self):
+        self.train_in_a_program("")
+
+    @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
+    def test_a_child_process_ends_though_its_parent_trains(self):
+        self.train_in_a_program(
+            "import os, signal, sys, warnings\n"
+            "warnings.simplefilter('ignore')\n"  # of threads and fork
+            "child = os.fork()\n"
+            "if child == 0:\n"
+            "    signal.alarm(30)\n"
+            "    sys.exit(0)\n"
+            "assert os.waitpid(child, 0)[1] == 0\n"
+        )
 
     def test_numbers_that_would_lose_something(self):
         data = trajgan.Dataset()

@@ -65,6 +65,11 @@ class Tune(unittest.TestCase):
         self.tune(journal, "--stage", "1", "--trials", str(before))
         self.assertEqual(len(self.trials(journal, "trajgan_stage1_closed-loop")), before)
         self.assertIn(f"{before} trials", self.tune(journal, "--stage", "1", "--analyze"))
+        # Only told, not begun.
+        with self.assertRaisesRegex(SystemExit, "has no study trajgan_stage1_v6: name it"):
+            self.tune(journal, "--stage", "1", "--decoder", "v6", "--analyze")
+        names = optuna.get_all_study_names(tune.storage(journal))
+        self.assertEqual(names, ["trajgan_stage1_closed-loop"])
 
     def test_no_weight_that_is_searched_is_in_an_objective(self):
         seen, train = [], trajgan.Model.train

@@ -210,6 +210,17 @@ _training = []
 _training_lock = threading.Lock()
 
 
+def _forked():
+    """The threads that train are not in a child process, and one may have held the lock."""
+    global _training_lock
+    _training_lock = threading.Lock()
+    _training.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 @contextlib.contextmanager
 def _trained(model):
     with _training_lock:

@@ -148,7 +148,7 @@ class ModelOptions(Options):
         " noise_dim encoder_hidden_dim encoder_num_layers decoder_hidden_dim decoder_num_layers expander_hidden_dim"
         " expander_num_layers; i32 pool expand generator critic; u32 generator_hidden_dims[16] critic_hidden_dims[16];"
         " i32 decoder condition; u32 step_magnitudes tick_classes critic_spectral_norm critic_scales;"
-        " f64 lstm_dropout pooler_dropout expander_dropout"
+        " f64 lstm_dropout pooler_dropout expander_dropout; u64 step_profiles"
     )
 
 
@@ -179,6 +179,7 @@ class TrainOptions(Options):
         ("user_data", c_void_p),
         ("augment_turn", c_double),
         ("candidates", c_uint64),
+        ("augment_mirror_share", c_double),
     ]
 
 

@@ -17,7 +17,6 @@ the first.
 
 import argparse
 import logging
-import math
 import pathlib
 import signal
 import subprocess
@@ -122,6 +121,11 @@ def name_of(args):
     return args.study or f"trajgan_stage{args.stage}_{args.decoder}{'_pareto' if args.pareto else ''}"
 
 
+def interval_of(args):
+    """Iterations between what a trial says on its way."""
+    return max(1, args.iterations // 20)
+
+
 def model_of(args, trial):
     """Where the model of a complete trial is: in the folder of its study."""
     return pathlib.Path(args.out) / urllib.parse.quote(name_of(args), safe="") / f"stage{args.stage}_trial_{trial.number}.safetensors"
@@ -135,7 +139,7 @@ class Search:
         self.data = trajgan.Dataset.open(args.data)
 
     def train(self, model, stage, watch=None, **options):
-        interval = max(1, self.args.iterations // 20)
+        interval = interval_of(self.args)
         model.train(self.data, stage, watch, iterations=self.args.iterations, threads=self.args.threads, seed=self.args.seed,
                     eval_interval=interval, log_interval=interval, **options)
 
@@ -187,8 +191,6 @@ class Search:
         # Of data that are not in pixels no forest judges.
         told_apart = abs(scores["forest_auc"] - 0.5) if "forest_auc" in scores else scores["discriminative_score"]
         distance = scores["latent_mmd"]
-        if not all(map(math.isfinite, (distance, told_apart))):
-            raise optuna.TrialPruned("the scores are not finite")
         return model, (distance, told_apart) if self.args.pareto else distance
 
 
@@ -197,13 +199,20 @@ def study_of(args):
         kind = dict(directions=["minimize", "minimize"])
     else:
         # What stage 2 says on its way is on a scale of the settings that are searched: of trials it tells nothing.
-        pruner = optuna.pruners.HyperbandPruner(1, args.iterations) if args.stage == 1 else optuna.pruners.NopPruner()
-        kind = dict(direction="minimize", pruner=pruner)
-    study = optuna.create_study(study_name=name_of(args), storage=storage(args.storage), load_if_exists=True, **kind)
+        # From the first validation on: of earlier rungs all would be decided by that one number.
+        hyperband = optuna.pruners.HyperbandPruner(interval_of(args), args.iterations)
+        kind = dict(direction="minimize", pruner=hyperband if args.stage == 1 else optuna.pruners.NopPruner())
+    where = dict(study_name=name_of(args), storage=storage(args.storage))
+    if args.analyze:
+        try:
+            return optuna.load_study(**where)
+        except KeyError:
+            sys.exit(f"{args.storage} has no study {name_of(args)}: name it with --study, or its --stage and --decoder")
+    study = optuna.create_study(load_if_exists=True, **kind, **where)
     # A study that goes on draws other settings than before.
     seed = None if args.workers > 1 or args.worker else args.seed + len(study.trials)
     study.sampler = optuna.samplers.TPESampler(seed=seed)
-    if not args.worker and not args.analyze:
+    if not args.worker:
         # Unless it has been tried, or will be: a trial that failed, or that a kill has left running, has said nothing.
         unsaid = (optuna.trial.TrialState.FAIL, optuna.trial.TrialState.RUNNING)
         said = [trial for trial in study.get_trials(deepcopy=False) if trial.state not in unsaid]

@@ -1,4 +1,4 @@
-//! A few threads that belong to one model: started once, joined on drop. Never a global pool.
+//! A few threads that belong to one call: started with it, joined on drop. Never a global pool.
 //!
 //! Which thread does which task is left to chance; results must not depend on it, so tasks write to
 //! places of their own and whoever adds them up does so in task order.
@@ -137,7 +137,7 @@ impl Pool {
         }
     }
 
-    /// Runs job(task, item) on every item, each alone.
+    /// Runs job(worker, task, item) on every item, each alone; worker as in [`Pool::run`].
     pub fn for_each<T: Send>(&mut self, items: &mut [T], job: impl Fn(usize, usize, &mut T) + Sync) {
         let items: Vec<Mutex<&mut T>> = items.iter_mut().map(Mutex::new).collect();
         self.run(items.len(), |worker, task| {

@@ -11,25 +11,17 @@ use super::pooler::PoolerSpace;
 use super::sequence::{self, SequenceSpace, Sweep, transposed};
 use super::session::Session;
 use crate::error::Result;
+use crate::model::Networks;
 use crate::model::pooler::Pooler;
 use crate::model::sequence::SequenceMap;
-use crate::model::{Autoencoder, Networks};
 use crate::train::shards::{Batch, SequenceShard};
 
 /// Steps of one launch: more would only take more memory.
 const MOST_STEPS: usize = 65_536;
 
-/// Encoder and pooler, whichever the decoder.
-pub(super) fn networks(networks: &Networks) -> (&SequenceMap, &Pooler) {
-    match &networks.autoencoder {
-        Autoencoder::V6(net) => (&net.encoder, &net.pooler),
-        Autoencoder::ClosedLoop(net) => (&net.encoder, &net.pooler),
-    }
-}
-
 /// Whether a device has the memory for the encoder.
 pub fn fits(device: &Context, networks: &Networks) -> bool {
-    sequence::fits(device, self::networks(networks).0)
+    sequence::fits(device, networks.encoder().0)
 }
 
 /// Summaries (n,S) of a batch, in the order of its shards. params, buffers: the model's.
@@ -86,7 +78,7 @@ impl<'a> Encoder<'a> {
         (params, buffers): (&[f32], &[f32]),
         room: Room,
     ) -> Result<Encoder<'a>> {
-        let (sequence, pooler) = self::networks(networks);
+        let (sequence, pooler) = networks.encoder();
         let params = &params[networks.autoencoder_range.clone()];
         let mut plan = Plan::default();
         // Nothing is learnt here, so there is no room for gradients.

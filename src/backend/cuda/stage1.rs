@@ -295,5 +295,5 @@ impl Stage1 {
 
 /// Numbers of a step that the encoder sees.
 fn inputs(networks: &Networks) -> usize {
-    super::encoder::networks(networks).0.lstm.layers[0].input.inputs
+    networks.encoder().0.lstm.layers[0].input.inputs
 }

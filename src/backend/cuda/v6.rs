@@ -9,7 +9,8 @@ use super::pooler::PoolerSpace;
 use super::sequence::{self, SequenceSpace, Sweep, transposed};
 use crate::error::Result;
 use crate::model::expander::Kind;
-use crate::model::v6::{DECODER, DECODER_DIRECT, ENCODER, EXPANDER, LossWeights, POOLER, V6};
+use crate::model::v6::{LossWeights, V6};
+use crate::model::{DECODER, DECODER_DIRECT, ENCODER, EXPANDER, POOLER};
 
 /// All that is made of a batch, and room for its gradients.
 #[derive(Clone, Debug)]

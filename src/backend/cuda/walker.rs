@@ -10,9 +10,10 @@ use super::plan::{Plan, Span};
 use super::pooler::PoolerSpace;
 use super::sequence::{self, LstmSpace, SequenceSpace, Sweep, transposed};
 use crate::error::Result;
-use crate::model::closed_loop::{ClosedLoop, ENCODER, HELD, POOLER, WALKER};
+use crate::model::closed_loop::{ClosedLoop, HELD};
 use crate::model::head::Head;
 use crate::model::walker::Walker;
+use crate::model::{ENCODER, POOLER, WALKER};
 use crate::nn::dropout::Site;
 
 /// Activations of a walker, and room for their gradients.

@@ -199,7 +199,7 @@ impl Watcher<'_> {
             self.failed = Some(failure);
             return Control::Stop;
         }
-        let last = progress.iteration == progress.iterations || progress.converged;
+        let last = progress.iteration >= progress.iterations || progress.converged;
         let last = last && !progress.is_choosing();
         if console::interrupted() && !last { Control::Stop } else { Control::Continue }
     }

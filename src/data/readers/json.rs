@@ -1,18 +1,19 @@
 //! `{"x":[..],"y":[..],"t":[ms..]}` with optional `user`, `session` and `condition`: one a file, or one a line.
-//! Other fields are left alone.
+//! Other fields are left alone. Of points of one time the last is taken, as in CSV files.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Entry, Found, ReadOptions, in_file, open};
+use super::{Entry, Found, ReadOptions, ReadReport, in_file, open};
 use crate::data::features::{check_condition, check_range};
 use crate::data::{Movement, Point};
 use crate::error::{Error, Result, try_push};
 
 pub(super) fn read_json(path: &Path, options: &ReadOptions, found: &mut Found) -> Result<()> {
     let bytes = open(path, options)?.all()?;
-    found.add(movement(&bytes, path, "")?, path, "")
+    let entry = movement(&bytes, path, "", &mut found.report)?;
+    found.add(entry, path, "")
 }
 
 /// A broken line costs that line, a broken file (not readable, not gzip, too large) all of it: nobody should
@@ -28,7 +29,7 @@ pub(super) fn read_lines(path: &Path, options: &ReadOptions, found: &mut Found) 
         }
         empty = false;
         let place = format!("line {}", lines.number);
-        match movement(&line, path, &place) {
+        match movement(&line, path, &place, &mut found.report) {
             Ok(entry) => try_push(&mut entries, (entry, lines.number), "recordings")?,
             Err(error) => found.refuse("broken line", error),
         }
@@ -39,7 +40,7 @@ pub(super) fn read_lines(path: &Path, options: &ReadOptions, found: &mut Found) 
     entries.into_iter().try_for_each(|(entry, line)| found.add(entry, path, &format!("line {line}")))
 }
 
-fn movement(bytes: &[u8], path: &Path, place: &str) -> Result<Entry> {
+fn movement(bytes: &[u8], path: &Path, place: &str, report: &mut ReadReport) -> Result<Entry> {
     let field = |name: &str| match place {
         "" => name.to_owned(),
         place => format!("{place}: {name}"),
@@ -63,7 +64,12 @@ fn movement(bytes: &[u8], path: &Path, place: &str) -> Result<Entry> {
             return Err(Error::format(path, field(name), problem));
         }
     }
-    let points = x.iter().zip(&y).zip(&t).map(|((&x, &y), &t_ms)| Point { x, y, t_ms }).collect();
+    let recorded: Vec<Point> = x.iter().zip(&y).zip(&t).map(|((&x, &y), &t_ms)| Point { x, y, t_ms }).collect();
+    let mut points = recorded.clone();
+    if t.is_sorted() {
+        let moments = recorded.chunk_by(|a, b| a.t_ms == b.t_ms);
+        points = moments.filter_map(|points| points.last().copied()).collect();
+    }
     let movement = Movement::new(points).and_then(|m| check_range(&m.points).map(|()| m));
     let mut movement = movement.map_err(|e| in_file(path, place, e))?;
     let name = |name: &str| text(&map, name).map_err(|problem| Error::format(path, field(name), problem));
@@ -74,6 +80,12 @@ fn movement(bytes: &[u8], path: &Path, place: &str) -> Result<Entry> {
         return Err(Error::format(path, field("condition"), "is empty, expected 1 or more numbers"));
     }
     check_condition(condition.as_deref().unwrap_or_default()).map_err(|e| in_file(path, place, e))?;
+    for (i, pair) in recorded.windows(2).enumerate().filter(|(_, pair)| pair[0].t_ms == pair[1].t_ms) {
+        let source = || format!("{}: {}", path.display(), field(&format!("t[{i}]")));
+        report.reject("repeated time", source, || {
+            format!("repeated time: {} ms, as that after it, which is taken", pair[0].t_ms)
+        });
+    }
     Ok((movement, condition))
 }
 

@@ -16,7 +16,7 @@ use crate::files::open_regular;
 pub(crate) const SPLITS: [&str; 3] = ["train", "val", "test"];
 pub(crate) const SCALER: &str = "scaler.json";
 pub(crate) const NOTES: &str = "normalization.json";
-const PARAMS: &str = "normalization_params.npy";
+pub(crate) const PARAMS: &str = "normalization_params.npy";
 const MAX_JSON: u64 = 1 << 20;
 
 /// One split, without padding.

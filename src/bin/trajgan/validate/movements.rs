@@ -16,7 +16,7 @@ use crate::{recordings, run_folder};
 /// Of folders within folders, as the reader's.
 const MAX_DEPTH: usize = 8;
 /// Kinds of rejection that mean damage; others are movements left out on purpose.
-const DAMAGE: [&str; 3] = ["broken file", "broken line", "unknown kind of file"];
+const DAMAGE: [&str; 4] = ["broken file", "broken line", "broken row", "unknown kind of file"];
 
 /// Movements seen so far, as their numbers.
 type Seen = HashSet<Vec<u64>>;
