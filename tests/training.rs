@@ -236,6 +236,13 @@ fn refused_calls_change_nothing() {
     assert!(matches!(error, Err(Error::Diverged { iteration: 0, .. })));
     assert!(model.data().is_none());
     assert_same(&fresh, &contents(&model), "a call that has done nothing");
+    // Nor weights that begin with what is known of data.
+    let config = tiny_closed_loop();
+    let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+    let fresh = contents(&model);
+    let none = Config { stage1_iterations: 0, ..config };
+    model.train(&data, Stage::Autoencoder, &options(&none, 1), never).unwrap();
+    assert_same(&fresh, &contents(&model), "a call of no iterations");
 }
 
 /// Samples come from an average that soon forgets the first weights: after an iteration a tenth is left. Without it, from the weights.
