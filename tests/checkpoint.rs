@@ -107,6 +107,7 @@ fn an_exported_model_samples_the_same_and_has_no_training_state() {
         let draw = |model: &Model| model.generate(20, None, &SampleOptions::default()).unwrap();
         assert_eq!(draw(&model), draw(&back));
         assert_eq!(back.stages()[1].iteration, model.stages()[1].iteration);
+        assert!(back.stages().iter().all(|stage| stage.recent.is_empty() && stage.schedule.is_none()));
 
         let half = folder.path().join("half.safetensors");
         model.export(&half, true).unwrap();
@@ -275,6 +276,9 @@ fn data_and_stages_that_cannot_be_are_refused() {
         ("/data/codec/tick_ms", json!(0.0), "tick_ms"),
         ("/data/codec/step_edges", json!([0, 1, 2]), "codec"),
         ("/data/codec/step_edges/1", json!(0), "step_edges"),
+        ("/data/codec/tick_ms", json!(1e6), "tick_ms"),
+        ("/data/codec/landing/0", json!(0.5), "landing"),
+        ("/data/codec/landing/1", json!(1e8), "landing"),
         ("/data/codec/tick_edges", json!([0]), "tick_edges"),
         ("/data/codec/tick_edges/0", json!(-1), "metadata.trajgan"),
     ];
@@ -282,6 +286,8 @@ fn data_and_stages_that_cannot_be_are_refused() {
         let file = walker.with_metadata(|m| *m.pointer_mut(pointer).unwrap() = value);
         walker.refused(&file, &[field]);
     }
+    let far = |edges: &mut Value| *edges.as_array_mut().unwrap().last_mut().unwrap() = json!(8193);
+    walker.refused(&walker.with_metadata(|m| far(&mut m["data"]["codec"]["step_edges"])), &["step_edges"]);
     let mut narrow = walker.with_tensor("data.conditions", |t| {
         floats(t).truncate(1);
         t.shape = vec![1, 1];

@@ -249,7 +249,11 @@ fn a_row_alone_teaches_the_walker_only() {
         let (given, both) = ((x.as_slice(), classes.as_slice()), Some((&mut walker, &mut dz)));
         net.walker.losses(&w, steps, given, &noisy, 111, None, &mut WalkerTrace::default(), both);
         assert!(taught(None) != walker.to_vec(), "by all it is taught");
-        assert_eq!(taught(Some(9)) == walker.to_vec(), !large);
+        assert_eq!([2, 9].map(|rows| taught(Some(rows)) == walker.to_vec()), [!large; 2]);
+        let (ten, twenty) = (taught(Some(10)), taught(Some(20)));
+        for i in layout.entries.iter().filter(|e| e.name.starts_with("encoder")).flat_map(|e| e.range()) {
+            assert!((ten[i] - 2.0 * twenty[i]).abs() <= 1e-9 * ten[i].abs(), "a mean over the batch's rows");
+        }
         assert_eq!(taught(Some(1)) == taught(None), !large, "one row is all there is");
     }
 }

@@ -413,7 +413,7 @@ fn a_file_of_just_the_allowed_size_is_read() {
     let row =
         |i: i32| format!("{},{},5\n", 10 * i, (300.0 * (2.0 - f64::from(i) / 19.0) * f64::from(i) / 19.0).round());
     let table = format!("t,x,y\n{}", (0..20).map(row).collect::<String>());
-    for (name, text) in [("a.json", line), ("b.jsonl", &line.repeat(3)), ("c.csv", &table)] {
+    for (name, text) in [("a.json", line), ("b.jsonl", &line.repeat(3)), ("d.jsonl", line.trim()), ("c.csv", &table)] {
         put(folder.path(), name, text.as_bytes());
         put(folder.path(), &format!("{name}.gz"), &gz(text.as_bytes()));
         for name in [name.to_owned(), format!("{name}.gz")] {

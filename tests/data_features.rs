@@ -201,6 +201,24 @@ fn augmentation_is_exact_with_a_recording_and_stays_in_range_without() {
     }
 }
 
+/// Of a model that goes on with other arrays: what its limits cannot hold is at the limit.
+#[test]
+fn conditions_beyond_a_models_limits_are_at_them() {
+    let mut data = Dataset::new(1);
+    (0..40).for_each(|i| data.push(made_up(i, 10 + i as usize), None).unwrap());
+    let config = Config { quality_z: 0.0, ..Config::default() };
+    let prepared = data.prepare(&config, None).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    prepared.export(folder.path()).unwrap();
+    let (arrays, _) = Dataset::open(folder.path(), &ReadOptions::default()).unwrap();
+    let mut narrow = prepared.scaler.clone().unwrap();
+    narrow.condition_max[0] = 0.5 * (narrow.condition_min[0] + narrow.condition_max[0]);
+    for again in [data.prepare(&config, Some(&narrow)).unwrap(), arrays.prepare(&config, Some(&narrow)).unwrap()] {
+        let conditions = again.train.conditions();
+        assert!(conditions.iter().all(|c| c.abs() <= 1.0) && conditions.iter().filter(|c| **c == 1.0).count() > 3);
+    }
+}
+
 #[test]
 fn lengths_and_hash_tell_training_sets_apart() {
     let set = |seeds: std::ops::Range<u64>| {

@@ -227,6 +227,11 @@ fn rules_of_one_decoder_are_silent_for_the_other() {
     assert_eq!(nats(&[(500, 10.2), (1000, 10.1), (2000, 10.0)]), [Trouble::Stage1Flat]);
     assert_eq!(nats(&[(500, 10.2), (1000, 10.1), (2000, 7.0)]), []);
     assert_eq!(nats(&[(500, 3.0), (1000, 2.9), (2000, 40.0)]), [Trouble::Diverged]);
+    // Three quarters of what it takes to guess: two steps, a time and whether it is the last.
+    let classes = [2 * c.step_magnitudes - 1, 2 * c.step_magnitudes - 1, c.tick_classes, 2];
+    let guessing: f64 = classes.iter().map(|&n| (n as f64).ln()).sum();
+    assert_eq!(nats(&[(1000, 0.76 * guessing), (2000, 0.76 * guessing)]), [Trouble::Stage1Flat]);
+    assert_eq!(nats(&[(1000, 0.74 * guessing), (2000, 0.74 * guessing)]), []);
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{dataset, tiny, tiny_closed_loop, trained};
+use common::{dataset, options, tiny, tiny_closed_loop, train_until, trained};
 use trajgan::rng::{Rng, Stream};
-use trajgan::{Config, Movement, Point, SampleOptions};
+use trajgan::{Config, Device, Model, Movement, Point, SampleOptions, Stage};
 
 #[test]
 fn movements_that_cannot_be_encoded_are_refused() {
@@ -64,6 +64,25 @@ fn truncation_clamps_the_noise() {
     let average = draw(1e-9);
     for x in average.outer_iter() {
         assert!(x.iter().zip(&average).all(|(a, b)| (a - b).abs() < 1e-5), "one movement is left");
+    }
+}
+
+#[test]
+fn half_a_model_draws_nothing() {
+    for config in [tiny(), tiny_closed_loop()] {
+        let mut model = Model::new(config.clone(), Device::Cpu).unwrap();
+        train_until(&mut model, &dataset(60, 3), Stage::Autoencoder, &options(&config, 1), u64::MAX);
+        let message = model.generate(1, None, &SampleOptions::default()).unwrap_err().to_string();
+        assert!(message.contains("the GAN has not been trained"), "{message}");
+    }
+    let model = trained(&tiny(), &dataset(60, 3), 1);
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let cases = [
+            SampleOptions { truncation_psi: bad, ..SampleOptions::default() },
+            SampleOptions { step_temperature: bad, ..SampleOptions::default() },
+            SampleOptions { time_temperature: bad, ..SampleOptions::default() },
+        ];
+        assert!(cases.iter().all(|options| model.generate(1, None, options).is_err()), "{bad}");
     }
 }
 

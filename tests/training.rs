@@ -97,6 +97,9 @@ fn early_stopping_needs_the_threshold_and_patience() {
     assert_eq!(last.iteration, outcome.iterations);
     let (outcome, last) = run(1e-6);
     assert!(matches!(outcome, Err(Error::Cancelled { iteration: 300 })) && !last.converged);
+    // It is the direct loss that has to be below, and not the total.
+    assert!(last.direct < last.loss);
+    assert!(run(0.5 * (last.direct + last.loss)).1.converged);
 }
 
 /// A loss weight near the end of the numbers makes the gradient infinite at once, wherever training is.
@@ -266,6 +269,34 @@ fn the_generators_average_is_of_what_was_learnt() {
     let without = Config { generator_average: 0.0, stage2_iterations: 2, ..config };
     train_until(&mut model, &data, Stage::Gan, &options(&without, 1), u64::MAX);
     assert_eq!(exported(&model), weights(&model));
+}
+
+/// What is set for one stage says nothing to the other.
+#[test]
+fn stages_have_settings_of_their_own() {
+    let data = dataset(60, 7);
+    let config = Config { stage2_batch_size: 33, stage2_weight_decay: 0.1, stage2_grad_clip: 0.5, ..tiny() };
+    let mut begun = Model::new(config.clone(), Device::Cpu).unwrap();
+    train_until(&mut begun, &data, Stage::Autoencoder, &options(&config, 1), u64::MAX);
+    let stage2 = |config: &Config| {
+        let mut model = begun.clone();
+        train_until(&mut model, &data, Stage::Gan, &options(config, 1), u64::MAX);
+        model.tensor("generator.output.weight").unwrap().1.to_vec()
+    };
+    let as_it_is = stage2(&config);
+    let other = Config { batch_size: 20, lr_autoencoder: 0.1, stage1_grad_clip: 1e-3, ..config.clone() };
+    assert!(stage2(&Config { stage1_weight_decay: 0.5, ..other }) == as_it_is);
+    for changed in [
+        Config { stage2_batch_size: 20, ..config.clone() },
+        Config { stage2_weight_decay: 0.0, ..config.clone() },
+        Config { stage2_grad_clip: 1e-3, ..config.clone() },
+        Config { lr_generator: 0.02, ..config.clone() },
+        Config { lr_discriminator: 0.02, ..config.clone() },
+        Config { adam_beta1: 0.5, ..config.clone() },
+        Config { adam_beta2: 0.5, ..config },
+    ] {
+        assert!(stage2(&changed) != as_it_is);
+    }
 }
 
 /// The one loss that couples rows has only one.

@@ -136,4 +136,11 @@ mod tests {
         assert!(features(&[]).is_empty());
         assert!(features(&[point(0.0, 0.0, 0.0), point(1.0, 0.0, 1.0)]).is_empty());
     }
+
+    /// Speeds of points at nearly one time are those of a microsecond.
+    #[test]
+    fn no_step_takes_less_than_a_microsecond() {
+        let rows = features(&[point(0.0, 0.0, 0.0), point(3.0, 4.0, 1e-9), point(3.0, 4.0, 1.0)]);
+        assert_eq!((rows[1][DT], rows[1][SPEED]), (1e-6, 5e6));
+    }
 }

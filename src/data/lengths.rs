@@ -100,6 +100,7 @@ mod tests {
         assert_eq!((model.draw(-1.0, 0.0), model.draw(1.0, 1.0)), (3, 6));
         let two = LengthModel::fit(&[0.0, 0.0, 0.0, 0.0, 1.0], &[3, 3, 3, 3, 9]).unwrap();
         assert_eq!((two.draw(0.0, 0.9), two.draw(1.0, 0.1)), (3, 9));
+        assert_eq!(two.draw(two.edges[0], 0.5), 9, "an edge is in the bin above it");
     }
 
     #[test]
@@ -111,5 +112,15 @@ mod tests {
         bad.quantiles[0][4] = f32::NAN;
         assert!(bad.check(10).is_err());
         assert!(LengthModel::fit(&[0.0], &[]).is_err());
+    }
+
+    /// The longest can be drawn, however rare; between two lengths it is the nearer one.
+    #[test]
+    fn draws_reach_both_ends_and_are_rounded() {
+        let lengths: Vec<usize> = (0..100).map(|i| if i == 7 { 9 } else { 3 }).collect();
+        let model = LengthModel::fit(&[0.5; 100], &lengths).unwrap();
+        assert_eq!([0.0, 0.9, 1.0].map(|unit| model.draw(0.5, unit)), [3, 3, 9]);
+        let even = LengthModel::fit(&[0.5; 2], &[3, 4]).unwrap();
+        assert_eq!([0.49, 0.51].map(|unit| even.draw(0.5, unit)), [3, 4]);
     }
 }

@@ -108,3 +108,17 @@ pub(super) fn check(points: &[Point]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shrinks_to_two_points_is_no_movement() {
+        let points = [(0.0, 0.0), (3.0, -4.0), (3.0, -3.0), (3.0, -2.0)].into_iter().zip(0..);
+        let points = points.map(|((x, y), i)| Point { x, y, t_ms: f64::from(i) }).collect();
+        let movement = Movement::new(points).unwrap();
+        let left = |scale| movement.turned(Turn { angle: 0.0, scale }).map(|m| m.points.len());
+        assert_eq!((left(0.5), left(0.3)), (Some(3), None));
+    }
+}

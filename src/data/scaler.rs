@@ -227,4 +227,13 @@ mod tests {
         let bad = Scaler { condition_max: vec![], ..good };
         assert!(bad.check().is_err());
     }
+
+    /// Whatever a network says of it, a step takes a tenth of a millisecond.
+    #[test]
+    fn time_rises_where_limits_reach_below_nothing() {
+        let (min, max, clip_low, clip_high) = ([-1.0; 8], [1.0; 8], [-1.0; 3], [1.0; 3]);
+        let scaler = Scaler { min, max, clip_low, clip_high, condition_min: vec![0.0], condition_max: vec![1.0] };
+        let times: Vec<f64> = scaler.points(&[-1.0; 24]).iter().map(|p| p.t_ms).collect();
+        assert!(times.iter().zip([0.0, 0.1, 0.2]).all(|(a, b)| (a - b).abs() < 1e-12), "{times:?}");
+    }
 }

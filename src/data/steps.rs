@@ -453,6 +453,14 @@ mod tests {
         assert_eq!(codec.ticks(walk.events[1].ticks.into(), 0.5), 2);
     }
 
+    /// One recording of a finer clock, and times are no whole milliseconds any more.
+    #[test]
+    fn whole_milliseconds_are_those_of_all_recordings() {
+        let [whole, half] = [8.0, 7.5].map(|dt| movement(&[(1.0, 0.0, dt), (1.0, 0.0, dt)]));
+        let whole_ms = |all: &[&Movement]| StepCodec::fit(all, 28, 12).unwrap().whole_ms;
+        assert_eq!([whole_ms(&[&whole]), whole_ms(&[&whole, &half])], [true, false]);
+    }
+
     #[test]
     fn a_turned_walk_says_so() {
         let m = movement(&[(3.0, -4.0, 16.0), (0.0, 1.0, 31.0), (0.0, 1.0, 16.0)]);

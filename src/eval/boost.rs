@@ -191,3 +191,42 @@ fn scan(
         last[k] = rank;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    use crate::eval::kernel::Rows;
+
+    fn fit(values: &[f64], positive: &[bool], rounds: usize) -> Boosted {
+        let rows: Vec<usize> = (0..positive.len()).collect();
+        let table = Table::new(Rows { values, width: 1 });
+        let Ok(model) = Boosted::fit(&table, positive, &rows, rounds, || Ok::<(), Infallible>(()));
+        model
+    }
+
+    /// What nothing tells apart has the odds of the classes, however many rounds there are.
+    #[test]
+    fn the_prior_is_the_log_odds() {
+        let positive: Vec<bool> = (0..40).map(|i| i < 10).collect();
+        assert!(
+            [1, 30].iter().all(|&rounds| (fit(&[7.0; 40], &positive, rounds).predict(&[7.0]) + 3f64.ln()).abs() < 1e-9)
+        );
+    }
+
+    /// A tenth of a Newton step with a ridge of 1: ten rows, each a half too low and of curvature 1/4.
+    #[test]
+    fn a_leaf_is_a_newton_step() {
+        let positive: Vec<bool> = (0..20).map(|i| i >= 10).collect();
+        let values: Vec<f64> = positive.iter().map(|&p| if p { 3.0 } else { 1.0 }).collect();
+        let model = fit(&values, &positive, 1);
+        let step = 0.1 * 5.0 / (2.5 + 1.0);
+        assert!((model.predict(&[3.0]) - step).abs() < 1e-12 && (model.predict(&[1.0]) + step).abs() < 1e-12);
+        assert!(model.predict(&[1.99]) < 0.0 && model.predict(&[2.01]) > 0.0, "it parts them in the middle");
+        // Four alone are too few for a leaf.
+        let few: Vec<bool> = (0..20).map(|i| i >= 16).collect();
+        let values: Vec<f64> = few.iter().map(|&p| f64::from(u8::from(p))).collect();
+        assert_eq!(fit(&values, &few, 1).predict(&[0.0]), fit(&values, &few, 1).predict(&[1.0]));
+    }
+}

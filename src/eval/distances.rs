@@ -102,6 +102,7 @@ mod tests {
         assert_eq!(kolmogorov_smirnov(&[1.0, 2.0], &[3.0, 4.0]), 1.0);
         assert_eq!(kolmogorov_smirnov(&[1.0, 2.0, 2.0, 3.0], &[2.0, 3.0]), 0.25);
         assert_eq!(unit_of(&[2.0; 5]), 1.0);
+        assert_eq!(unit_of(&[1e9, 1e9 + 1e-6, 1e9 + 2e-6, 1e9 + 3e-6]), 1.0, "rounding is no spread");
         assert_eq!(unit_of(&[1.0, 2.0, 3.0, 4.0, 5.0]), 2.0);
         let mostly_zero = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0];
         assert_eq!(unit_of(&mostly_zero), std(&mostly_zero));
@@ -115,5 +116,11 @@ mod tests {
         let tests = ks_tests(&[x.clone(), x], &[y, z], 199, 5, 2);
         assert!(tests[0].1 > 0.05, "{tests:?}");
         assert_eq!(tests[1].1, 1.0 / 200.0, "{tests:?}");
+    }
+
+    /// A permutation that is exactly as far apart counts: of samples that are the same all are.
+    #[test]
+    fn equal_samples_have_a_p_of_one() {
+        assert_eq!(ks_tests(&[vec![1.0; 6]], &[vec![1.0; 6]], 99, 5, 1), [(0.0, 1.0)]);
     }
 }

@@ -99,4 +99,15 @@ mod tests {
         assert_eq!((left.len(), right.len()), (20, 20));
         assert!(left.iter().all(|i| !right.contains(i)));
     }
+
+    #[test]
+    fn every_round_has_halves_of_its_own() {
+        let all: Vec<Movement> = (0..40).map(|_| movement("a", None)).collect();
+        let half = |round| {
+            let mut left = halves(&all.iter().collect::<Vec<_>>(), 1, round).0;
+            left.sort_unstable();
+            left
+        };
+        assert!(half(0) == half(0) && half(0) != half(1) && half(1) != half(2));
+    }
 }

@@ -209,6 +209,20 @@ mod tests {
         assert!(shares.iter().any(|s| s != &shares[0]), "each has a sample of its own");
     }
 
+    /// Of many features that are the same for all, the one that is not is found.
+    #[test]
+    fn trees_look_on_until_a_feature_varies() {
+        let values: Vec<f64> =
+            (0..40).flat_map(|i| (0..25).map(move |k| f64::from(u8::from(k == 17 && i >= 20)))).collect();
+        let table = Table::new(Rows { values: &values, width: 25 });
+        let positive: Vec<bool> = (0..40).map(|i| i >= 20).collect();
+        let rows: Vec<usize> = (0..40).collect();
+        for step in 0..50 {
+            let tree = Tree::grow(&table, &positive, &rows, 1, step);
+            assert_eq!((tree.predict(table.row(0)), tree.predict(table.row(39))), (0.0, 1.0), "{step}");
+        }
+    }
+
     /// A cut between two values leaves two rows at least on either side, and values equal to it go left.
     #[test]
     fn a_tree_cuts_where_classes_part() {

@@ -60,3 +60,20 @@ fn radii(rows: Rows, k: usize, threads: usize) -> Vec<f64> {
         *squares.select_nth_unstable_by(k - 1, f64::total_cmp).1
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand, on a line. Balls of real rows reach 2, 1, 1, 8, 1 and 1 far, those of generated ones 2 and 1/2.
+    #[test]
+    fn balls_include_their_edge() {
+        let (real, fake) = ([-1.0, 1.0, 2.0, 10.0, 100.0, 101.0], [1.0, 3.0, 3.5, 40.0, 40.5]);
+        let got = prdc(Rows { values: &real, width: 1 }, Rows { values: &fake, width: 1 }, 1, 2);
+        // In three, two and one of the real balls, and two in none; of the real ones -1, 1 and 2 are in the ball of 1.
+        let expected = Neighbours { precision: 3.0 / 5.0, recall: 3.0 / 6.0, density: 6.0 / 5.0, coverage: 4.0 / 6.0 };
+        assert_eq!(got, expected);
+        let few = Rows { values: &fake[..2], width: 1 };
+        assert_eq!(prdc(Rows { values: &real, width: 1 }, few, 2, 1), Neighbours::default());
+    }
+}

@@ -60,6 +60,7 @@ mod tests {
         let (a, b) = (line(30, 16.0, 3.0), line(90, 5.0, 0.7));
         let grid = Grid::common(&[&a], &[&b]);
         assert_eq!(grid, Grid { period_ms: 24.0, quantum_px: 3.0 });
+        assert_eq!(Grid::common(&[&b], &[&a]), grid, "the coarser of both");
         for movement in [a, b] {
             let got = grid.resample(&movement).unwrap();
             assert!(got.points.iter().all(|p| p.x % 3.0 == 0.0 && p.t_ms % 24.0 == 0.0));

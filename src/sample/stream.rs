@@ -309,3 +309,39 @@ impl WalkSource {
         self.walks[0].points.last().copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten steps of 10 px to the right in 8 ms each.
+    fn line() -> Vec<Point> {
+        (0..11).map(|i| Point { x: 10.0 * f64::from(i), y: 0.0, t_ms: 8.0 * f64::from(i) }).collect()
+    }
+
+    /// From the point that comes next on, gently at first and at the end; as long as it was, where that is enough.
+    #[test]
+    fn what_is_left_is_bent_smoothly() {
+        let mut points = line();
+        bend(&mut points, 3, [100.0, 40.0], (10.0, 8.0), false);
+        assert_eq!((points.len(), points[10]), (11, Point { x: 100.0, y: 40.0, t_ms: 80.0 }));
+        assert_eq!(points[..3], line()[..3]);
+        let aside: Vec<f64> = points[2..].windows(2).map(|p| p[1].y - p[0].y).collect();
+        assert!(aside[0] < 0.5 * aside[3] && aside[7] < 0.5 * aside[4] && aside.iter().all(|&y| y > 0.0), "{aside:?}");
+    }
+
+    /// Prolonged at its pace, so that no step is longer than twice the longest.
+    #[test]
+    fn what_is_too_short_is_prolonged() {
+        let mut points = line();
+        bend(&mut points, 1, [100.0, 700.0], (10.0, 8.0), false);
+        assert_eq!(points.last().map(|p| [p.x, p.y]), Some([100.0, 700.0]));
+        assert!(points.windows(2).all(|p| (p[1].t_ms - p[0].t_ms - 8.0).abs() < 1e-9));
+        assert!(
+            longest_step(&points) <= 20.0 + 1e-9 && points.len() < 150,
+            "{} {}",
+            longest_step(&points),
+            points.len()
+        );
+    }
+}

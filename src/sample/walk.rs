@@ -394,6 +394,43 @@ mod tests {
     }
 
     #[test]
+    fn a_walk_that_is_aimed_anew_has_another_way_to_go() {
+        let (.., codec, _) = walker(0.0);
+        let mut walk = Walking::new([30, 40], 1, 0, 9);
+        assert_eq!(walk.place.distance, 50.0);
+        walk.go(Event { x: 5, y: 1, ticks: 1 }, &codec);
+        walk.aim([3, -4]);
+        assert_eq!((walk.place.left, walk.place.distance, walk.arrived), ([-2, -5], 5.0, false));
+        walk.aim([5, 1]);
+        assert!(!walk.arrived, "of two points");
+        walk.go(Event { ticks: 1, ..Event::default() }, &codec);
+        walk.aim([5, 1]);
+        assert!(walk.arrived);
+    }
+
+    /// What goes on in its direction reaches so many times as far, what turns by 90 degrees or more so many pixels; no further than
+    /// a step may be, and not before the second event.
+    #[test]
+    fn the_last_step_is_within_reach() {
+        let codec = StepCodec { landing: [2.0, 9.0], ..walker(0.0).2 };
+        let open = WalkSettings { step_temperature: 1.0, time_temperature: 1.0, most_points: 99, longest_step: 99.0 };
+        let lands = |left: [i32; 2], [x, y]: [i32; 2], index: usize, settings: &WalkSettings| {
+            let place = Place { left, last: Event { x, y, ticks: 1 }, index, ..Place::default() };
+            is_last(&place, 20.0, 0.5, settings, &codec)
+        };
+        assert_eq!(
+            [[20, 0], [21, 0], [12, 16], [1, 20]].map(|left| lands(left, [10, 0], 5, &open)),
+            [true, false, true, false]
+        );
+        assert_eq!([[0, 9], [0, 10], [-9, 0]].map(|left| lands(left, [10, 0], 5, &open)), [true, false, true]);
+        assert_eq!([0, 1].map(|index| lands([9, 0], [0, 0], index, &open)), [false, true]);
+        assert!(!lands([20, 0], [10, 0], 5, &WalkSettings { longest_step: 19.0, ..open }));
+        assert!(!is_last(&Place { left: [1, 0], index: 5, ..Place::default() }, -20.0, 0.5, &open, &codec), "unlikely");
+        // Where there is room for one more point, whatever is left.
+        assert_eq!([96, 97].map(|index| lands([5000, 0], [1, 0], index, &open)), [false, true]);
+    }
+
+    #[test]
     fn steps_are_shortened() {
         assert_eq!(shortened([30, -40], 50.0), [30, -40]);
         assert_eq!(shortened([30, -40], 5.0), [3, -4]);

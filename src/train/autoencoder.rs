@@ -284,6 +284,7 @@ impl Source<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::steps::INPUTS;
     use crate::data::{Dataset, Movement, Point};
 
     /// A position is a share of the row's own length, as when it is decoded, whatever rows are validated with it.
@@ -345,6 +346,24 @@ mod tests {
         let means = [mean(&|t| t.angle.cos()), mean(&|t| t.angle.sin()), mean(&|t| t.scale.ln())];
         assert!(means.iter().all(|m| m.abs() < 0.05), "{means:?}");
         assert!((mean(&|t| t.scale.ln().powi(2)).sqrt() - 0.2).abs() < 0.02);
+    }
+
+    /// Each movement of a batch, and of each batch, is turned in its own way.
+    #[test]
+    fn turns_of_a_batch_are_different() {
+        let c = Config { augment_turn: 1.0, quality_z: 0.0, decoder: DecoderKind::ClosedLoop, ..Config::default() };
+        let data = one_movement(&c);
+        let codec = StepCodec::fit(&[data.train.movement(0).unwrap()], 28, 12).unwrap();
+        let source = Source { data: &data, c: &c, codec: Some(codec) };
+        let mut said: Vec<f32> = Vec::new();
+        for iteration in 0..2 {
+            for shard in &source.batch(&[0; 16], 1, iteration).shards {
+                said.extend(shard.x.chunks(INPUTS).take(shard.steps.rows()).map(|x| x[INPUTS - 2]));
+            }
+        }
+        said.sort_by(f32::total_cmp);
+        said.dedup();
+        assert!(said.len() > 30, "{} of 32", said.len());
     }
 
     /// Headings stay on their circle, all else stays in [-1,1].

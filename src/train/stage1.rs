@@ -167,6 +167,30 @@ fn summary_noise(c: &Config, at: Option<At>, row: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::cpu::Isa;
+
+    /// Rows that are the same are taught in different ways: every shard has dropout of its own.
+    #[test]
+    fn shards_have_masks_of_their_own() {
+        let small =
+            Config { encoder_hidden_dim: 4, decoder_hidden_dim: 4, expander_hidden_dim: 4, ..Config::default() };
+        let alike = |dropout: f64| {
+            let base = Config { latent_dim: 4, summary_dim: 4, expander_dropout: dropout, ..small.clone() };
+            let c = Config { lstm_dropout: dropout, pooler_dropout: dropout, ..base };
+            let networks = Networks::new(&c);
+            let (params, mut buffers) = networks.layout.initialise(1);
+            let weights = Weights::new(Isa::detect(), &networks.layout, params);
+            let row: Vec<f32> = (0..40).map(|i| (i as f32).sin()).collect();
+            let (mut stage, batch) = (Stage1::default(), Batch::new(&vec![row; 16], 8));
+            let at = Some(At { seed: 1, iteration: 0, rate: 1.0 });
+            stage.losses(&mut Pool::new(1), (&networks, &weights, &mut buffers), &c, &batch, at);
+            let range = &networks.autoencoder_range;
+            let [a, b] = [0, 1].map(|k| stage.shard_grads[k].finish(range).to_vec());
+            assert!(a.iter().any(|&x| x != 0.0));
+            a == b
+        };
+        assert_eq!([0.0, 0.3].map(alike), [true, false]);
+    }
 
     /// Another number for every place, row and iteration; none where nothing is learnt.
     #[test]

@@ -208,3 +208,35 @@ fn columns<'a>(matrix: &'a [f32], rows: usize, range: &std::ops::Range<usize>) -
     let width = matrix.len() / rows;
     &matrix[range.start * width..range.end * width]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::Isa;
+
+    /// The critic's steps and the generator's have batches of their own.
+    #[test]
+    fn every_step_asks_for_its_batch() {
+        let c = Config { n_critic: 3, summary_dim: 4, noise_dim: 2, ..Config::default() };
+        let networks = Networks::new(&c);
+        let (params, mut buffers) = networks.layout.initialise(1);
+        let mut weights = Weights::new(Isa::detect(), &networks.layout, params);
+        let (mut generator, mut critic) = (Moments::default(), Moments::default());
+        let mut learner = Learner {
+            networks: &networks,
+            weights: &mut weights,
+            buffers: &mut buffers,
+            generator: &mut generator,
+            critic: &mut critic,
+        };
+        let mut draws = Vec::new();
+        let batch = |draw: u32| {
+            draws.push(draw);
+            let some = |count: usize| (0..count).map(|i| ((i as f32) * 0.7 + draw as f32).sin()).collect::<Vec<f32>>();
+            GanBatch { z_real: some(20), condition: some(5), noise: some(10), alpha: vec![0.5; 5] }
+        };
+        Stage2::default().iteration(&mut Pool::new(1), &mut learner, &c, batch, 0).unwrap();
+        assert_eq!(draws, [0, 1, 2, 3]);
+        assert_eq!((generator.steps, critic.steps), (1, 3));
+    }
+}

@@ -212,3 +212,38 @@ fn a_fast_clock_and_an_abrupt_stop() {
     near(&f, "mean_accel", 128.0, 1e-9);
     near(&f, "peak_jerk", 3072.0, 1e-6);
 }
+
+/// Steps of 1, 6, 2 and 4 px in 1, 3, 2 and 1 ms: speeds of 1, 2, 1 and 4 px/ms in the middles at 0.5, 2.5, 5 and 6.5 ms,
+/// accelerations of 0.5, -0.4 and 2 px/ms^2 between those at 1.5, 3.75 and 5.75 ms. Whenever it begins.
+#[test]
+fn uneven_times() {
+    let way = [(0.0, 0.0), (1.0, 1.0), (7.0, 4.0), (9.0, 6.0), (13.0, 7.0)];
+    let at = |start: f64| way.map(|(x, t)| Point { x, y: 0.0, t_ms: start + t });
+    let f = kinematics(&at(0.0), None);
+    near(&f, "peak_accel", 2.0, 1e-12);
+    near(&f, "mean_accel", 2.9 / 3.0, 1e-12);
+    near(&f, "peak_jerk", 1.2, 1e-12);
+    near(&f, "mean_jerk", 0.8, 1e-12);
+    near(&f, "time_to_peak", 6.5 / 7.0, 1e-12);
+    assert_eq!(kinematics(&at(4096.0), None), f);
+}
+
+/// A second top that rises by less than 15 % of the highest above the valley before it is a ripple, and a rest is no corner.
+#[test]
+fn ripples_and_rests() {
+    let made = |steps: &[(f64, f64)]| {
+        let mut points = vec![Point::default()];
+        for &(x, y) in steps {
+            let p = points[points.len() - 1];
+            points.push(Point { x: p.x + x, y: p.y + y, t_ms: p.t_ms + 8.0 });
+        }
+        kinematics(&points, None)
+    };
+    near(&made(&[2.0, 10.0, 9.0, 9.8, 3.0].map(|x| (x, 0.0))), "submovements", 1.0, 0.0);
+    near(&made(&[2.0, 10.0, 8.0, 9.8, 3.0].map(|x| (x, 0.0))), "submovements", 2.0, 0.0);
+    near(&made(&[(1.0, 0.0), (0.0, 0.0), (0.0, 1.0)]), "curvature", PI / 4.0, 1e-12);
+    // Of seven steps: a corner after five is before the last quarter, one after six in it.
+    let corner = |at: usize| made(&std::array::from_fn::<_, 7, _>(|k| if k < at { (1.0, 0.0) } else { (0.0, 1.0) }));
+    near(&corner(5), "end_turn_mean", 0.0, 0.0);
+    near(&corner(6), "end_turn_mean", PI / 2.0, 1e-12);
+}

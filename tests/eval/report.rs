@@ -2,12 +2,15 @@
 
 use crate::support::{balabit, straight_bot, toy};
 use trajgan::eval::compare::compare;
+use trajgan::eval::distances::{kolmogorov_smirnov, wasserstein};
 use trajgan::eval::floor::halves;
+use trajgan::eval::kinematics::STRAIGHT;
 use trajgan::eval::memorisation::memorisation;
 use trajgan::eval::obedience::Asked;
 use trajgan::eval::report::{Rating, Scale};
 use trajgan::eval::resample::Grid;
 use trajgan::eval::sequences::Sequences;
+use trajgan::eval::stats::interquartile_range;
 use trajgan::eval::{EvalOptions, FeatureSets, Inputs, SummarySets, evaluate};
 use trajgan::rng::{Rng, Stream};
 use trajgan::{Config, Control, Dataset, Device, Model, Movement, Stage, TrainOptions};
@@ -39,6 +42,21 @@ fn real_against_real_by_session() {
         assert!(m.near_copies < 0.01 && m.memorised == Some(false), "round {round}: {m:?}");
         assert!(m.near_copies_floor < 0.01 && m.duplicates < 0.01, "round {round}: {m:?}");
     }
+}
+
+/// Distances of a feature are in units of the real side's spread, whichever has more; scores are of being generated.
+#[test]
+fn distances_are_in_real_units() {
+    let (real, mut made) = (toy(30, 1), toy(30, 2));
+    made.iter_mut().flat_map(|m| &mut m.points).for_each(|p| (p.x, p.y) = (3.0 * p.x, 3.0 * p.y));
+    let (x, y): (Vec<&Movement>, Vec<&Movement>) = (real.iter().collect(), made.iter().collect());
+    let got = compare(&x, &y, Grid::common(&x, &y), &OPTIONS).unwrap();
+    let lengths = |side: &[&Movement]| side.iter().map(|m| m.straight_distance()).collect::<Vec<f64>>();
+    let (x, y) = (lengths(&x), lengths(&y));
+    assert!((got.wasserstein[STRAIGHT] - wasserstein(&x, &y) / interquartile_range(&x)).abs() < 1e-9);
+    assert_eq!(got.ks[STRAIGHT].0, kolmogorov_smirnov(&x, &y));
+    let (of_real, of_made) = got.recorded[0].scores.split_at(30);
+    assert!(of_made.iter().sum::<f64>() > of_real.iter().sum());
 }
 
 #[test]
@@ -124,6 +142,9 @@ fn ratings_follow_the_floor() {
     let bots = toy_report(&bots, 2);
     let auc = bots.score("forest_auc").unwrap();
     assert!(auc.rating == Rating::Poor && auc.value > 0.99, "{auc:?}");
+    // No permutation gets as far: one in 200 is the least that 199 of them can say.
+    assert_eq!(bots.features[0].ks_p, 1.0 / 200.0);
+    assert!(bots.features.is_sorted_by(|a, b| a.ks - a.ks_floor >= b.ks - b.ks_floor));
     assert!(bots.worst().all(|f| f.ks > 0.5), "{:?}", bots.worst().collect::<Vec<_>>());
     let odds = |value, floors: &[f64]| Rating::of(value, Scale::Odds(0.5), floors, 0.01);
     assert_eq!([0.2, 0.55, 0.59].map(|v| odds(v, &[0.48, 0.52])), [Rating::Excellent, Rating::Good, Rating::NeedsWork]);
