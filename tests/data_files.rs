@@ -160,7 +160,7 @@ fn json_points_of_one_time() {
     let [first, second, few, backwards] = &report.rejected[..] else { panic!("{report:?}") };
     assert!(first.source.ends_with("a.jsonl: line 1: t[1]") && second.source.ends_with("line 1: t[3]"), "{report:?}");
     assert_eq!(first.reason, "repeated time: 8 ms, as that after it, which is taken");
-    assert!(few.reason.contains("line 2: points: is 2, expected 3"), "{few:?}");
+    assert!(few.reason.contains("line 2: points[1].t_ms: is 8, expected more than"), "{few:?}");
     assert!(backwards.reason.contains("t_ms: is 8"), "{backwards:?}");
 }
 

@@ -154,7 +154,7 @@ fn validate_names_the_bad_files() {
         warning(1).contains("same as others") && warning(2).contains("milliseconds") && warning(3).contains("pixels")
     );
     assert!(warning(4).contains("no further than 5.85: are the coordinates in pixels?"), "{report}");
-    put("time.json", r#"{"x":[0,5,30],"y":[0,1,2],"t":[0,8,7]}"#);
+    put("time.json", r#"{"x":[0,5,30],"y":[0,1,2],"t":[0,8,8]}"#);
     put("notes.txt", "hello");
     put("lines.jsonl", "{\"x\":[0,5,31,60],\"y\":[0,1,2,3],\"t\":[0,8,16,24]}\n{}\n");
     let output = trajgan(folder, &["validate", "set", "--json"]);
@@ -167,7 +167,7 @@ fn validate_names_the_bad_files() {
         bad[0]["unusable"],
         serde_json::json!(["broken line: 1", "the first: set/lines.jsonl: line 2: x: is missing"])
     );
-    assert!(bad[2]["unusable"].to_string().contains("t_ms: is 7"), "{report}");
+    assert!(bad[2]["unusable"].to_string().contains("t_ms: is 8"), "{report}");
     let shown = trajgan(folder, &["validate", "set"]);
     assert!(text(&shown.stdout).contains("NOT USABLE") && text(&shown.stderr).lines().count() == 1);
 }

@@ -65,10 +65,11 @@ fn movement(bytes: &[u8], path: &Path, place: &str, report: &mut ReadReport) -> 
         }
     }
     let recorded: Vec<Point> = x.iter().zip(&y).zip(&t).map(|((&x, &y), &t_ms)| Point { x, y, t_ms }).collect();
-    let mut points = recorded.clone();
-    if t.is_sorted() {
-        let moments = recorded.chunk_by(|a, b| a.t_ms == b.t_ms);
-        points = moments.filter_map(|points| points.last().copied()).collect();
+    let moments = recorded.chunk_by(|a, b| a.t_ms == b.t_ms).filter_map(|points| points.last().copied());
+    let mut points: Vec<Point> = moments.collect();
+    // What is no movement either way is refused as it is recorded.
+    if points.len() < 3 || !t.is_sorted() {
+        points.clone_from(&recorded);
     }
     let movement = Movement::new(points).and_then(|m| check_range(&m.points).map(|()| m));
     let mut movement = movement.map_err(|e| in_file(path, place, e))?;
