@@ -197,6 +197,38 @@ fn losses_that_explode() {
     assert_eq!(diagnose_error(&Error::Cancelled { iteration: 3 }, &c), None);
 }
 
+/// Of recordings that are not learnt from the loss has been less, by a tenth or more, and stays so.
+#[test]
+fn recordings_that_are_learnt_by_heart() {
+    let told = |config: &Config, losses: &[[f64; 2]]| {
+        let rows: Vec<_> = (1u64..).zip(losses).map(|(i, _)| (500 * i, [0.03, 0.0, 0.0, 0.03])).collect();
+        let mut state = history(&rows);
+        // What the other decoder looks at gets better and better.
+        let watched = if config.decoder == trajgan::config::DecoderKind::V6 { [0, 3] } else { [3, 0] };
+        for (record, loss) in state.history.iter_mut().zip(losses) {
+            let mut parts = [0.0; 4];
+            watched.iter().zip(loss).for_each(|(&k, loss)| parts[k] = *loss);
+            record.validation = Some(parts);
+        }
+        found(config, [state, StageState::default()])
+    };
+    for (config, dropout) in
+        [(Config::default(), "lstm_dropout"), (Config::closed_loop(Preset::Default), "expander_dropout")]
+    {
+        let falls = |loss: f64| [loss, 1.0 / loss];
+        let rows = [4.0, 2.0, 2.3, 2.3].map(falls);
+        let [diagnosis] = &told(&config, &rows)[..] else { panic!("{dropout}") };
+        assert_eq!((diagnosis.trouble, diagnosis.stage), (Trouble::Overfitting, 1));
+        let said = diagnosis.to_string();
+        assert!(said.contains("is 2.3000 at iteration 2000 and was 2.0000 at 1000"), "{said}");
+        assert!(said.contains("to 1000, or ") && said.contains(dropout), "{said}");
+        for fine in [[4.0, 2.0, 2.3, 2.1], [4.0, 2.0, 2.1, 2.3], [4.0, 2.0, 2.19, 2.19], [5.0, 4.0, 3.0, 2.0]] {
+            assert_eq!(told(&config, &fine.map(falls)), []);
+        }
+        assert_eq!(told(&config, &rows[..1]), []);
+    }
+}
+
 #[test]
 fn a_training_that_is_slow() {
     let c = Config::default();

@@ -17,6 +17,8 @@ use crate::model::{Model, Record, StageState};
 pub enum Trouble {
     /// Stage 1 does not get better, far from its goal.
     Stage1Flat,
+    /// Stage 1 learns its recordings by heart: others get worse.
+    Overfitting,
     /// The expander copies what the encoder says before the encoder says anything.
     ExpanderAhead,
     /// The Wasserstein distance does not fall: the critic is too strong.
@@ -97,6 +99,7 @@ pub fn diagnose(evidence: &Evidence) -> Vec<Diagnosis> {
     let speed = speed.and_then(|(stage, rate)| slow(stage, rate, evidence));
     let all = second_stage.into_iter().chain(not_finite).chain([
         first_stage,
+        overfitting(h1, config),
         dead(first, second, config),
         moved(first, second),
         speed,
@@ -289,6 +292,28 @@ fn exploded(stage: Stage, finding: String, c: &Config) -> Diagnosis {
         ),
     };
     Diagnosis { trouble: Trouble::Diverged, stage: stage as u32, finding, cause: "training has exploded", fix }
+}
+
+/// Twice, so that it is not the chance of one validation.
+fn overfitting(history: &[Record], c: &Config) -> Option<Diagnosis> {
+    /// Of the least loss.
+    const WORSE: f64 = 1.1;
+    let which = if c.decoder == DecoderKind::V6 { 0 } else { 3 };
+    let seen: Vec<(u64, f64)> = history.iter().filter_map(|r| Some((r.iteration, r.validation?[which]))).collect();
+    let &(best, least) = seen.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
+    let [.., before, (now, loss)] = seen[..] else { return None };
+    (before.1.min(loss) > WORSE * least).then(|| Diagnosis {
+        trouble: Trouble::Overfitting,
+        stage: 1,
+        finding: format!("the validation loss is {loss:.4} at iteration {now} and was {least:.4} at {best}"),
+        cause: "too few recordings for so many iterations: they are learnt by heart",
+        fix: format!(
+            "record more, or train stage 1 anew with stage1_iterations lowered from {} to {best}, or {} raised from {}",
+            c.stage1_iterations,
+            if c.decoder == DecoderKind::V6 { "lstm_dropout" } else { "expander_dropout" },
+            if c.decoder == DecoderKind::V6 { c.lstm_dropout } else { c.expander_dropout },
+        ),
+    })
 }
 
 /// Not after few iterations: at first summaries are the same, and most trainings get over it.
