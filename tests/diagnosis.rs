@@ -221,7 +221,7 @@ fn recordings_that_are_learnt_by_heart() {
         assert_eq!((diagnosis.trouble, diagnosis.stage), (Trouble::Overfitting, 1));
         let said = diagnosis.to_string();
         assert!(said.contains("is 2.3000 at iteration 2000 and was 2.0000 at 1000"), "{said}");
-        assert!(said.contains("to 1000, or ") && said.contains(dropout), "{said}");
+        assert!(said.contains(" to 1000, and let ") && said.contains(dropout), "{said}");
         for fine in [[4.0, 2.0, 2.3, 2.1], [4.0, 2.0, 2.1, 2.3], [4.0, 2.0, 2.19, 2.19], [5.0, 4.0, 3.0, 2.0]] {
             assert_eq!(told(&config, &fine.map(falls)), []);
         }

@@ -302,16 +302,19 @@ fn overfitting(history: &[Record], c: &Config) -> Option<Diagnosis> {
     let seen: Vec<(u64, f64)> = history.iter().filter_map(|r| Some((r.iteration, r.validation?[which]))).collect();
     let &(best, least) = seen.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
     let [.., before, (now, loss)] = seen[..] else { return None };
+    let (dropout, rate) = match c.decoder {
+        DecoderKind::V6 => ("lstm_dropout", c.lstm_dropout),
+        DecoderKind::ClosedLoop => ("expander_dropout", c.expander_dropout),
+    };
     (before.1.min(loss) > WORSE * least).then(|| Diagnosis {
         trouble: Trouble::Overfitting,
         stage: 1,
         finding: format!("the validation loss is {loss:.4} at iteration {now} and was {least:.4} at {best}"),
         cause: "too few recordings for so many iterations: they are learnt by heart",
         fix: format!(
-            "record more, or train stage 1 anew with stage1_iterations lowered from {} to {best}, or {} raised from {}",
-            c.stage1_iterations,
-            if c.decoder == DecoderKind::V6 { "lstm_dropout" } else { "expander_dropout" },
-            if c.decoder == DecoderKind::V6 { c.lstm_dropout } else { c.expander_dropout },
+            "record more; or try {dropout} raised from {rate} and stage1_iterations lowered from {} to {best}, and let \
+             trajgan evaluate say which is better",
+            c.stage1_iterations
         ),
     })
 }

@@ -105,8 +105,9 @@ pub fn sparse(train: &[&Movement], mirrored: bool) -> Vec<String> {
     /// Of all movements; an eighth would be even.
     const SHARE: f64 = 0.005;
     let count = train.len();
-    let few =
-        format!("{count} training movements, less than {FEW}: what is generated will be unlike recordings, or copies");
+    let few = format!(
+        "{count} training movements, less than {FEW}: what is generated will be told from recordings with ease"
+    );
     let mut directions = [0; NAMES.len()];
     for [x, y] in train.iter().map(|m| m.target()).filter(|target| *target != [0.0, 0.0]) {
         let images: &[[f64; 2]] = &[[x, y], [-x, y], [x, -y], [-x, -y]];
