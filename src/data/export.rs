@@ -31,10 +31,10 @@ impl Prepared {
         }
         if let Some(scaler) = &self.scaler {
             write_json(&folder.join(v4::SCALER), &json!(scaler))?;
+        } else {
+            // Limits of what was here before do not fit these features.
+            [v4::SCALER, v4::PARAMS].iter().try_for_each(|name| remove_old(&folder.join(name)))?;
         }
-        // Limits of what was here before do not fit these features.
-        let old = [v4::PARAMS].into_iter().chain(self.scaler.is_none().then_some(v4::SCALER));
-        old.map(|name| folder.join(name)).try_for_each(|path| remove_old(&path))?;
         let mut notes = json!({ "quality_filtered": true, "counts": self.report, "train_sha256": self.hash });
         if let Some(scaler) = &self.scaler {
             notes["features"] = limits(scaler);

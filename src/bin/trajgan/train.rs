@@ -94,8 +94,8 @@ pub fn run(args: &Args) -> Result<()> {
     let known = model.data().and_then(|d| d.scaler.as_ref());
     let prepared = data.prepare(&settings.config, known)?;
     recordings::splits(&prepared.report, console);
-    let train: Vec<&Movement> = (0..prepared.train.len()).filter_map(|i| prepared.train.movement(i)).collect();
     if settings.config.decoder == DecoderKind::ClosedLoop {
+        let train: Vec<&Movement> = (0..prepared.train.len()).filter_map(|i| prepared.train.movement(i)).collect();
         let sparse = recordings::sparse(&train, settings.config.augment_mirror);
         sparse.iter().for_each(|said| console.line(&format!("Warning: {said}")));
     }
