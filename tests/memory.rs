@@ -69,7 +69,7 @@ fn child() {
         refused(model.sample_conditions(count, None, &options));
     }
     let short = Movement::new((0..3).map(|i| Point { x: f64::from(i), y: 1.0, t_ms: f64::from(i) }).collect()).unwrap();
-    let (train, some) = (vec![short; 1_000_000], common::movements(20, 1));
+    let (train, some) = (vec![short; 4_000_000], common::movements(20, 1));
     let inputs = Inputs { train: &train, held_out: &some, generated: &some, mirrored: true, ..Inputs::default() };
     refused(evaluate(&inputs, &EvalOptions { quick: true, threads: 1, ..EvalOptions::default() }));
     assert_eq!(model.walk(&targets[..3], &options).unwrap().len(), 3);
