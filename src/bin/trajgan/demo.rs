@@ -146,7 +146,9 @@ fn tell(console: Console, model: &Path, [csv, picture]: [&Path; 2], sets: [&[Mov
     console.line(&format!("Model: {}    movements: {} (and .jsonl)", model.display(), csv.display()));
     console.line(&format!("What to look at in {}:", picture.display()));
     console.line("  1. Paths: each generated one (green) begins and ends exactly where the recorded one (blue) does.");
-    console.line("  2. Speeds: one hump, early or in the middle, and slower at the end; after a minute it is still uneven and too long.");
+    console.line(
+        "  2. Speeds: one hump, early or in the middle, and slower at the end; after a minute it is still uneven.",
+    );
     console.line(
         "  3. Features and headings: the closer the two colours, the better; trajgan evaluate puts numbers to that.",
     );
