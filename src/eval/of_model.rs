@@ -53,9 +53,8 @@ impl Model {
             features: Some(FeatureSets { real: real_features.view(), generated: generated_features.view() }),
             summaries: Some(SummarySets { real: &z_real, generated: &summaries, width }),
         };
-        let longest = |m: &&Movement| m.points.len() >= self.config().max_seq_len;
         let walks = self.config().decoder == DecoderKind::ClosedLoop;
-        let took_all_points = walks.then(|| generated.iter().filter(longest).count());
+        let took_all_points = walks.then(|| self.out_of_points(generated.iter().map(|m| m.points.len())));
         Ok(Report { took_all_points, ..evaluate(&inputs, options)? })
     }
 

@@ -163,6 +163,13 @@ impl Model {
         array2(count, 1, self.targets(count, conditions, options)?.iter().map(distance).collect())
     }
 
+    /// Of movements of so many points, those of the closed loop that took all that there are (`max_seq_len`): where that was not
+    /// their end, the last step jumped to the target.
+    pub fn out_of_points(&self, lengths: impl Iterator<Item = usize>) -> usize {
+        let all = |&length: &usize| self.config.decoder == DecoderKind::ClosedLoop && length >= self.config.max_seq_len;
+        lengths.filter(all).count()
+    }
+
     fn sampler(&self) -> &Sampler {
         self.sampler.get_or_init(|| {
             let walker = self.networks.closed_loop().map(|net| net.walker.start()..self.networks.autoencoder_range.end);

@@ -15,7 +15,7 @@ use std::time::Instant;
 use crate::config::{Config, DecoderKind};
 use crate::data::{Dataset, Prepared, Waste};
 use crate::error::{Error, Result, afford};
-use crate::model::{DataModel, Model, Networks, Record, StageState};
+use crate::model::{DataModel, Model, Networks, Record};
 use crate::sample::candidates::fit_bytes;
 pub use stage1::Losses;
 
@@ -186,14 +186,12 @@ impl Model {
         let learnt_nothing = done.is_err() || before.1.is_none();
         let none_done = self.stages[k].iteration == iteration;
         if none_done {
-            let StageState { seed, ref device, after, spread, .. } = before.2;
-            self.stages[k].device.clone_from(device);
-            (self.stages[k].seed, self.stages[k].after, self.stages[k].spread) = (seed, after, spread);
+            self.stages[k].clone_from(&before.2);
         } else if stage == Stage::Autoencoder {
             self.ratio = None; // of walks as they were
         }
         if learnt_nothing && none_done {
-            (self.config, self.data, self.stages[k], self.average, self.ratio) = before;
+            (self.config, self.data, _, self.average, self.ratio) = before;
             self.networks = Networks::new(&self.config);
             if let Some(params) = untaught {
                 self.weights.params = params;

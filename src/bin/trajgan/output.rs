@@ -86,11 +86,6 @@ impl Order<'_> {
         }
     }
 
-    fn forced(&self, lengths: impl Iterator<Item = usize>) -> usize {
-        let config = self.model.config();
-        lengths.filter(|&length| config.decoder == DecoderKind::ClosedLoop && length >= config.max_seq_len).count()
-    }
-
     fn piece(&self, range: Range<usize>) -> Order<'_> {
         let dim = self.model.config().condition_dim;
         let first = self.options.first.wrapping_add(range.start as u64);
@@ -116,7 +111,7 @@ impl Order<'_> {
         };
         if self.features {
             let (x, lengths) = model.generate_features(*count, *conditions, options)?;
-            let forced = self.forced(lengths.iter().copied());
+            let forced = self.model.out_of_points(lengths.iter().copied());
             let rows = x.outer_iter().zip(lengths).enumerate();
             let text = rows.map(|(i, (x, length))| {
                 let rows: Vec<Vec<f32>> = x.outer_iter().take(length).map(|row| row.to_vec()).collect();
@@ -139,7 +134,7 @@ impl Order<'_> {
                 format!("{}\n", json!({ "x": x, "y": y, "t": t, "wanted": wanted(i) }))
             }
         });
-        Ok((text.collect(), self.forced(movements.iter().map(|m| m.points.len()))))
+        Ok((text.collect(), self.model.out_of_points(movements.iter().map(|m| m.points.len()))))
     }
 
     /// Arrays as in the V4 layout: X (n,T,F) and C (n) or (n,C) scaled, but closed-loop: C (n) in px, L (n); and points (n,T,3)
@@ -156,7 +151,7 @@ impl Order<'_> {
             1 => npz.add_array("C", &wanted.column(0).to_owned()).map_err(fail)?,
             _ => npz.add_array("C", &wanted).map_err(fail)?,
         }
-        let forced = self.forced(lengths.iter().copied());
+        let forced = self.model.out_of_points(lengths.iter().copied());
         let lengths: Array1<i32> = lengths.iter().map(|&l| l as i32).collect();
         npz.add_array("L", &lengths).map_err(fail)?;
         if with_points {

@@ -64,13 +64,13 @@ fn movement(bytes: &[u8], path: &Path, place: &str, report: &mut ReadReport) -> 
             return Err(Error::format(path, field(name), problem));
         }
     }
-    let recorded: Vec<Point> = x.iter().zip(&y).zip(&t).map(|((&x, &y), &t_ms)| Point { x, y, t_ms }).collect();
-    let moments = recorded.chunk_by(|a, b| a.t_ms == b.t_ms).filter_map(|points| points.last().copied());
-    let mut points: Vec<Point> = moments.collect();
+    let mut repeated: Vec<usize> = (1..t.len()).filter(|&i| t[i - 1] == t[i]).map(|i| i - 1).collect();
     // What is no movement either way is refused as it is recorded.
-    if points.len() < 3 || !t.is_sorted() {
-        points.clone_from(&recorded);
+    if t.len() - repeated.len() < 3 || !t.is_sorted() {
+        repeated.clear();
     }
+    let kept = (0..t.len()).filter(|i| repeated.binary_search(i).is_err());
+    let points = kept.map(|i| Point { x: x[i], y: y[i], t_ms: t[i] }).collect();
     let movement = Movement::new(points).and_then(|m| check_range(&m.points).map(|()| m));
     let mut movement = movement.map_err(|e| in_file(path, place, e))?;
     let name = |name: &str| text(&map, name).map_err(|problem| Error::format(path, field(name), problem));
@@ -81,11 +81,10 @@ fn movement(bytes: &[u8], path: &Path, place: &str, report: &mut ReadReport) -> 
         return Err(Error::format(path, field("condition"), "is empty, expected 1 or more numbers"));
     }
     check_condition(condition.as_deref().unwrap_or_default()).map_err(|e| in_file(path, place, e))?;
-    for (i, pair) in recorded.windows(2).enumerate().filter(|(_, pair)| pair[0].t_ms == pair[1].t_ms) {
+    for i in repeated {
         let source = || format!("{}: {}", path.display(), field(&format!("t[{i}]")));
-        report.reject("repeated time", source, || {
-            format!("repeated time: {} ms, as that after it, which is taken", pair[0].t_ms)
-        });
+        let reason = || format!("repeated time: {} ms, as that after it, which is taken", t[i]);
+        report.reject("repeated time", source, reason);
     }
     Ok((movement, condition))
 }
