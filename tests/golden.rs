@@ -12,6 +12,7 @@ use golden_support::{Case, OUTPUT, Packing, WEIGHT, folders};
 use trajgan::backend::cpu::{Buffer, Isa, Pool};
 use trajgan::config::{OptimizerKind, ScheduleKind};
 use trajgan::model::critic::CriticTrace;
+use trajgan::model::decoding::Decoding;
 use trajgan::model::expander::ExpanderTrace;
 use trajgan::model::gan::{CriticShard, FeatureMatching, GanTrace};
 use trajgan::model::generator::GeneratorTrace;
@@ -200,7 +201,7 @@ fn generate(case: &mut Case) {
     case.check_output("out/summary", &trace.z);
     let packing = Packing::new(&vec![seq_len; rows], seq_len);
     let norm = networks.v6().unwrap().decoder.head.normalise(&w.params, &mut buffers, false);
-    let mut decoder = v6::Trace::default();
+    let mut decoder = Decoding::default();
     let x = networks.v6().unwrap().decode(&w, &norm, &packing.steps, &trace.z, &mut decoder);
     case.check_output("out/x", &packing.unpack(x, &vec![0.0; width]));
 }

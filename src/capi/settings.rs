@@ -79,8 +79,9 @@ pub struct tg_sample_options {
     /// Closed loop: 1: as learnt; below 1: likelier steps, likelier times.
     pub step_temperature: f64,
     pub time_temperature: f64,
-    /// 0 or 1: on a GPU the v6 decoder may use TF32 in products of matrices. Features of a trained model were off by 2e-5
-    /// on average, 4e-3 at worst.
+    /// 0 or 1: the v6 decoder may round factors of products: on a GPU to TF32 (features of a trained model were off by 2e-5 on
+    /// average, 4e-3 at worst), on a processor with AMX, under Linux, to 16 bits of mantissa. The first such call there asks the system
+    /// to let the process use tiles, which makes its signal frames 8 KB larger.
     pub allow_tf32: u32,
     /// Closed loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it:
     /// 1, the fastest, to 4096. 0, the default: the model's own number (4), or 1 of a model that cannot choose; 2 or more of

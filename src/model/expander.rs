@@ -146,8 +146,7 @@ impl Expander {
         trace.states.resize_with(layers, Default::default);
         for (k, state) in trace.states.iter_mut().enumerate() {
             for (init, state) in trace.init.iter().zip(state) {
-                state.clear();
-                init.chunks(hidden * layers).for_each(|row| state.extend_from_slice(&row[k * hidden..][..hidden]));
+                of_layer(init, k, hidden, layers, state);
             }
         }
         trace.layers.resize_with(layers, LayerTrace::default);
@@ -355,6 +354,12 @@ impl Expander {
         first.gradient(w.isa, &dx, z, grads);
         first.backward(w, &dx, dz);
     }
+}
+
+/// States of all layers (B, layers H) -> those of layer k (B,H).
+pub(super) fn of_layer<R: Real>(init: &[R], k: usize, hidden: usize, layers: usize, state: &mut Buffer<R>) {
+    state.clear();
+    init.chunks(hidden * layers).for_each(|row| state.extend_from_slice(&row[k * hidden..][..hidden]));
 }
 
 /// x (N,width) -> (B,width): sums over the steps of each row.

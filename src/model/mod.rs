@@ -2,6 +2,7 @@
 
 pub mod closed_loop;
 pub mod critic;
+pub mod decoding;
 pub mod dense;
 pub mod embed;
 pub mod expander;

@@ -166,20 +166,6 @@ impl V6 {
         losses
     }
 
-    /// Evaluation mode: z (B,S) -> features (N,F) in trace, each row as if drawn alone at its own length.
-    pub fn decode<'t, R: Real>(
-        &self,
-        w: &Weights<R>,
-        norm: &Normed<R>,
-        steps: &Steps,
-        z: &[R],
-        trace: &'t mut Trace<R>,
-    ) -> &'t [R] {
-        self.expander.forward(w, steps, steps.lengths(), z, None, &mut trace.expander);
-        self.decoder.forward(w, norm, steps, &trace.expander.y, None, &mut trace.decoder);
-        &trace.decoder.y
-    }
-
     pub(crate) fn features(&self) -> usize {
         self.decoder.head.weight.outputs
     }

@@ -9,6 +9,7 @@ pub mod lstm;
 pub mod norm;
 pub mod optim;
 pub mod params;
+pub mod running;
 pub mod spectral;
 pub mod steps;
 

@@ -226,6 +226,11 @@ impl<R: Real> Weights<R> {
     pub fn halve(&mut self, range: Range<usize>) {
         self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).for_each(|p| p.forward.halve());
     }
+
+    /// Products y = x w^T of the matrices in a range of the arena become those of parts of floats; see `tiles`.
+    pub fn split(&mut self, range: Range<usize>) {
+        self.packs.iter_mut().filter(|p| range.contains(&p.matrix.offset)).for_each(|p| p.forward.split());
+    }
 }
 
 /// What happens to what a result buffer held.

@@ -5,17 +5,19 @@ use ndarray::{Array2, ArrayView2};
 use super::{array2, movement};
 #[cfg(feature = "cuda")]
 use crate::backend::Backend;
+use crate::backend::cpu::tiles;
 use crate::backend::cpu::{Pool, Scratch};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda;
 use crate::data::{Movement, features};
 use crate::error::{Error, Result, afford, all_finite, try_zeroed};
+use crate::model::Model;
+use crate::model::decoding::Decoding;
 use crate::model::expander::POSITIONS;
 use crate::model::pooler::PoolerTrace;
 use crate::model::sequence::SequenceTrace;
-use crate::model::{Model, v6};
-use crate::nn::Steps;
 use crate::nn::steps::longest_first;
+use crate::nn::{Steps, Weights};
 use crate::train::shards::{Batch, ROWS, SequenceShard, workers};
 
 /// Through the encoder, or through v6's expander and decoder.
@@ -117,19 +119,15 @@ impl Model {
         afford(own.saturating_add(shared), "summaries of movements")
     }
 
-    /// More than the networks keep of the steps of a shard, times the threads that work on one: of an LSTM's unit its gates,
-    /// its cell and its output.
+    /// More than the networks keep of the steps of a shard, times the threads that work on one: on the way in of an LSTM's unit
+    /// its gates, its cell and its output; on the way out what an expander that does not go by steps has of each.
     pub(super) fn working_bytes(&self, way: Way, rows: usize, longest: usize, threads: usize) -> usize {
         let c = &self.config;
-        let numbers = match way {
-            Way::In => 8 * c.encoder_num_layers * c.encoder_hidden_dim + 2 * c.latent_dim,
-            Way::Out => {
-                let layers =
-                    c.expander_num_layers * c.expander_hidden_dim + c.decoder_num_layers * c.decoder_hidden_dim;
-                8 * layers + c.latent_dim + 2 * c.feature_dim + POSITIONS
-            }
+        let (numbers, together) = match way {
+            Way::In => (8 * c.encoder_num_layers * c.encoder_hidden_dim + 2 * c.latent_dim, ROWS),
+            Way::Out => (4 * c.expander_hidden_dim + c.latent_dim + c.feature_dim + POSITIONS, tiles::ROWS),
         };
-        (workers(threads, rows) * ROWS.min(rows)).saturating_mul(4 * numbers * longest)
+        (workers(threads, rows) * together.min(rows)).saturating_mul(4 * numbers * longest)
     }
 
     /// Summaries (n,S) of a batch, in the order that its rows were given in.
@@ -194,7 +192,7 @@ impl Model {
             let parts = z.chunks(rows * s).zip(lengths.chunks(rows)).map(|(z, lengths)| movements.decode(z, lengths));
             return Ok(parts.collect::<Result<Vec<_>>>()?.concat());
         }
-        Ok(self.decode_rows(&z, lengths, &mut Pool::new(workers(threads, n))))
+        Ok(self.decode_rows(&z, lengths, false, &mut Pool::new(workers(threads, n))))
     }
 
     /// What makes movements of such lengths on the model's device. None where the model computes on the CPU, or its
@@ -217,19 +215,30 @@ impl Model {
         cuda::movements::Movements::new(device, &self.networks, learnt, sizes, tf32).map(Some)
     }
 
-    /// v6: scaled features of summaries (n,S), clamped to [-1,1].
-    pub(super) fn decode_rows(&self, z: &[f32], lengths: &[usize], pool: &mut Pool) -> Vec<Vec<f32>> {
+    /// Copies of the model's weights, for products of parts of floats.
+    fn split_weights(&self) -> &Weights<f32> {
+        self.sampler().split.get_or_init(|| {
+            let mut weights = self.weights.clone();
+            weights.split(self.networks.autoencoder_range.clone());
+            weights
+        })
+    }
+
+    /// v6: scaled features of summaries (n,S), clamped to [-1,1]. rounded: by products of parts of floats, where those are fast.
+    pub(super) fn decode_rows(&self, z: &[f32], lengths: &[usize], rounded: bool, pool: &mut Pool) -> Vec<Vec<f32>> {
         let (s, f, norm) = (self.config.summary_dim, self.config.feature_dim, &self.sampler().decoder);
         let order = longest_first(lengths);
-        let mut parts: Vec<_> = order.chunks(ROWS).map(|rows| (rows, Vec::new())).collect();
+        let (weights, together) =
+            if rounded && tiles::are_fast() { (self.split_weights(), tiles::ROWS) } else { (&self.weights, ROWS) };
+        let mut parts: Vec<_> = order.chunks(together).map(|rows| (rows, Vec::new())).collect();
         let Some(net) = self.networks.v6() else { return Vec::new() };
-        let traces = Scratch::<v6::Trace<f32>>::new(pool);
+        let traces = Scratch::<Decoding<f32>>::new(pool);
         pool.for_each(&mut parts, |worker, _, (rows, out)| {
             let sorted: Vec<usize> = rows.iter().map(|&i| lengths[i]).collect();
             let steps = Steps::new(&sorted);
             let z: Vec<f32> = rows.iter().flat_map(|&i| &z[i * s..(i + 1) * s]).copied().collect();
             let mut trace = traces.of(worker);
-            let packed = net.decode(&self.weights, norm, &steps, &z, &mut trace);
+            let packed = net.decode(weights, norm, &steps, &z, &mut trace);
             for (b, &length) in sorted.iter().enumerate() {
                 let points = (0..length).flat_map(|t| &packed[steps.at(b, t) * f..][..f]);
                 out.push(points.map(|x| x.clamp(-1.0, 1.0)).collect::<Vec<f32>>());

@@ -47,9 +47,9 @@ pub struct SampleOptions {
     /// closed-loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it:
     /// 1 to 4096. 1 is the fastest; more are an error of a model that cannot choose; 0: [`Model::candidates`].
     pub candidates: u32,
-    /// v6 on a device: products of matrices, which recurrences are not, may round their factors to TF32 (10 bits of mantissa,
-    /// sums in f32). Features of a trained model were off by 2e-5 on average, 4e-3 at worst. Nothing changes on the CPU or below compute
-    /// capability 8.0.
+    /// v6: products of matrices may round their factors, sums are in f32. On a device from compute capability 8.0 on, but for
+    /// recurrences, to TF32 (10 bits of mantissa): features of a trained model were off by 2e-5 on average, 4e-3 at worst. On a
+    /// processor with AMX, under Linux, to two bfloat16s (16 bits): half the time for a thousand movements. Elsewhere nothing changes.
     pub allow_tf32: bool,
     /// 0: one per core. The result does not depend on it.
     pub threads: usize,
@@ -91,6 +91,8 @@ pub struct Sampler {
     critic: Vec<CallNorms<f32>>,
     /// Distances (px) between which the model has learnt; None if it knows no pixels.
     distances: Option<(f64, f64)>,
+    /// v6: weights for products of parts of floats, made by the first who wants them.
+    split: OnceLock<Weights<f32>>,
     /// What streams walk with: copied by the first, shared by all.
     walker: OnceLock<Arc<stream::Shared>>,
 }
@@ -190,8 +192,8 @@ impl Model {
             let encoder = normalised(self.networks.encoder().0);
             let decoder = self.networks.v6().map_or_else(Normed::default, |net| normalised(&net.decoder));
             let critic = self.networks.critic.normalise(params, &mut buffers, false, 1);
-            let (distances, walker) = (self.learnt_distances(), OnceLock::new());
-            Sampler { weights, encoder, decoder, critic, distances, walker }
+            let (split, walker) = (OnceLock::new(), OnceLock::new());
+            Sampler { weights, encoder, decoder, critic, distances: self.learnt_distances(), split, walker }
         })
     }
 
@@ -231,7 +233,12 @@ impl Model {
                 self.working_bytes(Way::Out, count, longest, options.threads)
             }
         };
-        let shared = self.sampler_bytes().saturating_add(decoding);
+        let split = if options.allow_tf32 && self.sampler.get().is_none_or(|all| all.split.get().is_none()) {
+            16 * self.parameters()
+        } else {
+            0
+        };
+        let shared = self.sampler_bytes().saturating_add(decoding).saturating_add(split);
         afford(rows.saturating_mul(self.movement_bytes()).saturating_add(shared), "movements")
     }
 
@@ -287,7 +294,7 @@ impl Model {
         }
         let summaries = self.draw_summaries(&conditions, options)?;
         let mut pool = Pool::new(workers(options.threads, count));
-        Ok((self.decode_rows(&summaries, &lengths, &mut pool), lengths))
+        Ok((self.decode_rows(&summaries, &lengths, options.allow_tf32, &mut pool), lengths))
     }
 
     /// Scaled conditions (n,C) -> summaries (n,S) from the generator.

@@ -4,12 +4,12 @@
 //! codec's `landing`. Where the recorder reports only changes, no step is 0, and a walk that comes to its target has ended, even if
 //! that event was not to be the last. Where there is room for one more point only, it is the target.
 
-use crate::backend::cpu::{Buffer, Real, math};
+use crate::backend::cpu::Buffer;
 use crate::data::steps::{Event, Place, StepCodec, X_ANCHORS, Y_ANCHORS};
 use crate::data::{Movement, Point};
 use crate::model::walker::Walker;
 use crate::nn::Weights;
-use crate::nn::params::To;
+use crate::nn::running::Running;
 use crate::rng::{Rng, Stream};
 
 /// What a walk may be told beside its target.
@@ -93,19 +93,13 @@ impl Walking {
 /// States and buffers of rows that walk together.
 #[derive(Clone, Debug, Default)]
 pub struct Walkers {
-    /// What every step adds to each layer's gates; to the first one's a row for each walk (B,4H).
-    constant: Vec<Buffer<f32>>,
-    /// Of each layer, (B,H).
-    h: Vec<Buffer<f32>>,
-    c: Vec<Buffer<f32>>,
+    running: Running<f32>,
     x: Buffer<f32>,
-    gates: Buffer<f32>,
     trunk: Buffer<f32>,
     active: Buffer<f32>,
     gate: Buffer<f32>,
     stop: Buffer<f32>,
     logits: Buffer<f32>,
-    next: Buffer<f32>,
     dice: Vec<Dice>,
     /// What each row draws, and its anchors.
     drawn: Vec<Drawn>,
@@ -136,14 +130,7 @@ impl Drawn {
 impl Walkers {
     /// z (B,S): the summaries, noise included.
     pub fn start(&mut self, walker: &Walker, w: &Weights<f32>, z: &[f32], rows: usize) {
-        let (hidden, layers) = (walker.lstm.hidden(), &walker.lstm.layers);
-        for each in [&mut self.constant, &mut self.h, &mut self.c] {
-            each.resize_with(layers.len(), Buffer::default);
-        }
-        layers.iter().zip(&mut self.constant).for_each(|(layer, gates)| layer.constant_gates(w, z, gates));
-        for state in self.h.iter_mut().chain(&mut self.c) {
-            state.fit(rows * hidden).fill(0.0);
-        }
+        self.running.begin(&walker.lstm, w, z, rows);
     }
 
     /// One event of every row; none may have arrived.
@@ -155,7 +142,9 @@ impl Walkers {
         settings: &WalkSettings,
         walks: &mut [Walking],
     ) {
-        self.advance(walker, w, codec, walks);
+        self.x.clear();
+        walks.iter().for_each(|walk| self.x.extend_from_slice(&walk.place.inputs(codec)));
+        walker.trunk(w, self.running.step(&walker.lstm, w, &self.x), &mut self.trunk);
         walker.stop_logits(w, &self.trunk, &mut self.stop);
         self.dice.clear();
         self.dice.extend(walks.iter().map(|walk| Dice::throw(&walk.rng, walk.place.index)));
@@ -205,36 +194,9 @@ impl Walkers {
         }
     }
 
-    /// The LSTM's step: self.trunk (B,K) is what the heads see.
-    fn advance(&mut self, walker: &Walker, w: &Weights<f32>, codec: &StepCodec, walks: &[Walking]) {
-        let (rows, hidden) = (walks.len(), walker.lstm.hidden());
-        self.x.clear();
-        walks.iter().for_each(|walk| self.x.extend_from_slice(&walk.place.inputs(codec)));
-        for (k, layer) in walker.lstm.layers.iter().enumerate() {
-            self.gates.fit(rows * 4 * hidden);
-            // The order of the sums is that of Lstm::forward.
-            let x = if k == 0 { &self.x } else { &self.h[k - 1] };
-            layer.input.forward(w, x, &mut self.gates, f32::ONE, To::Write);
-            layer.recurrent.forward(w, &self.h[k], &mut self.gates, f32::ONE, To::Add);
-            self.next.fit(rows * hidden);
-            let (constant, c, h) = (&self.constant[k], &self.c[k], &mut self.h[k]);
-            math::lstm_cell(w.isa, &mut self.gates, constant, c, &mut self.next, h, hidden);
-            std::mem::swap(&mut self.c[k], &mut self.next);
-        }
-        if let Some(top) = self.h.last() {
-            walker.trunk(w, top, &mut self.trunk);
-        }
-    }
-
     /// Drops a row; the last one takes its place.
     pub fn swap_remove(&mut self, row: usize, rows: usize) {
-        let swap = |state: &mut Buffer<f32>| {
-            let width = state.len() / rows;
-            state.copy_within((rows - 1) * width.., row * width);
-            state.fit((rows - 1) * width);
-        };
-        self.h.iter_mut().chain(&mut self.c).for_each(swap);
-        swap(&mut self.constant[0]);
+        self.running.swap_remove(row, rows);
     }
 }
 

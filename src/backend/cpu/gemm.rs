@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::buffer::Line;
 use super::lanes::{LANES, Lanes, Real, each};
+use super::tiles::{self, DEPTH, Parts, split_panel};
 use super::vectorised;
 
 /// A k x n matrix in panels of 16 columns, zero-padded: element (i, j) is data[j/16*k + i].0[j%16].
@@ -18,15 +19,18 @@ pub struct Packed<R> {
     /// The same numbers in 16 bits each, where they are such: see [`Packed::halve`]. A line is two rows of a panel, a word a
     /// column: see [`two_weights`]. The last row of an odd number is alone, beside zeros.
     half: Vec<Line<u32>>,
+    /// The same numbers in two parts each, where they have been split: see [`Packed::split`]. Of every panel k / DEPTH.
+    tiles: Vec<Parts>,
 }
 
 /// Neighbouring columns of a packed matrix.
 #[derive(Clone, Copy)]
 pub struct Panels<'a, R> {
-    k: usize,
-    n: usize,
+    pub(super) k: usize,
+    pub(super) n: usize,
     rows: &'a [Line<R>],
     half: &'a [Line<u32>],
+    pub(super) tiles: &'a [Parts],
 }
 
 impl<R: Real> Packed<R> {
@@ -75,6 +79,12 @@ impl<R: Real> Packed<R> {
         }
     }
 
+    /// Products with what is packed are those of `tiles` from now on, of parts of floats.
+    pub fn split(&mut self) {
+        self.tiles.clear();
+        self.tiles.extend(self.data.chunks_exact(self.k.max(1)).flat_map(split_panel));
+    }
+
     pub fn whole(&self) -> Panels<'_, R> {
         self.columns(0..self.n)
     }
@@ -84,17 +94,20 @@ impl<R: Real> Packed<R> {
         assert!(columns.start.is_multiple_of(LANES) && columns.end <= self.n, "{columns:?} of {}", self.n);
         let (first, end) = (columns.start / LANES, columns.end.div_ceil(LANES));
         let size = if self.half.is_empty() { 0 } else { self.k.div_ceil(2) };
+        let turns = if self.tiles.is_empty() { 0 } else { self.k.div_ceil(DEPTH) };
         Panels {
             k: self.k,
             n: columns.len(),
             rows: &self.data[first * self.k..end * self.k],
             half: &self.half[first * size..end * size],
+            tiles: &self.tiles[first * turns..end * turns],
         }
     }
 
     fn fit(&mut self, k: usize, n: usize) {
         (self.k, self.n) = (k, n);
         self.half.clear();
+        self.tiles.clear();
         self.data.resize(n.div_ceil(LANES) * k, Line([R::ZERO; LANES]));
     }
 }
@@ -157,27 +170,30 @@ vectorised! {
         assert!(a.data.len() > (m - 1) * a.row_stride + (k - 1) * a.column_stride, "left side too short");
         assert!(n <= c_stride && c.len() >= (m - 1) * c_stride + n, "result too short");
         let to = Target { c_stride, alpha, add };
+        if !b.tiles.is_empty() {
+            return tiles::product(a, b, c, to);
+        }
         match (m, L::WIDE) {
             (1, false) => one_row::<R, L, 4>(a, b, &mut c[..n], to),
             (1, true) => one_row::<R, L, 8>(a, b, &mut c[..n], to),
             // Results of a tile stay in registers: 6 x 16 in twelve of AVX2's sixteen, 12 x 32 in 24 of AVX-512's 32.
-            (_, false) => tiles::<R, L, 6, 1>(a, b, c, to),
-            (_, true) => tiles::<R, L, 12, 2>(a, b, c, to),
+            (_, false) => all_rows::<R, L, 6, 1>(a, b, c, to),
+            (_, true) => all_rows::<R, L, 12, 2>(a, b, c, to),
         }
     }
 }
 
 /// What becomes of a sum: c = alpha sum, or c += alpha sum.
 #[derive(Clone, Copy)]
-struct Target<R> {
-    c_stride: usize,
-    alpha: R,
-    add: bool,
+pub(super) struct Target<R> {
+    pub c_stride: usize,
+    pub alpha: R,
+    pub add: bool,
 }
 
 impl<R: Real> Target<R> {
     #[inline(always)]
-    fn finish<L: Lanes<R>>(self, sum: L, c: &mut [R]) {
+    pub fn finish<L: Lanes<R>>(self, sum: L, c: &mut [R]) {
         let alpha = L::splat(self.alpha);
         if c.len() == LANES {
             let old = if self.add { L::load(c) } else { L::splat(R::ZERO) };
@@ -277,7 +293,7 @@ pub(super) fn prefetch<T>(from: &[T], at: usize) {
 
 /// All rows of a, at most TILE (6 or 12) at a time, times all panels, P at a time.
 #[inline(always)]
-fn tiles<R: Real, L: Lanes<R>, const TILE: usize, const P: usize>(
+fn all_rows<R: Real, L: Lanes<R>, const TILE: usize, const P: usize>(
     a: Left<R>,
     b: Panels<R>,
     c: &mut [R],

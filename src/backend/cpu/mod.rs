@@ -3,6 +3,8 @@
 //! It is also the specification of the CUDA kernels: they keep these names and this order.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -11,6 +13,7 @@ pub mod gemm;
 pub mod lanes;
 pub mod math;
 pub mod pool;
+pub mod tiles;
 
 pub use buffer::Buffer;
 pub use gemm::{Packed, gemm};

@@ -56,7 +56,7 @@ pub struct Args {
     /// fastest; 0: the model's own number
     #[arg(long, default_value_t = 0)]
     candidates: u32,
-    /// v6 decoder on a GPU: TF32 in products of matrices, features off by some 1e-5
+    /// v6 decoder: faster, less exact products: TF32 on a GPU (features off by some 1e-5), 16 bits of mantissa by AMX
     #[arg(long)]
     allow_tf32: bool,
     /// Scaled features rather than points
