@@ -464,15 +464,18 @@ fn round(rounds: &mut Rounds, v6: Option<&Model>) {
     }
     if let Some(v6) = v6 {
         let hundred = |first, threads| SampleOptions { seq_len: T, first, threads, ..SampleOptions::default() };
+        let rounded = SampleOptions { allow_amx: true, ..hundred(0, 1) };
         let [p50, p99, max] =
             latency(2000, |i| drop(black_box(v6.generate_features(1, Some(&[300.0]), &hundred(i, 1)))));
-        let many = median(3.0, || drop(black_box(v6.generate_features(1024, None, &hundred(0, 1))))) * 1e3;
+        let [many, many_rounded] = [&hundred(0, 1), &rounded]
+            .map(|options| median(3.0, || drop(black_box(v6.generate_features(1024, None, options)))) * 1e3);
         rounds.add("one movement, ms", p50);
         rounds.add("one movement, p99, ms", p99);
         rounds.add("one movement, largest, ms", max);
         rounds.add("1024 movements, ms", many);
+        rounds.add("1024 movements, rounded, ms", many_rounded);
         println!("v6: one 100-step movement, ms   p50 {p50:.3}  p99 {p99:.3}  max {max:.3}");
-        println!("v6: 1024 of them, one thread, ms   {many:.0}");
+        println!("v6: 1024 of them, one thread, ms   {many:.0}   with allow_amx {many_rounded:.0}");
     }
     let Some(peer) = peer() else { return };
     println!("PyTorch {}", peer["torch"]);
@@ -500,6 +503,8 @@ fn compare() -> Value {
         // Of times, not of rates.
         rounds.show("one movement", "PyTorch generate_1_ms", "one movement, ms");
         rounds.show("1024 movements", "PyTorch generate_1024_ms", "1024 movements, ms");
+        let rounded = "1024 movements, rounded, ms";
+        rounds.show("1024 movements, allow_amx", "PyTorch generate_1024_ms", rounded);
     } else {
         println!("PyTorch: skipped (TRAJGAN_PEER is not set, or torch cannot be imported)");
     }

@@ -241,6 +241,7 @@ typedef struct {
     int32_t critic;
     // 0 ends the list.
     uint32_t generator_hidden_dims[TG_MAX_LAYERS];
+    // The same; of the multiscale critic the first counts alone: each scale has two layers as wide, always with spectral norm.
     uint32_t critic_hidden_dims[TG_MAX_LAYERS];
     // TG_DECODER_*, as given to the _init.
     int32_t decoder;
@@ -405,14 +406,18 @@ typedef struct {
     // Closed loop: 1: as learnt; below 1: likelier steps, likelier times.
     double step_temperature;
     double time_temperature;
-    // 0 or 1: the v6 decoder may round factors of products: on a GPU to TF32 (features of a trained model were off by 2e-5 on
-    // average, 4e-3 at worst), on a processor with AMX, under Linux, to 16 bits of mantissa. The first such call there asks the system
-    // to let the process use tiles, which makes its signal frames 8 KB larger.
+    // 0 or 1: on a GPU the v6 decoder may use TF32 in products of matrices. Features of a trained model were off by 2e-5
+    // on average, 4e-3 at worst.
     uint32_t allow_tf32;
     // Closed loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it:
     // 1, the fastest, to 4096. 0, the default: the model's own number (4), or 1 of a model that cannot choose; 2 or more of
     // one: TG_ERR_STATE.
     uint32_t candidates;
+    // 0 or 1: on a processor with Intel's AMX, under Linux, the v6 decoder may round factors of products to 16 bits of mantissa:
+    // many movements take half the time. Features of a trained model were off by 2e-7 on average, 2e-5 at worst. The first such call
+    // asks the system to let the process use tiles: from then on, until it ends, sigaltstack() refuses stacks below some 11 KB. Where
+    // it does not let it, as where a thread has such a stack already, and on other processors nothing is rounded.
+    uint64_t allow_amx;
 } tg_sample_options;
 
 // How paths are drawn. 0 switches an option off where nothing else is said.
@@ -560,8 +565,8 @@ TG_API void tg_model_free(tg_model *model);
 // [shared] for model.
 TG_API tg_status tg_train_options_init(tg_train_options *out, size_t struct_size, int32_t stage, const tg_model *model);
 
-// Trains one stage, the autoencoder first. Called again, it goes on from where the model is. Blocks until done,
-// cancelled or failed. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
+// Trains one stage, the autoencoder first. Called again, it goes on from where the model is; where nothing is left to do, it
+// sets what of the options is the model's all the same. Blocks until done, cancelled or failed. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
 // another one on the model is refused with TG_ERR_STATE rather than kept waiting.
 TG_API
 tg_status tg_train_stage(tg_model *model,

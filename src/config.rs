@@ -98,6 +98,7 @@ pub struct Config {
     pub generator_hidden_dims: Vec<usize>,
     pub generator_use_residual: bool,
     pub discriminator_type: CriticKind,
+    /// Multiscale: each scale has two layers as wide as the first of these, with spectral norm.
     pub discriminator_hidden_dims: Vec<usize>,
     pub discriminator_use_spectral_norm: bool,
     pub discriminator_n_scales: usize,

@@ -122,9 +122,9 @@ fn features_and_summaries_do_not_depend_on_the_batch() {
     let data = dataset(120, 1);
     let config = tiny();
     let model = trained(&config, &data, 1);
-    for (seq_len, allow_tf32) in [(0, false), (21, false), (0, true)] {
+    for (seq_len, allow_amx) in [(0, false), (21, false), (0, true)] {
         let draw = |first: u64, count, threads| {
-            let base = SampleOptions { first, threads, seq_len, allow_tf32, ..SampleOptions::default() };
+            let base = SampleOptions { first, threads, seq_len, allow_amx, ..SampleOptions::default() };
             let (x, lengths) =
                 model.generate_features(count, None, &SampleOptions { truncation_psi: 0.7, ..base }).unwrap();
             (x.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), lengths)
@@ -159,8 +159,8 @@ fn features_and_summaries_do_not_depend_on_the_batch() {
 #[test]
 fn rounded_features_are_near_the_exact_ones() {
     let model = trained(&tiny(), &dataset(120, 1), 1);
-    let [exact, rounded] = [false, true].map(|allow_tf32| {
-        let options = SampleOptions { allow_tf32, ..SampleOptions::default() };
+    let [exact, rounded] = [false, true].map(|allow_amx| {
+        let options = SampleOptions { allow_amx, ..SampleOptions::default() };
         model.generate_features(70, None, &options).unwrap().0
     });
     let worst = exact.iter().zip(&rounded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

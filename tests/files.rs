@@ -274,6 +274,18 @@ fn a_sibling_that_cannot_be_made_is_an_error() {
     assert_eq!(fs::read(&path).unwrap(), b"old");
 }
 
+/// A sibling's name is longer than the file's, and no file's may have more than 255 bytes.
+#[test]
+fn a_file_may_have_the_longest_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for length in [247, 248, 255] {
+        let path = folder.path().join("n".repeat(length));
+        write_whole(&path, |out| out.write_all(b"new")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+    assert_eq!(entries(folder.path()), 3);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_in_place_of_the_sibling_is_not_followed() {

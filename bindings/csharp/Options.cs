@@ -202,6 +202,7 @@ namespace Trajgan
         public ulong Seed, First, SeqLen;
         public double TruncationPsi, StepTemperature, TimeTemperature;
         public uint AllowTf32, Candidates;
+        public ulong AllowAmx;
 
         public SampleOptions() => Native.Check(Native.tg_sample_options_init(this, Native.SizeOf<SampleOptions>()));
     }

@@ -161,6 +161,7 @@ namespace Trajgan
     public sealed class Model : IDisposable
     {
         private readonly ModelHandle handle;
+        private volatile bool disposed;
         // The library is told of buffers as large as this says: nobody else may change it.
         private readonly ModelOptions sizes;
 
@@ -200,8 +201,8 @@ namespace Trajgan
         public TrainOptions TrainOptions(Stage stage) => new TrainOptions(stage, handle);
 
         /// <summary>Trains one stage, or goes on with it. onProgress is asked after every iteration, on this thread: false stops,
-        /// and Train returns false; what it throws comes out of Train. checkpointPath: where checkpoints go, or null. options are
-        /// copied: they may be those of other trainings, too.</summary>
+        /// and Train returns false; so does Dispose, from any thread. What onProgress throws comes out of Train. checkpointPath: where
+        /// checkpoints go, or null. options are copied: they may be those of other trainings, too.</summary>
         public bool Train(
             Dataset data, Stage stage, TrainOptions options = null, Func<Progress, bool> onProgress = null, string checkpointPath = null)
         {
@@ -212,7 +213,8 @@ namespace Trajgan
                 // No exception may unwind the library.
                 try
                 {
-                    return onProgress((Progress)Marshal.PtrToStructure(progress, typeof(Progress))) ? 0 : 1;
+                    bool goOn = onProgress == null || onProgress((Progress)Marshal.PtrToStructure(progress, typeof(Progress)));
+                    return goOn && !disposed ? 0 : 1;
                 }
                 catch (Exception error)
                 {
@@ -226,7 +228,7 @@ namespace Trajgan
             try
             {
                 options.checkpointPath = path == null ? IntPtr.Zero : pinned.AddrOfPinnedObject();
-                options.onProgress = onProgress == null ? IntPtr.Zero : Marshal.GetFunctionPointerForDelegate(watch);
+                options.onProgress = Marshal.GetFunctionPointerForDelegate(watch);
                 status = Native.tg_train_stage(handle, data.Handle, (int)stage, options);
                 GC.KeepAlive(watch);
                 if (thrown == null && status != Status.Cancelled) Native.Check(status);
@@ -395,6 +397,11 @@ namespace Trajgan
                 Native.tg_evaluate(handle, data.Handle, options, page, to, room, out needed));
         }
 
-        public void Dispose() => handle.Dispose();
+        /// <summary>Later calls are refused. Calls under way go on, but for a training, which stops; the last of them frees.</summary>
+        public void Dispose()
+        {
+            disposed = true;
+            handle.Dispose();
+        }
     }
 }

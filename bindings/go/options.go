@@ -234,6 +234,7 @@ type SampleOptions struct {
 	Seed, First, SeqLen                             uint64
 	TruncationPsi, StepTemperature, TimeTemperature float64
 	AllowTf32, Candidates                           uint32
+	AllowAmx                                        uint64
 }
 
 // PathOptions is tg_path_options: how paths are drawn. See [DefaultPathOptions].

@@ -32,6 +32,7 @@ impl tg_sample_options {
             time_temperature: given.time_temperature,
             candidates: given.candidates,
             allow_tf32: options::flag("allow_tf32", given.allow_tf32)?,
+            allow_amx: options::flag("allow_amx", given.allow_amx)?,
             threads: options::threads(given.threads)?,
         })
     }
@@ -232,6 +233,7 @@ mod tests {
             time_temperature: 7.5,
             allow_tf32: 1,
             candidates: 8,
+            allow_amx: 1,
         };
         let wanted = SampleOptions {
             seed: 1 << 40,
@@ -242,6 +244,7 @@ mod tests {
             time_temperature: 7.5,
             candidates: 8,
             allow_tf32: true,
+            allow_amx: true,
             threads: 3,
         };
         // SAFETY: a whole struct.

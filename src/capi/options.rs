@@ -79,11 +79,11 @@ where
 }
 
 /// 0 or 1.
-pub fn flag(name: &str, value: u32) -> Result<bool, Failure> {
-    match value {
+pub fn flag(name: &str, value: impl Into<u64>) -> Result<bool, Failure> {
+    match value.into() {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(Failure::argument(name, value, "0 or 1")),
+        value => Err(Failure::argument(name, value, "0 or 1")),
     }
 }
 

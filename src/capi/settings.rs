@@ -38,6 +38,7 @@ pub struct tg_model_options {
     pub critic: i32,
     /// 0 ends the list.
     pub generator_hidden_dims: [u32; TG_MAX_LAYERS],
+    /// The same; of the multiscale critic the first counts alone: each scale has two layers as wide, always with spectral norm.
     pub critic_hidden_dims: [u32; TG_MAX_LAYERS],
     /// TG_DECODER_*, as given to the _init.
     pub decoder: i32,
@@ -79,14 +80,18 @@ pub struct tg_sample_options {
     /// Closed loop: 1: as learnt; below 1: likelier steps, likelier times.
     pub step_temperature: f64,
     pub time_temperature: f64,
-    /// 0 or 1: the v6 decoder may round factors of products: on a GPU to TF32 (features of a trained model were off by 2e-5 on
-    /// average, 4e-3 at worst), on a processor with AMX, under Linux, to 16 bits of mantissa. The first such call there asks the system
-    /// to let the process use tiles, which makes its signal frames 8 KB larger.
+    /// 0 or 1: on a GPU the v6 decoder may use TF32 in products of matrices. Features of a trained model were off by 2e-5
+    /// on average, 4e-3 at worst.
     pub allow_tf32: u32,
     /// Closed loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it:
     /// 1, the fastest, to 4096. 0, the default: the model's own number (4), or 1 of a model that cannot choose; 2 or more of
     /// one: TG_ERR_STATE.
     pub candidates: u32,
+    /// 0 or 1: on a processor with Intel's AMX, under Linux, the v6 decoder may round factors of products to 16 bits of mantissa:
+    /// many movements take half the time. Features of a trained model were off by 2e-7 on average, 2e-5 at worst. The first such call
+    /// asks the system to let the process use tiles: from then on, until it ends, sigaltstack() refuses stacks below some 11 KB. Where
+    /// it does not let it, as where a thread has such a stack already, and on other processors nothing is rounded.
+    pub allow_amx: u64,
 }
 
 // SAFETY: repr(C), of numbers only; the sizes below say that there is no padding.
@@ -108,7 +113,7 @@ unsafe impl Options for tg_sample_options {
 }
 
 const _: () = assert!(size_of::<tg_model_options>() == 2 * 4 + 8 + 16 * 4 + 2 * TG_MAX_LAYERS * 4 + 6 * 4 + 4 * 8);
-const _: () = assert!(size_of::<tg_sample_options>() == 2 * 4 + 6 * 8 + 2 * 4);
+const _: () = assert!(size_of::<tg_sample_options>() == 2 * 4 + 6 * 8 + 2 * 4 + 8);
 
 const POOLS: [Pool; 4] = [Pool::Attention, Pool::Mean, Pool::Last, Pool::Hybrid];
 const EXPANDS: [Expand; 3] = [Expand::Lstm, Expand::Mlp, Expand::Repeat];
@@ -221,6 +226,7 @@ impl Default for tg_sample_options {
             time_temperature: own.time_temperature,
             allow_tf32: own.allow_tf32.into(),
             candidates: own.candidates,
+            allow_amx: own.allow_amx.into(),
         }
     }
 }

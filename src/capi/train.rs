@@ -309,8 +309,8 @@ pub unsafe extern "C" fn tg_train_options_init(
     })
 }
 
-/// Trains one stage, the autoencoder first. Called again, it goes on from where the model is. Blocks until done,
-/// cancelled or failed. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
+/// Trains one stage, the autoencoder first. Called again, it goes on from where the model is; where nothing is left to do, it
+/// sets what of the options is the model's all the same. Blocks until done, cancelled or failed. options NULL: the model's settings. [exclusive] for model, [shared] for data; a call that meets
 /// another one on the model is refused with TG_ERR_STATE rather than kept waiting.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_train_stage(

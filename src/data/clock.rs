@@ -2,9 +2,11 @@
 
 use crate::order;
 
-/// Whether time steps are of a clock of whole milliseconds, but for rounding.
-pub(super) fn whole_ms(dts: &[f64]) -> bool {
-    dts.iter().all(|dt| (dt - dt.round()).abs() < 1e-6)
+/// The fewest parts of a millisecond (1, 10, 100 or 1000) that all time steps are whole numbers of, but for rounding; 0: none.
+pub fn per_ms(dts: impl Iterator<Item = f64> + Clone) -> u32 {
+    let whole = |x: f64, per_ms: u32| (x - (x * f64::from(per_ms)).round() / f64::from(per_ms)).abs() < 1e-6;
+    let fits = |per_ms: &u32| dts.clone().all(|dt| whole(dt, *per_ms));
+    [1, 10, 100, 1000].into_iter().find(fits).unwrap_or(0)
 }
 
 /// The sampling interval (ms) of movements' time steps: the most frequent step, or the largest whole part of it in whose ticks
@@ -29,8 +31,11 @@ pub(super) fn tick(movements: &[Vec<f64>]) -> f64 {
         movements.iter().map(time_off).sum::<f64>() / whole
     };
     let mode = mode(&sorted);
-    // Two events of one whole millisecond would be at one time.
-    let least = if whole_ms(&sorted) { 1.0 - 1e-6 } else { 0.0 };
+    // Two events of one smallest part of a millisecond would be at one time.
+    let least = match per_ms(sorted.iter().copied()) {
+        0 => 0.0,
+        parts => (1.0 - 1e-6) / f64::from(parts),
+    };
     let mut best = (f64::INFINITY, mode);
     for tick in (1..=PARTS).map(|part| refined(&sorted, mode / f64::from(part))).take_while(|&tick| tick >= least) {
         let off = off(tick);
@@ -41,7 +46,8 @@ pub(super) fn tick(movements: &[Vec<f64>]) -> f64 {
             break;
         }
     }
-    best.1.max(1e-3)
+    // What rounding has added is nothing that a clock has.
+    (best.1.max(1e-3) * 1e9).round() / 1e9
 }
 
 /// The middle of the densest stretch of an eighth of its length: the mode, for a clock of any kind.
@@ -105,6 +111,8 @@ mod tests {
         // What was read as seconds is whole to within a rounding.
         let seconds: Vec<f64> = (0..300).map(|i| f64::from(i * 37 % 91 % 2 + 2) - 1e-9).collect();
         assert!((tick(&seconds) - 1.0).abs() < 1e-6, "{}", tick(&seconds));
+        let times: Vec<f64> = (0..200).map(|i| f64::from(i) * 8.333).collect();
+        assert_eq!(tick(&times.windows(2).map(|t| t[1] - t[0]).collect::<Vec<_>>()), 8.333);
     }
 
     /// What is most frequent, and not the middle of all that is about as long; and never so short that nothing is left of it.

@@ -58,8 +58,8 @@ impl Dataset {
     /// leaves out what is too long for the model, filters the training split, fits the scaler on it unless one
     /// is given (that of a model that goes on), and scales. The same for the same data, config and scaler.
     pub fn prepare(&self, config: &Config, scaler: Option<&Scaler>) -> Result<Prepared> {
-        if self.condition_dim() != config.condition_dim {
-            let expected = format!("{} as in the data set", self.condition_dim());
+        if self.taught(config) != config.condition_dim {
+            let expected = format!("{} as in the data set", self.taught(config));
             return Err(Error::argument("condition_dim", config.condition_dim, expected));
         }
         if self.feature_dim() != config.feature_dim {
@@ -90,9 +90,16 @@ impl Dataset {
         steps * (size_of::<Point>() + 12 * self.feature_dim()) + self.len() * row
     }
 
+    /// Numbers of a movement's condition, C: the set's own, but for a closed loop, which is asked for targets and has no use for
+    /// several.
+    pub fn taught(&self, config: &Config) -> usize {
+        if config.decoder == DecoderKind::ClosedLoop && self.arrays.is_none() { 1 } else { self.condition_dim() }
+    }
+
     /// Raw condition (C) of movement i.
-    fn condition(&self, i: usize, kind: ConditionKind) -> Vec<f64> {
-        match (&self.conditions, kind) {
+    fn condition(&self, i: usize, config: &Config) -> Vec<f64> {
+        let own = self.conditions.as_ref().filter(|_| self.taught(config) == self.condition_dim());
+        match (own, config.condition) {
             (Some(own), _) => own[i * self.condition_dim()..][..self.condition_dim()].to_vec(),
             (None, ConditionKind::Straight) => vec![self.movements[i].straight_distance()],
             (None, ConditionKind::Path) => vec![self.movements[i].path_length()],
@@ -115,13 +122,13 @@ fn prepare_movements(data: &Dataset, config: &Config, given: Option<&Scaler>) ->
     report.sessions = sessions;
     let fit = |train: &[usize]| {
         let movements: Vec<&Movement> = train.iter().map(|&i| &data.movements[i]).collect();
-        let conditions: Vec<f64> = train.iter().flat_map(|&i| data.condition(i, config.condition)).collect();
-        Scaler::fit(&movements, &conditions, data.condition_dim(), config.augment_mirror)
+        let conditions: Vec<f64> = train.iter().flat_map(|&i| data.condition(i, config)).collect();
+        Scaler::fit(&movements, &conditions, data.taught(config), config.augment_mirror)
     };
     let scaled = |split: &[usize], scaler: &Scaler| {
-        let mut out = Split::new(data.feature_dim(), data.condition_dim());
+        let mut out = Split::new(data.feature_dim(), data.taught(config));
         for &i in split {
-            let mut condition = scaler.scale_condition(&data.condition(i, config.condition));
+            let mut condition = scaler.scale_condition(&data.condition(i, config));
             condition.iter_mut().for_each(|c| *c = c.clamp(-1.0, 1.0));
             out.push(&scaler.scale(&features(&data.movements[i].points)), &condition);
             out.movements.push(data.movements[i].clone());
@@ -254,8 +261,11 @@ fn split(movements: &[Movement], kept: &[usize], seed: u64) -> ([Vec<usize>; 3],
     let mut sessions: Vec<(&Option<String>, Vec<usize>)> =
         sessions.into_iter().map(|rows| (&movements[rows[0]].user, rows)).collect();
     rng.shuffle(&mut sessions);
-    let mut users: BTreeMap<&Option<String>, usize> = BTreeMap::new();
-    sessions.iter().for_each(|(user, session)| *users.entry(user).or_default() += session.len());
+    let mut users: BTreeMap<&Option<String>, [usize; 2]> = BTreeMap::new(); // sessions, and movements
+    for (user, session) in &sessions {
+        let [count, size] = users.entry(user).or_default();
+        (*count, *size) = (*count + 1, *size + session.len());
+    }
     // Each session goes where most is missing, of its user and in all, so that every split has the same mix of users;
     // then no split is left without.
     let mut splits: [Vec<Vec<usize>>; 3] = Default::default();
@@ -263,8 +273,11 @@ fn split(movements: &[Movement], kept: &[usize], seed: u64) -> ([Vec<usize>; 3],
     let mut sizes = [0; 3];
     for (user, session) in sessions {
         let missing = |k: usize| {
-            let of_user = of_users[k].get(user).copied().unwrap_or(0) as f64 / users[user] as f64;
-            2.0 * SHARES[k] - of_user - sizes[k] as f64 / kept.len() as f64
+            let in_all = SHARES[k] - sizes[k] as f64 / kept.len() as f64;
+            match users[user] {
+                [1, _] => in_all, // a user's only session can be no mix
+                [_, size] => in_all + SHARES[k] - of_users[k].get(user).copied().unwrap_or(0) as f64 / size as f64,
+            }
         };
         let most = (0..3).fold(0, |best, k| if missing(k) > missing(best) { k } else { best });
         *of_users[most].entry(user).or_default() += session.len();
@@ -330,6 +343,23 @@ mod tests {
             let little =
                 splits.map(|rows| rows.iter().filter(|&&i| movements[i].user.as_deref() == Some("little")).count());
             assert_eq!((little, sizes(&movements, seed)), ([48, 16, 16], [528, 176, 176]), "{seed}");
+        }
+    }
+
+    /// They have no mix that could be kept.
+    #[test]
+    fn users_of_one_session_each_are_split_like_sessions() {
+        let names: Vec<String> = (0..30).map(|i| i.to_string()).collect();
+        let once: Vec<_> = names.iter().map(|name| (name.as_str(), "1", 15)).collect();
+        let sessions: Vec<_> = names[..20].iter().map(|name| ("often", name.as_str(), 15)).collect();
+        for seed in 0..20 {
+            assert_eq!(sizes(&movements(&once), seed), [270, 90, 90], "{seed}");
+            let [train, validation, test] = sizes(&movements(&[&once[..], &sessions].concat()), seed);
+            let near = |size: usize, share: usize| size.abs_diff(share) <= 15; // a session
+            assert!(
+                near(train, 450) && near(validation, 150) && near(test, 150),
+                "{seed}: {train} {validation} {test}"
+            );
         }
     }
 

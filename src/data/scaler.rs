@@ -194,9 +194,9 @@ fn clip_limits(mut values: Vec<f64>, signed: bool, mirror: bool) -> [f64; 4] {
     [values[0], low, high, values[values.len() - 1]]
 }
 
-/// low..high to -1..1; 0 where there is no range.
+/// low..high to -1..1; 0 where there is no range but that of rounding.
 fn to_unit(value: f64, low: f64, high: f64) -> f64 {
-    if high <= low { 0.0 } else { 2.0 * (value - low) / (high - low) - 1.0 }
+    if high - low <= 1e-9 * low.abs().max(high.abs()) { 0.0 } else { 2.0 * (value - low) / (high - low) - 1.0 }
 }
 
 fn from_unit(value: f64, low: f64, high: f64) -> f64 {

@@ -4,9 +4,9 @@
 //! 1 ... 5 exactly, log-spaced beyond, up to the longest in the recordings. The first class of times, 0 ticks, is what stands before
 //! the first event; no event has it. Drawing is uniform within a class.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::clock::{tick, ticks, whole_ms};
+use super::clock::{per_ms, tick, ticks};
 use super::{Movement, Point, Turn};
 use crate::error::{Error, Result};
 use crate::order;
@@ -33,11 +33,26 @@ pub struct StepCodec {
     pub tick_edges: Vec<u32>,
     /// Whether the recorder reports positions that have not changed.
     pub repeats: bool,
-    /// Whether recorded times are whole milliseconds.
-    pub whole_ms: bool,
+    /// Recorded times are whole parts of which so many are a millisecond: 1, 10, 100 or 1000; 0: of ticks alone. Of files that knew
+    /// whole milliseconds only: whether they are those.
+    #[serde(alias = "whole_ms", deserialize_with = "count_or_whether")]
+    pub per_ms: u32,
     /// The longest last step: so many times the one before, and so many pixels where it turns by 90 degrees or more.
     #[serde(default = "least_landing")]
     pub landing: [f64; 2],
+}
+
+fn count_or_whether<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<u32, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Count(u32),
+        Whether(bool),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::Count(count) => count,
+        Either::Whether(whole) => whole.into(),
+    })
 }
 
 /// What 99.6 % of Balabit's recordings keep to.
@@ -192,7 +207,7 @@ impl StepCodec {
             step_edges: edges(EXACT_STEP, magnitudes, step.min(MOST_STEP)),
             tick_edges: edges(EXACT_TICKS, tick_classes, ticks.min(MOST_TICKS)),
             repeats: still * 1000 > count,
-            whole_ms: dts.iter().all(|dts| whole_ms(dts)),
+            per_ms: per_ms(dts.iter().flatten().copied()),
             landing: landing(movements, tick_ms),
         };
         codec.check()?;
@@ -209,6 +224,9 @@ impl StepCodec {
         }
         if let Some(longest) = self.landing.iter().find(|longest| !(**longest >= 1.0 && **longest <= MOST_WAY)) {
             return Err(Error::argument("landing", longest, format!("1 to {MOST_WAY}")));
+        }
+        if ![0, 1, 10, 100, 1000].contains(&self.per_ms) {
+            return Err(Error::argument("per_ms", self.per_ms, "0, 1, 10, 100 or 1000"));
         }
         if !(self.tick_ms > 0.0 && self.tick_ms < 1e6) {
             return Err(Error::argument("tick_ms", self.tick_ms, "above 0, below 1000000"));
@@ -292,10 +310,10 @@ impl StepCodec {
         Some(walk)
     }
 
-    /// Milliseconds after so many ticks; phase in [0,1): where in a millisecond the clock began.
+    /// Milliseconds after so many ticks; phase in [0,1): where in the smallest part of a millisecond the clock began.
     pub fn time(&self, ticks: u64, phase: f64) -> f64 {
-        let exact = ticks as f64 * self.tick_ms;
-        if self.whole_ms { (exact + phase).floor() } else { exact }
+        let (exact, per_ms) = (ticks as f64 * self.tick_ms, f64::from(self.per_ms));
+        if self.per_ms > 0 { (exact * per_ms + phase).floor() / per_ms } else { exact }
     }
 }
 
@@ -455,10 +473,30 @@ mod tests {
 
     /// One recording of a finer clock, and times are no whole milliseconds any more.
     #[test]
-    fn whole_milliseconds_are_those_of_all_recordings() {
-        let [whole, half] = [8.0, 7.5].map(|dt| movement(&[(1.0, 0.0, dt), (1.0, 0.0, dt)]));
-        let whole_ms = |all: &[&Movement]| StepCodec::fit(all, 28, 12).unwrap().whole_ms;
-        assert_eq!([whole_ms(&[&whole]), whole_ms(&[&whole, &half])], [true, false]);
+    fn times_are_as_fine_as_the_finest_recording() {
+        let [whole, half, third] = [8.0, 7.5, 25.0 / 3.0].map(|dt| movement(&[(1.0, 0.0, dt), (1.0, 0.0, dt)]));
+        let per_ms = |all: &[&Movement]| StepCodec::fit(all, 28, 12).unwrap().per_ms;
+        assert_eq!([per_ms(&[&whole]), per_ms(&[&whole, &half]), per_ms(&[&half, &third])], [1, 10, 0]);
+    }
+
+    /// 120 Hz, as browsers tell it.
+    #[test]
+    fn times_are_in_tenths_where_recordings_are() {
+        let steps: Vec<_> = (0..60).map(|i| f64::from(i) * 25.0 / 3.0).map(|t| (t * 10.0).round() / 10.0).collect();
+        let steps: Vec<_> = steps.windows(2).map(|t| (2.0, 1.0, t[1] - t[0])).collect();
+        let codec = StepCodec::fit(&[&movement(&steps)], 28, 12).unwrap();
+        assert_eq!((codec.per_ms, [1, 2, 3].map(|ticks| codec.time(ticks, 0.5))), (10, [8.3, 16.7, 25.0]));
+    }
+
+    /// Files of versions that knew whole milliseconds only.
+    #[test]
+    fn older_codecs_say_whether_times_are_whole() {
+        let of = |more: &str| {
+            let json =
+                format!(r#"{{"tick_ms": 8, "step_edges": [0, 1], "tick_edges": [0, 1], "repeats": true, {more}}}"#);
+            serde_json::from_str::<StepCodec>(&json).unwrap().per_ms
+        };
+        assert_eq!([r#""whole_ms": true"#, r#""whole_ms": false"#, r#""per_ms": 10"#].map(of), [1, 0, 10]);
     }
 
     #[test]

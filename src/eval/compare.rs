@@ -86,7 +86,8 @@ fn targets(real: &[&Movement], other: &[&Movement]) -> Vec<usize> {
     let mut numbers = HashMap::new();
     let number = |m: &&Movement| {
         let next = numbers.len();
-        *numbers.entry(m.target().map(f64::to_bits)).or_insert(next)
+        let target = m.target().map(|x| (x + 0.0).to_bits()); // -0 is 0
+        *numbers.entry(target).or_insert(next)
     };
     real.iter().chain(other).map(number).collect()
 }

@@ -159,7 +159,7 @@ fn movement_report(inputs: &Inputs, options: &EvalOptions, rng: &mut Rng) -> Res
             floor_rounds: floors.len(),
             sessions: sessions(inputs, &rounds),
         },
-        scores: movement_scores(&judged, &floors),
+        scores: movement_scores(&judged, &floors, count),
         features: feature_rows(x, y, &judged, &floors, options),
         resampled_importance: resampled_importance(&judged),
         grid: Some(grid),
@@ -228,11 +228,15 @@ pub(super) fn score(
     Score { name, meaning, value, interval, p: None, p_floor: None, ideal: scale.ideal(), floors, rating }
 }
 
-fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
+/// Of comparisons of so many movements a side.
+fn movement_scores(judged: &Comparison, floors: &[Comparison], count: usize) -> Vec<Score> {
     let over = |f: &dyn Fn(&Comparison) -> f64| floors.iter().map(f).collect::<Vec<f64>>();
-    let rated = |name, meaning, scale: Scale, f: &dyn Fn(&Comparison) -> f64| {
-        score(name, meaning, (f(judged), scale, 0.01), None, over(f))
+    let fine = |name, meaning, scale: Scale, resolution, f: &dyn Fn(&Comparison) -> f64| {
+        score(name, meaning, (f(judged), scale, f64::max(0.01, resolution)), None, over(f))
     };
+    let rated = |name, meaning, scale, f: &dyn Fn(&Comparison) -> f64| fine(name, meaning, scale, 0.0, f);
+    // Shares cannot be told more finely than by one of those that they are shares of.
+    let (row, feature) = (1.0 / count as f64, 1.0 / COMPARED as f64);
     let (none, no_share, all) = (Scale::Plain(0.0), Scale::Share(0.0), Scale::Share(1.0));
     let area = |name, meaning, f: &dyn Fn(&Comparison) -> Option<&TwoSample>| {
         let auc = f(judged)?.auc;
@@ -254,7 +258,7 @@ fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
         rated("kinematic_ks", "mean Kolmogorov-Smirnov statistic over features", no_share, &|c| {
             mean(&c.ks.iter().map(|k| k.0).collect::<Vec<_>>())
         }),
-        rated("features_differing", "share of features with KS p < 0.01", no_share, &differing),
+        fine("features_differing", "share of features with KS p < 0.01", no_share, feature, &differing),
         rated("kinematic_mmd", "the seed's MMD on standardised kinematics", none, &|c| c.mmd),
         Score {
             p: Some(judged.mmd_test.p),
@@ -263,12 +267,12 @@ fn movement_scores(judged: &Comparison, floors: &[Comparison]) -> Vec<Score> {
                 c.mmd_test.squared
             })
         },
-        rated("precision", "generated movements among real ones (k-NN, k = 5)", all, &|c| c.neighbours.precision),
-        rated("recall", "real movements among generated ones", all, &|c| c.neighbours.recall),
+        fine("precision", "generated movements among real ones (k-NN, k = 5)", all, row, &|c| c.neighbours.precision),
+        fine("recall", "real movements among generated ones", all, row, &|c| c.neighbours.recall),
         rated("density", "real neighbourhoods around a generated movement", Scale::Ratio(1.0), &|c| {
             c.neighbours.density
         }),
-        rated("coverage", "real neighbourhoods with a generated movement", all, &|c| c.neighbours.coverage),
+        fine("coverage", "real neighbourhoods with a generated movement", all, row, &|c| c.neighbours.coverage),
     ]);
     scores
 }

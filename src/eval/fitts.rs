@@ -1,6 +1,6 @@
 //! Fitts' law over a set of movements: duration = a + b * index of difficulty.
 
-use super::stats::{correlation, mean};
+use super::stats::{correlation, mean, one_number};
 use crate::data::Movement;
 
 /// Target width in pixels. Recordings do not say how large the target was, so one width serves all: a and b compare
@@ -24,7 +24,7 @@ pub fn fitts(movements: &[&Movement]) -> Fitts {
     let times: Vec<f64> = movements.iter().map(|m| m.duration_ms()).collect();
     let (mb, mt) = (mean(&bits), mean(&times));
     let spread: f64 = bits.iter().map(|b| (b - mb).powi(2)).sum();
-    if spread <= 0.0 {
+    if one_number(mb, spread, bits.len()) {
         return Fitts::default();
     }
     let slope = bits.iter().zip(&times).map(|(b, t)| (b - mb) * (t - mt)).sum::<f64>() / spread;

@@ -6,8 +6,8 @@ use crate::order;
 use crate::rng::{Rng, Stream};
 
 /// Indices into `movements`, two halves of one size. Both have the same users with equal shares. Within a user whole
-/// sessions go to one half, the lighter one, in random order. A user of one session, of none known, or of one that
-/// outweighs all others is split by movement. Users of one movement are dealt, as if they were one user.
+/// sessions go to one half, the lighter one, in random order. A user of one session, of none known, or of one with
+/// more than three quarters of the movements is split by movement. Users of one movement are dealt, as if they were one user.
 pub fn halves(movements: &[&Movement], seed: u64, round: u64) -> (Vec<usize>, Vec<usize>) {
     let mut rng = Rng::new(seed, Stream::Evaluation, steps::SPLIT + round);
     let (user, session) = (|i: usize| &movements[i].user, |i: usize| &movements[i].session);

@@ -143,7 +143,7 @@ fn join(x: Sequences, y: Sequences) -> OwnedSequences {
 }
 
 impl Judges {
-    /// What counts as no difference at all: 0.02 in an accuracy, 5 % of a ratio, 2 % of an error.
+    /// What counts as no difference at all: 0.02 in an accuracy and no less than half its interval, 5 % of a ratio, 2 % of an error.
     pub(super) fn scores(&self) -> Vec<Score> {
         let (v, f) = (&self.verdict, &self.floor);
         let one = |name, meaning, (scale, resolution): (Scale, f64), runs: &Runs, floor: &Runs| {
@@ -152,10 +152,12 @@ impl Judges {
         };
         let real = v.real_teaches.mean.value;
         let (half, zero, taught) = (Scale::Odds(0.5), Scale::Odds(0.0), Scale::Plain(real));
+        let accuracy = v.accuracy.mean;
+        let chance = f64::max(0.02, (accuracy.high - accuracy.low) / 2.0);
         let (ratio, mae) = (&v.predictive_ratio, &v.other_teaches);
         vec![
-            one("discriminative_accuracy", "LSTM tells generated from real", (half, 0.02), &v.accuracy, &f.accuracy),
-            one("discriminative_score", "|accuracy - 0.5|", (zero, 0.02), &v.discriminative, &f.discriminative),
+            one("discriminative_accuracy", "LSTM tells generated from real", (half, chance), &v.accuracy, &f.accuracy),
+            one("discriminative_score", "|accuracy - 0.5|", (zero, chance), &v.discriminative, &f.discriminative),
             one(
                 "predictive_ratio",
                 "difference of prediction errors",

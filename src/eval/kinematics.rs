@@ -125,7 +125,8 @@ pub fn kinematics(points: &[Point], target: Option<Point>) -> [f64; COUNT] {
     let (jerk, _) = slopes(&accel, &accel_at);
     let turns = turns(&steps);
     let end: Vec<f64> = turns.iter().filter(|t| t.0 >= 0.75 * duration).map(|t| t.1).collect();
-    let dts: Vec<f64> = steps.iter().map(|s| s.dt).collect();
+    // To a millionth: rounding of sums of steps tells recordings from what is generated, and is no feature of either.
+    let dts: Vec<f64> = steps.iter().map(|s| (s.dt * 1e6).round() / 1e6).collect();
     let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
     let paused: f64 = steps.iter().filter(|s| s.length < PAUSE_SPEED * s.dt).map(|s| s.dt).sum();
     let features = [
@@ -160,7 +161,8 @@ pub fn kinematics(points: &[Point], target: Option<Point>) -> [f64; COUNT] {
         points.len() as f64,
         target.map_or(0.0, |t| (t.x - last.x).hypot(t.y - last.y)),
     ];
-    features.map(|v| if v.is_finite() { v } else { 0.0 })
+    // What is smaller has come from rounding, in whatever unit.
+    features.map(|v| if v.is_finite() && v.abs() > 1e-9 { v } else { 0.0 })
 }
 
 /// Its direction, of length 1.

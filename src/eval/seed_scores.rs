@@ -4,16 +4,22 @@ use super::evaluate::{EvalOptions, FEWEST, FeatureSets, Inputs, SummarySets, sco
 use super::floor::{halves, pick};
 use super::judges::{Judges, judges};
 use super::kernel::Rows;
-use super::neighbours::prdc;
+use super::neighbours::{Neighbours, prdc};
 use super::report::{Scale, Score};
-use super::sequences::{OwnedSequences, distribution_metrics, equal_lengths, latent_metrics};
+use super::sequences::{
+    DistributionMetrics, LatentMetrics, OwnedSequences, distribution_metrics, equal_lengths, latent_metrics,
+};
 use crate::error::{Error, Result, all_finite};
 use crate::rng::Rng;
 
 /// Neighbours that make a ball.
 const NEIGHBOURS: usize = 5;
 
-/// Scores of what `inputs` has. The floor is two halves of the real rows, and the judged comparison has as many rows: the
+/// How often real rows are halved for the floors of what is cheap: of a single difference another of the same size is often a small
+/// part.
+const FLOORS: u64 = 5;
+
+/// Scores of what `inputs` has. The floors are of halves of the real rows, and the judged comparison has as many rows: the
 /// seed's MMD is biased by an amount that depends on their number.
 pub(super) fn seed_scores(
     inputs: &Inputs,
@@ -35,22 +41,24 @@ pub(super) fn seed_scores(
 }
 
 /// Halves of real rows: as the movements' where row i is held-out movement i and both have enough, else at random.
-fn real_halves(inputs: &Inputs, count: usize, options: &EvalOptions, rng: &mut Rng) -> (Vec<usize>, Vec<usize>) {
+fn real_halves(inputs: &Inputs, count: usize, options: &EvalOptions, round: u64, rng: &mut Rng) -> [Vec<usize>; 2] {
     if count == inputs.held_out.len() {
-        let by_session = halves(&inputs.held_out.iter().collect::<Vec<_>>(), options.seed, 0);
+        let by_session = halves(&inputs.held_out.iter().collect::<Vec<_>>(), options.seed, round);
         if by_session.0.len() >= FEWEST / 2 {
             // They come user by user; the first of them must not be one user's.
-            return (pick(by_session.0, count, rng), pick(by_session.1, count, rng));
+            return [pick(by_session.0, count, rng), pick(by_session.1, count, rng)];
         }
     }
     let order = rng.permutation(count);
-    (order[..count / 2].to_vec(), order[count / 2..count / 2 * 2].to_vec())
+    [order[..count / 2].to_vec(), order[count / 2..count / 2 * 2].to_vec()]
 }
 
-/// (real, generated) and two halves of the real rows, all of one size, each pair of equal lengths.
+type Pair = (OwnedSequences, OwnedSequences);
+
+/// (real, generated), and halves of the real rows, all of one size, each pair of equal lengths.
 struct Pairs {
-    judged: (OwnedSequences, OwnedSequences),
-    floor: (OwnedSequences, OwnedSequences),
+    judged: Pair,
+    floors: Vec<Pair>,
 }
 
 impl Pairs {
@@ -61,8 +69,10 @@ impl Pairs {
             let expected = format!("{} as features.real", sets.real.features);
             return Err(Error::argument("features.generated.features", sets.generated.features, expected));
         }
-        let (a, b) = real_halves(inputs, sets.real.lengths.len(), options, rng);
-        let limit = options.half_rows(a.len(), sets.generated.lengths.len());
+        let rounds: Vec<_> =
+            (0..FLOORS).map(|round| real_halves(inputs, sets.real.lengths.len(), options, round, rng)).collect();
+        let smallest = rounds.iter().map(|[a, _]| a.len()).fold(usize::MAX, usize::min);
+        let limit = options.half_rows(smallest, sets.generated.lengths.len());
         if limit < FEWEST / 2 {
             let expected = format!("{FEWEST} or more real rows and {} or more generated", FEWEST / 2);
             return Err(Error::argument("features.lengths.len()", limit, expected));
@@ -71,30 +81,28 @@ impl Pairs {
             let whole: Vec<_> = rows.iter().map(|&i| (i, sets.real.lengths[i])).collect();
             OwnedSequences::cut(sets.real, &whole)
         };
-        let (a, b) = (side(&a), side(&b));
+        let floor = |[a, b]: &[Vec<usize>; 2]| equal_lengths(side(a).view(), side(b).view(), limit);
         let judged = equal_lengths(sets.real, sets.generated, limit);
-        Ok(Pairs { judged, floor: equal_lengths(a.view(), b.view(), limit) })
+        Ok(Pairs { judged, floors: rounds.iter().map(floor).collect() })
     }
 
     fn scores(&self, options: &EvalOptions) -> Result<Vec<Score>> {
-        let apart = |pair: &(OwnedSequences, OwnedSequences)| {
-            distribution_metrics(pair.0.view(), pair.1.view(), options.threads)
+        let apart = |pair: &Pair| distribution_metrics(pair.0.view(), pair.1.view(), options.threads);
+        let (got, floors) = (apart(&self.judged)?, self.floors.iter().map(apart).collect::<Result<Vec<_>>>()?);
+        let one = |name, meaning, of: &dyn Fn(&DistributionMetrics) -> f64| {
+            score(name, meaning, (of(&got), Scale::Plain(0.0), 1e-3), None, floors.iter().map(of).collect())
         };
-        let (got, floor) = (apart(&self.judged)?, apart(&self.floor)?);
-        let one =
-            |name, meaning, value, floor| score(name, meaning, (value, Scale::Plain(0.0), 1e-3), None, vec![floor]);
         Ok(vec![
-            one("mmd", "the seed's MMD of whole movements, equal lengths", got.mmd, floor.mmd),
-            one("mean_diff", "difference of feature means", got.mean_diff, floor.mean_diff),
-            one("std_diff", "difference of feature deviations", got.std_diff, floor.std_diff),
-            one("temporal_diff", "difference of step-to-step change", got.temporal_diff, floor.temporal_diff),
+            one("mmd", "the seed's MMD of whole movements, equal lengths", &|m| m.mmd),
+            one("mean_diff", "difference of feature means", &|m| m.mean_diff),
+            one("std_diff", "difference of feature deviations", &|m| m.std_diff),
+            one("temporal_diff", "difference of step-to-step change", &|m| m.temporal_diff),
         ])
     }
 
     fn judges(&self, options: &EvalOptions) -> Judges {
-        let some =
-            |pair: &(OwnedSequences, OwnedSequences)| equal_lengths(pair.0.view(), pair.1.view(), options.judge_rows());
-        judges(&some(&self.judged), &some(&self.floor), options)
+        let some = |pair: &Pair| equal_lengths(pair.0.view(), pair.1.view(), options.judge_rows());
+        judges(&some(&self.judged), &some(&self.floors[0]), options)
     }
 }
 
@@ -106,9 +114,11 @@ fn latent_scores(inputs: &Inputs, sets: SummarySets, options: &EvalOptions, rng:
         }
         all_finite(name, values)?;
     }
-    let (a, b) = real_halves(inputs, sets.real.len() / width, options, rng);
+    let rounds: Vec<_> =
+        (0..FLOORS).map(|round| real_halves(inputs, sets.real.len() / width, options, round, rng)).collect();
+    let smallest = rounds.iter().map(|[a, _]| a.len()).fold(usize::MAX, usize::min);
     let (real, made) = (rng.permutation(sets.real.len() / width), rng.permutation(sets.generated.len() / width));
-    let count = options.half_rows(a.len(), made.len());
+    let count = options.half_rows(smallest, made.len());
     let rows = |x: &[f32], rows: &[usize]| -> Vec<f32> {
         rows[..count].iter().flat_map(|&i| x[i * width..(i + 1) * width].iter().copied()).collect()
     };
@@ -118,26 +128,23 @@ fn latent_scores(inputs: &Inputs, sets: SummarySets, options: &EvalOptions, rng:
         let near = prdc(Rows { values: &x, width }, Rows { values: &y, width }, NEIGHBOURS, options.threads);
         Result::Ok((metrics, near))
     };
-    let (got, n) = apart(rows(sets.real, &real), rows(sets.generated, &made))?;
-    let (floor, f) = apart(rows(sets.real, &a), rows(sets.real, &b))?;
-    let one = |name, meaning, value, ideal, floor| {
-        score(name, meaning, (value, Scale::Plain(ideal), 1e-3), None, vec![floor])
+    let judged = apart(rows(sets.real, &real), rows(sets.generated, &made))?;
+    let floors = rounds.iter().map(|[a, b]| apart(rows(sets.real, a), rows(sets.real, b)));
+    let floors = floors.collect::<Result<Vec<_>>>()?;
+    let one = |name, meaning, scale, resolution, of: &dyn Fn(&(LatentMetrics, Neighbours)) -> f64| {
+        score(name, meaning, (of(&judged), scale, resolution), None, floors.iter().map(of).collect())
     };
-    let share = |name, meaning, value, floor| score(name, meaning, (value, Scale::Share(1.0), 1e-3), None, vec![floor]);
+    // Shares of rows cannot be told more finely than by one of them.
+    let (fine, row) = (1e-3, 1.0 / count as f64);
+    let (zero, all) = (Scale::Plain(0.0), Scale::Share(1.0));
     Ok(vec![
-        one("latent_mmd", "the seed's MMD of summaries", got.latent_mmd, 0.0, floor.latent_mmd),
-        one("latent_mean_diff", "difference of summary means", got.latent_mean_diff, 0.0, floor.latent_mean_diff),
-        one("latent_std_diff", "difference of summary deviations", got.latent_std_diff, 0.0, floor.latent_std_diff),
-        share("range_overlap", "the seed's latent coverage", got.range_overlap, floor.range_overlap),
-        share("latent_precision", "k-NN precision of summaries", n.precision, f.precision),
-        share("latent_recall", "k-NN recall of summaries", n.recall, f.recall),
-        score(
-            "latent_density",
-            "k-NN density of summaries",
-            (n.density, Scale::Ratio(1.0), 1e-3),
-            None,
-            vec![f.density],
-        ),
-        share("latent_coverage", "k-NN coverage of summaries", n.coverage, f.coverage),
+        one("latent_mmd", "the seed's MMD of summaries", zero, fine, &|(m, _)| m.latent_mmd),
+        one("latent_mean_diff", "difference of summary means", zero, fine, &|(m, _)| m.latent_mean_diff),
+        one("latent_std_diff", "difference of summary deviations", zero, fine, &|(m, _)| m.latent_std_diff),
+        one("range_overlap", "the seed's latent coverage", all, fine, &|(m, _)| m.range_overlap),
+        one("latent_precision", "k-NN precision of summaries", all, row, &|(_, n)| n.precision),
+        one("latent_recall", "k-NN recall of summaries", all, row, &|(_, n)| n.recall),
+        one("latent_density", "k-NN density of summaries", Scale::Ratio(1.0), fine, &|(_, n)| n.density),
+        one("latent_coverage", "k-NN coverage of summaries", all, row, &|(_, n)| n.coverage),
     ])
 }

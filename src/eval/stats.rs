@@ -64,6 +64,11 @@ pub fn mean_interval(x: &[f64]) -> f64 {
     t * std(x) / (x.len() as f64).sqrt()
 }
 
+/// Whether numbers are the same but for rounding, of this mean and with this sum of squared differences from it.
+pub fn one_number(mean: f64, squares: f64, count: usize) -> bool {
+    squares <= count as f64 * (1e-12 * mean).powi(2)
+}
+
 /// Pearson's correlation; 0 where either side does not vary.
 #[inline(never)]
 pub fn correlation(x: &[f64], y: &[f64]) -> f64 {
@@ -74,7 +79,11 @@ pub fn correlation(x: &[f64], y: &[f64]) -> f64 {
         xx += (a - mx).powi(2);
         yy += (b - my).powi(2);
     }
-    if xx * yy > 0.0 { xy / (xx * yy).sqrt() } else { 0.0 }
+    if !one_number(mx, xx, x.len()) && !one_number(my, yy, y.len()) && xx * yy > 0.0 {
+        xy / (xx * yy).sqrt()
+    } else {
+        0.0
+    }
 }
 
 /// Where the smallest is, the next larger, and so on; of equal ones the first comes first.
@@ -184,5 +193,7 @@ mod tests {
         assert!((correlation(&x, &y) - expected).abs() < 1e-12, "{}", correlation(&x, &y));
         assert!((correlation(&x, &y.map(|v| 7.0 - 100.0 * v)) + expected).abs() < 1e-12);
         assert_eq!(correlation(&x, &[3.0; 4]), 0.0);
+        // The mean of equal numbers need not be that number.
+        assert_eq!(correlation(&[141.42; 29], &[141.42; 29]), 0.0);
     }
 }

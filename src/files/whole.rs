@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 /// Replaces the file at `path` by what `write` writes: a temporary sibling is written, flushed to the disk, read back
 /// and compared, then renamed. Until the rename, what was at `path` survives every failure and every kill.
 ///
-/// What a link leads to is replaced, not the link; on Unix the mode stays. The sibling is `.NAME.saving`, one per target, so that a killed save leaves at most one, which the next save takes
-/// over. Two saves to one path at the same time do not mix: the later one fails.
+/// What a link leads to is replaced, not the link; on Unix the mode stays. The sibling is `.NAME.saving` (of a name too long for
+/// that, of its hash), one per target, so that a killed save leaves at most one, which the next save takes over. Two saves to one path at the same time do not mix: the later one fails.
 ///
 /// # Errors
 /// `Io` with the path and the cause. If only the last step fails, the flush of the folder, the new file is in place.
@@ -118,8 +118,13 @@ impl Write for Hashing<'_> {
 
 fn sibling(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"))?;
+    /// Bytes that a name may have on most systems, less what is added here.
+    const MOST: usize = 255 - ".".len() - ".saving".len();
     let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
+    match name.len() {
+        0..=MOST => hidden.push(name),
+        _ => Sha256::digest(name.as_encoded_bytes()).iter().for_each(|byte| hidden.push(format!("{byte:02x}"))),
+    }
     hidden.push(".saving");
     Ok(path.with_file_name(hidden))
 }

@@ -224,12 +224,11 @@ impl Model {
         })
     }
 
-    /// v6: scaled features of summaries (n,S), clamped to [-1,1]. rounded: by products of parts of floats, where those are fast.
+    /// v6: scaled features of summaries (n,S), clamped to [-1,1]. rounded: by products of parts of floats.
     pub(super) fn decode_rows(&self, z: &[f32], lengths: &[usize], rounded: bool, pool: &mut Pool) -> Vec<Vec<f32>> {
         let (s, f, norm) = (self.config.summary_dim, self.config.feature_dim, &self.sampler().decoder);
         let order = longest_first(lengths);
-        let (weights, together) =
-            if rounded && tiles::are_fast() { (self.split_weights(), tiles::ROWS) } else { (&self.weights, ROWS) };
+        let (weights, together) = if rounded { (self.split_weights(), tiles::ROWS) } else { (&self.weights, ROWS) };
         let mut parts: Vec<_> = order.chunks(together).map(|rows| (rows, Vec::new())).collect();
         let Some(net) = self.networks.v6() else { return Vec::new() };
         let traces = Scratch::<Decoding<f32>>::new(pool);

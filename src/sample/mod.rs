@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use ndarray::{Array2, Array3};
 
-use crate::backend::cpu::Pool;
+use crate::backend::cpu::{Pool, tiles};
 use crate::config::DecoderKind;
 use crate::data::{FEATURES, Movement, Point, Scaler, features};
 use crate::error::{Error, Result, afford, all_finite, try_zeroed};
@@ -47,10 +47,15 @@ pub struct SampleOptions {
     /// closed-loop: walks drawn for each movement, of which one is kept, the likelier the more often recordings are like it:
     /// 1 to 4096. 1 is the fastest; more are an error of a model that cannot choose; 0: [`Model::candidates`].
     pub candidates: u32,
-    /// v6: products of matrices may round their factors, sums are in f32. On a device from compute capability 8.0 on, but for
-    /// recurrences, to TF32 (10 bits of mantissa): features of a trained model were off by 2e-5 on average, 4e-3 at worst. On a
-    /// processor with AMX, under Linux, to two bfloat16s (16 bits): half the time for a thousand movements. Elsewhere nothing changes.
+    /// v6 on a device: products of matrices, which recurrences are not, may round their factors to TF32 (10 bits of mantissa,
+    /// sums in f32). Features of a trained model were off by 2e-5 on average, 4e-3 at worst. Nothing changes on the CPU or below compute
+    /// capability 8.0.
     pub allow_tf32: bool,
+    /// v6 on a processor with Intel's AMX, under Linux: products may round their factors to two bfloat16s (16 bits of mantissa, sums
+    /// in f32), and many movements take half the time. Features of a trained model were off by 2e-7 on average, 2e-5 at worst. The
+    /// first such call asks the system to let the process use tiles, which makes its signal frames larger: alternate stacks for
+    /// signals below some 11 KB are refused from then on. Where it does not let it, and elsewhere, nothing changes.
+    pub allow_amx: bool,
     /// 0: one per core. The result does not depend on it.
     pub threads: usize,
 }
@@ -66,6 +71,7 @@ impl Default for SampleOptions {
             time_temperature: 1.0,
             candidates: 0,
             allow_tf32: false,
+            allow_amx: false,
             threads: 1,
         }
     }
@@ -233,13 +239,15 @@ impl Model {
                 self.working_bytes(Way::Out, count, longest, options.threads)
             }
         };
-        let split = if options.allow_tf32 && self.sampler.get().is_none_or(|all| all.split.get().is_none()) {
-            16 * self.parameters()
-        } else {
-            0
-        };
+        let unsplit = self.sampler.get().is_none_or(|all| all.split.get().is_none());
+        let split = if self.splits(options) && unsplit { 16 * self.parameters() } else { 0 };
         let shared = self.sampler_bytes().saturating_add(decoding).saturating_add(split);
         afford(rows.saturating_mul(self.movement_bytes()).saturating_add(shared), "movements")
+    }
+
+    /// Whether products are those of `tiles`.
+    fn splits(&self, options: &SampleOptions) -> bool {
+        options.allow_amx && self.networks.v6().is_some() && tiles::are_fast()
     }
 
     /// More than so many walks take: points, summary three times, what stands beside them.
@@ -294,7 +302,7 @@ impl Model {
         }
         let summaries = self.draw_summaries(&conditions, options)?;
         let mut pool = Pool::new(workers(options.threads, count));
-        Ok((self.decode_rows(&summaries, &lengths, options.allow_tf32, &mut pool), lengths))
+        Ok((self.decode_rows(&summaries, &lengths, self.splits(options), &mut pool), lengths))
     }
 
     /// Scaled conditions (n,C) -> summaries (n,S) from the generator.

@@ -268,8 +268,7 @@ mod tests {
         let w = Weights::new(Isa::detect(), &layout, params.iter().map(|x| size * x).collect());
         let edges = vec![0, 1000, 2000, 3000];
         let (step_edges, tick_edges) = (edges.clone(), edges);
-        let codec =
-            StepCodec { tick_ms: 1.0, step_edges, tick_edges, repeats: true, whole_ms: false, landing: [3.0; 2] };
+        let codec = StepCodec { tick_ms: 1.0, step_edges, tick_edges, repeats: true, per_ms: 0, landing: [3.0; 2] };
         (walker, w, codec, c)
     }
 

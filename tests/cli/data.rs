@@ -184,6 +184,45 @@ fn validate_knows_what_training_leaves_out() {
     assert!(text(&none.stdout).contains("left out of training, more points than max_seq_len, 8: 120"));
 }
 
+/// A closed loop is asked for targets: recordings' own conditions are no reason not to learn from them.
+#[test]
+fn conditions_of_several_numbers_do_not_keep_a_closed_loop_from_training() {
+    let folder = workplace();
+    let folder = folder.path();
+    let lines = fs::read_to_string(folder.join("recordings.jsonl")).unwrap();
+    let with = |line: &str| line.replacen('{', "{\"condition\":[1,2],", 1) + "\n";
+    fs::write(folder.join("two.jsonl"), lines.lines().map(with).collect::<String>()).unwrap();
+    let args = ["train", "two.jsonl", "--iterations", "2", "--preset", "fast"];
+    assert!(text(&trajgan(folder, &args).stdout).contains("does not use conditions of the recordings' own"));
+}
+
+/// A model that lies in no run folder has no file that says how its recordings were read.
+#[test]
+fn recordings_of_a_single_model_are_read_as_told() {
+    let folder = workplace();
+    let folder = folder.path();
+    let lines = fs::read_to_string(folder.join("recordings.jsonl")).unwrap();
+    let mut csv = "user,session,t,x,y\n".to_owned();
+    for (k, line) in lines.lines().enumerate() {
+        let movement: Value = serde_json::from_str(line).unwrap();
+        let of =
+            |name: &str| movement[name].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>();
+        for ((t, x), y) in of("t").iter().zip(of("x")).zip(of("y")) {
+            csv += &format!("u,s{k},{},{x},{y}\n", t / 1000.0);
+        }
+    }
+    fs::write(folder.join("seconds.csv"), csv).unwrap();
+    let args = ["train", "seconds.csv", "--set", "csv_seconds=true", "--iterations", "2", "--preset", "fast", "--json"];
+    let model: Value = serde_json::from_slice(&trajgan(folder, &args).stdout).unwrap();
+    fs::copy(folder.join(model["model"].as_str().unwrap()), folder.join("alone.safetensors")).unwrap();
+    let evaluate = ["evaluate", "--model", "alone.safetensors", "seconds.csv", "--quick"];
+    assert!(refused(folder, &evaluate, 1).contains("csv_seconds"));
+    let set = |setting| [&evaluate[..], &["--set", setting]].concat();
+    assert!(refused(folder, &set("seed=9"), 2).contains("expected one of how recordings are read"));
+    assert!(refused(folder, &set("max_speed=inf"), 2).contains("max_speed: expected a finite number"));
+    assert!(text(&trajgan(folder, &set("csv_seconds=true")).stdout).contains("forest_auc"));
+}
+
 /// What no file shows alone, but training on all of them does.
 #[test]
 fn validate_looks_at_all_files_together() {

@@ -72,7 +72,7 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
     let text = good(folder.path(), &["train", "--show-settings"]);
     for meaning in [
         "\n# Quality filter: largest z-score of a movement's mean |feature|; 0 switches it off.\nquality_z = ",
-        "\n# A pause of more than this plus the session's median dt ends a movement.\npause_ms = ",
+        "\n# A pause of more than this plus the session's median dt ends a movement: no rows, or rows of one position.\npause_ms = ",
         "\n# CSV columns named `t` or `timestamp` are in seconds (else milliseconds).\ncsv_seconds = ",
     ] {
         assert!(text.contains(meaning), "{meaning:?} is not in {text}");

@@ -205,6 +205,15 @@ internal static class Tests
     private static void Training()
     {
         Dataset data = Arcs(60);
+        var gone = new Model(Tiny(Decoder.ClosedLoop), Device.Cpu);
+        int asked = 0;
+        bool ended = gone.Train(data, Stage.Autoencoder, Short(gone, Stage.Autoencoder, 60), p =>
+        {
+            asked++;
+            gone.Dispose();
+            return true;
+        });
+        AllSame(new[] { ended, asked == 1 }, new[] { false, true });
         var model = new Model(Tiny(Decoder.ClosedLoop), Device.Cpu);
         Refused(Status.State, "", () => model.Train(data, Stage.Gan));
         TrainOptions options = Short(model, Stage.Autoencoder);

@@ -254,6 +254,10 @@ class Everything(unittest.TestCase):
             model.encode(movements, -5)
         with self.assertRaisesRegex(ValueError, "critic_hidden_dims has 17 numbers, expected up to 16"):
             trajgan.Model(critic_hidden_dims=[8] * 17)
+        with self.assertRaisesRegex(ValueError, r"critic_hidden_dims\[1\] is 0, which would end the list"):
+            trajgan.Model(critic_hidden_dims=[8, 0, 8])
+        again = trajgan.Model(critic_hidden_dims=trajgan.Model(critic_hidden_dims=[8, 6]).options.critic_hidden_dims)
+        self.assertEqual(again.options.critic_hidden_dims[:3], [8, 6, 0])
         self.assertEqual(len(model.generate(np.int64(2), seed=np.uint64(2**64 - 1), threads=np.int8(1))), 2)
 
     def test_what_is_raised_keeps_nothing(self):
@@ -318,6 +322,9 @@ class Everything(unittest.TestCase):
         hidden = np.ma.array(points, mask=points == 5)
         self.check_refused(Status.ARGUMENT, "points has numbers that are masked", data.push, hidden)
         data.push(np.ma.array(points))
+        targets = np.array([100, 900.0])
+        for numbers, kind in [(targets + 3j, "complex numbers"), (np.ma.array(targets, mask=[0, 1]), "numbers that are masked")]:
+            self.check_refused(Status.ARGUMENT, f"conditions has {kind}", trained(trajgan.Decoder.V6).generate, 2, numbers)
 
     def test_closed_in_use(self):
         data, model = arcs(), trajgan.Model(device=trajgan.Device.CPU, **TINY)

@@ -24,6 +24,7 @@ import time
 from typing import NamedTuple
 
 import numpy as np
+import numpy.ma  # now: an import in a child of fork() may wait for a thread that is not there
 
 from . import _api
 from ._api import (  # noqa: F401: all of these are for the user
@@ -66,12 +67,17 @@ def _counts(array):
     return array.ctypes.data_as(_api.COUNTS)
 
 
-def _shaped(name, values, dtype, *shape):
-    """values as an array of this shape, where None is any extent."""
+def _real(name, values):
+    """values, where they are numbers that NumPy takes for what they are."""
     if np.ma.is_masked(values) or np.iscomplexobj(values):
         kind = "complex numbers" if np.iscomplexobj(values) else "numbers that are masked"
         raise Error(Status.ARGUMENT, f"{name} has {kind}, expected real ones that all count")
-    array = np.ascontiguousarray(values, dtype=dtype)
+    return values
+
+
+def _shaped(name, values, dtype, *shape):
+    """values as an array of this shape, where None is any extent."""
+    array = np.ascontiguousarray(_real(name, values), dtype=dtype)
     if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape)):
         wanted = " x ".join("n" if extent is None else str(extent) for extent in shape)
         raise Error(Status.ARGUMENT, f"{name} is {' x '.join(map(str, array.shape)) or 'a number'}, expected {wanted}")
@@ -96,7 +102,7 @@ def _lengths(lengths, count, like):
 
 def _table(name, values, count, width):
     """values as (count,width) doubles; in one dimension they are its rows, one after the other."""
-    values = np.asarray(values, np.float64)
+    values = np.asarray(_real(name, values), np.float64)
     return _shaped(name, values.reshape(-1, width) if values.ndim == 1 else values, np.float64, count, width)
 
 

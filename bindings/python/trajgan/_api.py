@@ -113,6 +113,10 @@ def _whole_list(name, values, kind):
     numbers = [whole(f"{name}[{i}]", value, kind._type_) for i, value in enumerate(values)]
     if len(numbers) > kind._length_:
         raise ValueError(f"{name} has {len(numbers)} numbers, expected up to {kind._length_}")
+    while numbers and not numbers[-1]:
+        numbers.pop()  # as the library's own lists end
+    if 0 in numbers:
+        raise ValueError(f"{name}[{numbers.index(0)}] is 0, which would end the list: expected 1 or more")
     return kind(*numbers)
 
 
@@ -186,7 +190,7 @@ class TrainOptions(Options):
 class SampleOptions(Options):
     _fields_ = _fields(
         "u32 struct_size threads; u64 seed first seq_len; f64 truncation_psi step_temperature time_temperature;"
-        " u32 allow_tf32 candidates"
+        " u32 allow_tf32 candidates; u64 allow_amx"
     )
 
 

@@ -246,7 +246,8 @@ def plot(study, folder):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        figure.write_html(folder / f"{study.study_name}_{name}.html", include_plotlyjs="directory")
+        page = f"{urllib.parse.quote(study.study_name, safe='')}_{name}.html"
+        figure.write_html(folder / page, include_plotlyjs="directory")
 
 
 def parse(argv):

@@ -24,6 +24,9 @@ pub struct Args {
     /// Model file, or a run folder for its newest
     #[arg(long)]
     model: PathBuf,
+    /// How recordings are read, where the model lies in no run folder or they differ: NAME=VALUE, as for train (csv_seconds=true)
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
     /// Fewer movements, permutations and runs
     #[arg(long)]
     quick: bool,
@@ -48,7 +51,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
     args.html.as_deref().map_or(Ok(()), check_place)?;
     let (path, model) = run_folder::load(&args.model, args.hardware.device)?;
-    let data = recordings::of_model(&model, RunFolder::of(&path).as_ref(), args.data.as_deref(), console)?;
+    let folder = RunFolder::of(&path);
+    let data = recordings::of_model(&model, folder.as_ref(), args.data.as_deref(), &args.set, console)?;
     console.line(&format!("{} against the test split of {} movements", path.display(), data.len()));
     if !recordings::seen(&model, &data, model.config())? {
         console.line(
@@ -57,11 +61,12 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let options = EvalOptions { seed: args.seed, threads: args.hardware.threads, quick: args.quick };
     let report = model.evaluate(&data, &options)?;
+    // First what cannot fail any more.
+    say(&if args.json { report.to_json()? } else { report.to_text() });
     if let Some(html) = &args.html {
         let page = report.to_html();
         write_whole(html, |out| out.write_all(page.as_bytes()))?;
         console.line(&format!("Pictures: {}", html.display()));
     }
-    say(&if args.json { report.to_json()? } else { report.to_text() });
     Ok(())
 }

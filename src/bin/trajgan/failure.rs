@@ -44,6 +44,9 @@ pub fn check_place(path: &Path) -> Result<()> {
     let Some(name) = path.file_name() else {
         return Err(Failure::Usage(format!("{}: not the name of a file", path.display())));
     };
+    if path.is_dir() {
+        return Err(Failure::Usage(format!("{}: is a folder, expected the name of a file", path.display())));
+    }
     let trial = path.with_file_name(format!(".{}.{}.trial", name.display(), std::process::id()));
     std::fs::File::create_new(&trial).and_then(|_| std::fs::remove_file(&trial)).map_err(|e| Failure::io(path, e))
 }

@@ -7,7 +7,7 @@ use trajgan::config::DecoderKind;
 use trajgan::{Model, SampleOptions};
 
 use crate::console::{self, Console, shown};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, check_place};
 use crate::hardware::Hardware;
 use crate::{output, run_folder};
 
@@ -56,9 +56,12 @@ pub struct Args {
     /// fastest; 0: the model's own number
     #[arg(long, default_value_t = 0)]
     candidates: u32,
-    /// v6 decoder: faster, less exact products: TF32 on a GPU (features off by some 1e-5), 16 bits of mantissa by AMX
+    /// v6 decoder on a GPU: TF32 in products of matrices, features off by some 1e-5
     #[arg(long)]
     allow_tf32: bool,
+    /// v6 decoder on a processor with AMX, under Linux: products of 16 bits of mantissa, features off by some 1e-7
+    #[arg(long)]
+    allow_amx: bool,
     /// Scaled features rather than points
     #[arg(long)]
     features: bool,
@@ -105,10 +108,12 @@ pub fn run(args: &Args) -> Result<()> {
         time_temperature: args.temperature,
         candidates: args.candidates,
         allow_tf32: args.allow_tf32,
+        allow_amx: args.allow_amx,
         threads: args.hardware.threads,
     };
     let conditions = conditions.as_deref();
     let order = output::Order { model: &model, count, conditions, options, features: args.features };
+    check_place(&args.out)?; // now rather than after the work
     let forced = order.write(&args.out)?;
     if forced > 0 {
         let most = model.config().max_seq_len;

@@ -27,6 +27,9 @@ pub enum Command {
         /// The recordings that the model was trained on: the test split is shown [default: those of its run]
         #[arg(long, value_name = "PATH")]
         data: Option<PathBuf>,
+        /// How recordings are read, where the model lies in no run folder or they differ: NAME=VALUE, as for train (csv_seconds=true)
+        #[arg(long, value_name = "NAME=VALUE")]
+        set: Vec<String>,
         /// Pairs of movements
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=50))]
         rows: u64,
@@ -82,8 +85,9 @@ pub fn run(command: &Command) -> Result<()> {
     let (path, model) = run_folder::load(&common.model, Device::Auto)?;
     let folder = RunFolder::of(&path);
     let picture = match command {
-        Command::Compare { data, rows, seed, .. } => {
-            let data = recordings::of_model(&model, folder.as_ref(), data.as_deref(), Console { json: common.json })?;
+        Command::Compare { data, set, rows, seed, .. } => {
+            let console = Console { json: common.json };
+            let data = recordings::of_model(&model, folder.as_ref(), data.as_deref(), set, console)?;
             compare(&model, &data, *rows as usize, *seed)
         }
         Command::Sheet { count, distance, seed, .. } => paths(&model, *count as usize, *distance, *seed),

@@ -4,13 +4,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use trajgan::data::{PrepareReport, ReadOptions, ReadReport};
+use trajgan::data::{PrepareReport, ReadReport};
 use trajgan::{Config, Dataset, Model, Movement, Point};
 
 use crate::console::Console;
 use crate::failure::{Failure, Result};
 use crate::run_folder::RunFolder;
-use crate::settings::{Flags, Settings};
+use crate::settings::Settings;
 
 /// Examples of each report that people see; programs get all that the library keeps.
 const SHOWN: usize = 5;
@@ -24,23 +24,26 @@ pub fn open(path: &Path, settings: &mut Settings, console: Console) -> Result<(D
     Ok((data, report))
 }
 
-/// The data that the command line names, else that of the model's run; read as the run has read it.
-pub fn of_model(model: &Model, folder: Option<&RunFolder>, data: Option<&Path>, console: Console) -> Result<Dataset> {
-    let settings = match folder {
-        Some(folder) => Some(Settings::resumed(&Flags::default(), model.config(), &folder.config())?),
-        None => None,
-    };
-    let path = match (data, &settings) {
+/// The data that the command line names, else that of the model's run; read as the run has read it, but for what `set` says.
+pub fn of_model(
+    model: &Model,
+    folder: Option<&RunFolder>,
+    data: Option<&Path>,
+    set: &[String],
+    console: Console,
+) -> Result<Dataset> {
+    let run = folder.map(RunFolder::config);
+    let settings = Settings::reading(set, model.config(), run.as_deref())?;
+    let path = match (data, &run) {
         (None, None) => {
             return Err(Failure::Usage(
                 "the model lies in no run folder: name its recordings (plot: with --data)".into(),
             ));
         }
         (Some(data), _) => data.to_owned(),
-        (None, Some(settings)) => settings.data(None)?,
+        (None, Some(_)) => settings.data(None)?,
     };
-    let read = settings.map_or_else(ReadOptions::default, |settings| settings.read);
-    let (data, report) = Dataset::open(&path, &read)?;
+    let (data, report) = Dataset::open(&path, &settings.read)?;
     rejections(&report, console);
     Ok(data)
 }
@@ -68,8 +71,8 @@ pub fn rejections(report: &ReadReport, console: Console) {
 
 /// What of movements looks like other units than pixels and milliseconds.
 pub fn other_units(movements: &[Movement]) -> Vec<String> {
-    /// Median steps outside of these, in ms, are hardly those of a pointer.
-    const STEPS_MS: RangeInclusive<f64> = 0.5..=500.0;
+    /// Median steps outside of these, in ms, are hardly those of a pointer: the fastest mice report every 0.125 ms.
+    const STEPS_MS: RangeInclusive<f64> = 0.1..=500.0;
     /// Half of all ways are hardly shorter than this.
     const WAY_PX: f64 = 20.0;
     let points = || movements.iter().flat_map(|m| &m.points);

@@ -129,6 +129,20 @@ impl Settings {
         Settings { config: model.clone(), given: BTreeSet::new(), ..kept }.with(flags, file, true)
     }
 
+    /// How data is read that belongs to a model: as its run did, if it lies in one whose config.toml is `run`, but for these settings.
+    pub fn reading(set: &[String], model: &Config, run: Option<&Path>) -> Result<Settings> {
+        let flags = Flags { set: set.to_vec(), ..Flags::default() };
+        let settings = match run {
+            Some(run) => Settings::resumed(&flags, model, run)?,
+            None => Settings::new(&flags, Some(model))?,
+        };
+        if settings.config != *model {
+            let message = "--set: the model's settings are what they are: expected one of how recordings are read";
+            return Err(Failure::Usage(message.into()));
+        }
+        Ok(settings)
+    }
+
     fn with(mut self, flags: &Flags, file: serde_json::Map<String, Value>, goes_on: bool) -> Result<Settings> {
         if goes_on && flags.preset_of(&file)?.is_some() {
             let message = "--preset and config_preset are for a new model: one that goes on has its settings";
@@ -192,6 +206,12 @@ impl Settings {
             ("stage", Value::Number(stage)) => stage.to_string().into(),
             (_, value) => value,
         };
+        // Which TOML has not: what JSON has made of it.
+        if value.is_null() {
+            return Err(Failure::Usage(format!(
+                "{origin}: {name}: expected a finite number (a large one, for no limit)"
+            )));
+        }
         let done = replace(&mut self.config, name, &value)
             .or_else(|| replace(&mut self.read.cut, name, &value))
             .or_else(|| replace(&mut self.read, name, &value).filter(|_| name != "cut"))
@@ -213,7 +233,7 @@ impl Settings {
     /// Takes over what only the data can say, unless it was set.
     pub fn fit(&mut self, data: &Dataset) {
         if !self.given.contains("condition_dim") {
-            self.config.condition_dim = data.condition_dim();
+            self.config.condition_dim = data.taught(&self.config);
         }
         if !self.given.contains("feature_dim") {
             self.config.feature_dim = data.feature_dim();

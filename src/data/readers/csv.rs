@@ -96,13 +96,15 @@ pub(super) fn read(path: &Path, options: &ReadOptions, found: &mut Found) -> Res
     Ok(())
 }
 
-/// What rows without a movement among them look like, where that is no recording in pixels and the unit of time they were taken for.
+/// What rows without a movement among them look like, where that is no recording in pixels and the unit of time they were taken for;
+/// None where nothing moves.
 fn hint(sessions: &Sessions, columns: &Columns) -> Result<Option<String>> {
     let rows: usize = sessions.values().map(Vec::len).sum();
     afford(size_of::<f64>() * rows, "times between rows")?;
-    let (mut rises, mut earlier, mut furthest) = (Vec::with_capacity(rows), 0, 0.0f64);
+    let (mut rises, mut earlier, mut furthest) = (Vec::with_capacity(rows), 0, None::<f64>);
     for events in sessions.values() {
-        furthest = events.iter().fold(furthest, |most, e| most.max(e.point.x.abs()).max(e.point.y.abs()));
+        let moving = events.iter().filter(|e| e.moving).map(|e| e.point.x.abs().max(e.point.y.abs()));
+        furthest = moving.fold(furthest, |most, x| Some(most.map_or(x, |most| most.max(x))));
         let steps = events.windows(2).map(|pair| pair[1].point.t_ms - pair[0].point.t_ms);
         for dt in steps.filter(|&dt| dt != 0.0) {
             if dt > 0.0 { rises.push(dt) } else { earlier += 1 }
@@ -117,7 +119,7 @@ fn hint(sessions: &Sessions, columns: &Columns) -> Result<Option<String>> {
         let rise = (rise * 1e6).round() / 1e6;
         Some(format!("rows are {rise} ms apart at the median, expected times in {expected}"))
     } else {
-        (furthest <= 1.0).then(|| "all coordinates are from -1 to 1, expected pixels".to_owned())
+        furthest.filter(|&x| x <= 1.0).map(|_| "all coordinates are from -1 to 1, expected pixels".to_owned())
     })
 }
 

@@ -13,7 +13,7 @@ use crate::order;
 pub struct CutOptions {
     /// Rows with a coordinate of so many pixels or more are not positions.
     pub max_coordinate: f64,
-    /// A pause of more than this plus the session's median dt ends a movement.
+    /// A pause of more than this plus the session's median dt ends a movement: no rows, or rows of one position.
     pub pause_ms: f64,
     pub min_points: usize,
     pub max_points: usize,
@@ -115,7 +115,29 @@ pub(super) fn runs(events: &[Event], options: &CutOptions, mut repeated: impl Fn
     }
     let pause = options.pause_ms + median_dt(&runs);
     let parts = runs.iter().flat_map(|run| run.chunk_by(|a, b| (0.0..=pause).contains(&(b.point.t_ms - a.point.t_ms))));
-    parts.map(trim).collect()
+    parts.flat_map(|part| without_rests(part, pause)).map(trim).collect()
+}
+
+/// Parts of a run between rests of more than `pause` ms: recorders that write rows while nothing moves have pauses without gaps. Each
+/// part begins with the last row of its rest.
+fn without_rests(run: &[Event], pause: f64) -> Vec<&[Event]> {
+    let (mut parts, mut start, mut since) = (Vec::new(), 0, 0);
+    for i in 1..run.len() {
+        if still(&run[i - 1], &run[i]) {
+            continue;
+        }
+        if run[i].point.t_ms - run[since].point.t_ms > pause {
+            parts.push(&run[start..i - 1]);
+            start = i - 1;
+        }
+        since = i;
+    }
+    parts.push(&run[start..]);
+    parts
+}
+
+fn still(a: &Event, b: &Event) -> bool {
+    a.point.x == b.point.x && a.point.y == b.point.y
 }
 
 /// Some recorders report coordinates far outside any screen.
@@ -136,7 +158,6 @@ fn median_dt(runs: &[Vec<Event>]) -> f64 {
 
 /// Without the stationary points at both ends, time from 0.
 fn trim(events: &[Event]) -> Run {
-    let still = |a: &Event, b: &Event| a.point.x == b.point.x && a.point.y == b.point.y;
     let mut rest = events;
     while let [first, second, ..] = rest
         && still(first, second)
@@ -255,6 +276,9 @@ mod tests {
         assert_eq!(parts(&[(1.0, 0.0, 8.0), (1.0, 0.0, 112.5), (1.0, 0.0, 16.0), (1.0, 0.0, 8.0)]), [2, 3]);
         // Rest at either end is cut away, and rows off the screen along either axis are no positions.
         assert_eq!(parts(&[(0.0, 0.0, 8.0), (1.0, 0.0, 8.0), (2.0, 0.0, 8.0), (0.0, 0.0, 8.0), (0.0, 0.0, 8.0)]), [3]);
+        // Who writes rows while nothing moves has pauses too: what comes after begins with the last of these rows.
+        let rest = |rows: usize| [&[(1.0, 0.0, 8.0)], &vec![(0.0, 0.0, 8.0); rows][..], &[(2.0, 0.0, 8.0); 3]].concat();
+        assert_eq!([parts(&rest(12)), parts(&rest(13))], [vec![17], vec![2, 4]]);
         assert_eq!(parts(&[(1.0, 0.0, 8.0), (9999.0, 0.0, 8.0), (-9999.0, 0.0, 8.0)]), [2]);
         assert_eq!(parts(&[(1.0, 0.0, 8.0), (0.0, 10_000.0, 8.0), (0.0, -10_000.0, 8.0)]), [2]);
         assert_eq!(parts(&[(1.0, 0.0, 8.0), (0.0, 9999.0, 8.0), (0.0, -9999.0, 8.0)]), [4]);

@@ -90,7 +90,7 @@ fn describe(report: &mut FileReport, movements: &[Movement], seen: &mut Seen) {
     let steps = || movements.iter().flat_map(|m| m.points.windows(2));
     let mut dts: Vec<f64> = steps().map(|p| p[1].t_ms - p[0].t_ms).collect();
     let still = steps().filter(|p| p[0].x == p[1].x && p[0].y == p[1].y).count();
-    let whole = all().all(|p| p.t_ms.fract() == 0.0);
+    let whole = all().all(|p| (p.t_ms - p.t_ms.round()).abs() < 1e-6);
     let pixels = all().all(|p| p.x.fract() == 0.0 && p.y.fract() == 0.0);
     let copies = movements.iter().filter(|m| !seen.insert(numbers(m))).count();
     let spreads = [spread(&mut lengths), spread(&mut durations), spread(&mut distances), spread(&mut dts)];
