@@ -1,4 +1,5 @@
-//! LSTM stacks that go step by step and keep their last states alone: for sampling.
+//! LSTM stacks that go step by step and keep their last states alone: for sampling. Sums are taken in the order of
+//! [`Lstm::forward`], so that results are the same to the bit.
 
 use super::lstm::Lstm;
 use super::params::{To, Weights};
@@ -9,6 +10,7 @@ use crate::backend::cpu::{Buffer, Real, math};
 pub struct Running<R> {
     layers: Vec<State<R>>,
     gates: Buffer<R>,
+    next: Buffer<R>,
 }
 
 /// Of a layer.
@@ -40,14 +42,15 @@ impl<R: Real> Running<R> {
     pub fn step(&mut self, lstm: &Lstm, w: &Weights<R>, x: &[R]) -> &[R] {
         let hidden = lstm.hidden();
         let rows = x.len() / lstm.layers[0].input.inputs;
-        let gates = self.gates.fit(rows * 4 * hidden);
+        let (gates, next) = (self.gates.fit(rows * 4 * hidden), &mut self.next);
         for (k, layer) in lstm.layers.iter().enumerate() {
             let (below, here) = self.layers.split_at_mut(k);
             let State { constant, h, c } = &mut here[0];
             h.fit(rows * hidden);
             layer.input.forward(w, below.last().map_or(x, |below| &below.h), gates, R::ONE, To::Write);
             layer.recurrent.forward(w, h, gates, R::ONE, To::Add);
-            math::lstm_cell_running(w.isa, gates, constant, c.fit(rows * hidden), h, hidden);
+            math::lstm_cell(w.isa, gates, constant, c, next.fit(rows * hidden), h, hidden);
+            std::mem::swap(c, next);
         }
         self.layers.last().map_or(&[], |top| &top.h)
     }

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{LANES, Lanes, LanesF32, derived, each, exp, intrinsics, sigmoid, tanh, tanh_over};
+use super::lanes::{LANES, Lanes, LanesF32, derived, each, exp, intrinsics, sigmoid, tanh};
 use crate::rng::{BLOCKS, MULTIPLIERS, round_key};
 
 #[derive(Clone, Copy)]

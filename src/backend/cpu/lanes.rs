@@ -194,18 +194,10 @@ pub trait Lanes<R: Real>: Copy {
     fn exp(self) -> Self;
     fn sigmoid(self) -> Self;
     fn tanh(self) -> Self;
-    /// tanh(self) / divisor, with one division.
-    fn tanh_over(self, divisor: Self) -> Self;
     /// where test > 0: x, else y
     fn where_positive(test: Self, x: Self, y: Self) -> Self;
     /// Of all lanes, in a fixed order.
     fn sum(self) -> R;
-
-    /// 1 / sigmoid(self)
-    #[inline(always)]
-    fn over_sigmoid(self) -> Self {
-        Self::splat(R::ONE).add(Self::splat(R::ZERO).sub(self).exp())
-    }
 
     /// As `rng::philox_blocks`, by this instruction set's wide products.
     #[inline(always)]
@@ -275,10 +267,6 @@ macro_rules! derived {
             tanh(self)
         }
         #[inline(always)]
-        fn tanh_over(self, divisor: Self) -> Self {
-            tanh_over(self, Some(divisor))
-        }
-        #[inline(always)]
         fn where_positive(test: Self, x: Self, y: Self) -> Self {
             Self::select_less(Self::splat(0.0), test, x, y)
         }
@@ -331,24 +319,13 @@ pub fn sigmoid<V: LanesF32>(x: V) -> V {
     one.div(one.add(exp(V::splat(0.0).sub(x))))
 }
 
-/// At most 4 ulp off.
+/// At most 4 ulp off: (e^2x - 1) / (e^2x + 1), the numerator exact near 0, where n is 0.
 #[inline(always)]
 pub fn tanh<V: LanesF32>(x: V) -> V {
-    tanh_over(x, None)
-}
-
-/// tanh(x), over a divisor if there is one: (e^2x - 1) / (e^2x + 1), the numerator exact near 0, where n is 0.
-#[inline(always)]
-pub(super) fn tanh_over<V: LanesF32>(x: V, divisor: Option<V>) -> V {
     let a = x.abs();
     let [s, p] = exp_parts(V::splat(44.0).min(a.add(a)));
     let less_one = s.fma(p, s.sub(V::splat(1.0)));
-    let sum = less_one.add(V::splat(2.0));
-    let sum = match divisor {
-        Some(divisor) => sum.mul(divisor),
-        None => sum,
-    };
-    less_one.div(sum).with_sign_of(x)
+    less_one.div(less_one.add(V::splat(2.0))).with_sign_of(x)
 }
 
 /// What f makes of each lane. Written out, because compilers do not always see through the layers of `array::from_fn`: as tests
@@ -360,7 +337,7 @@ fn sixteen<T>(f: impl Fn(usize) -> T) -> [T; LANES] {
 
 /// One lane after the other; the compiler vectorises what it can.
 macro_rules! plain_lanes {
-    ($real:ty, |$x:ident, $divisor:ident| $exp:expr, $sigmoid:expr, $tanh:expr, $tanh_over:expr) => {
+    ($real:ty, |$x:ident| $exp:expr, $sigmoid:expr, $tanh:expr) => {
         impl Lanes<$real> for [$real; LANES] {
             #[inline(always)]
             fn splat(x: $real) -> Self {
@@ -419,11 +396,6 @@ macro_rules! plain_lanes {
                 $tanh
             }
             #[inline(always)]
-            fn tanh_over(self, $divisor: Self) -> Self {
-                let $x = self;
-                $tanh_over
-            }
-            #[inline(always)]
             fn where_positive(test: Self, x: Self, y: Self) -> Self {
                 sixteen(|i| if test[i] > 0.0 { x[i] } else { y[i] })
             }
@@ -437,14 +409,8 @@ macro_rules! plain_lanes {
     };
 }
 
-plain_lanes!(f32, |x, divisor| exp(x), sigmoid(x), tanh(x), tanh_over(x, Some(divisor)));
-plain_lanes!(
-    f64,
-    |x, divisor| x.map(f64::exp),
-    x.map(|x| 1.0 / (1.0 + (-x).exp())),
-    x.map(f64::tanh),
-    x.tanh().div(divisor)
-);
+plain_lanes!(f32, |x| exp(x), sigmoid(x), tanh(x));
+plain_lanes!(f64, |x| x.map(f64::exp), x.map(|x| 1.0 / (1.0 + (-x).exp())), x.map(f64::tanh));
 
 impl LanesF32 for [f32; LANES] {
     #[inline(always)]

@@ -265,27 +265,6 @@ vectorised! {
 }
 
 vectorised! {
-    /// As [`lstm_cell`], where nothing but the last state is kept: c and h (B,H) become those of the step. With three divisions for
-    /// five, which are what takes longest; so some results differ in their last bits.
-    pub fn lstm_cell_running<R, L>(gates: &[R], constant: &[R], c: &mut [R], h: &mut [R], hidden: usize) {
-        let stride = if constant.len() > 4 * hidden { 4 * hidden } else { 0 };
-        let states = c.chunks_exact_mut(hidden).zip(h.chunks_exact_mut(hidden));
-        for ((row, gates), (c, h)) in gates.chunks_exact(4 * hidden).enumerate().zip(states) {
-            let [i_gate, f_gate, g_gate, o_gate] = quarters(gates, hidden);
-            let [i_more, f_more, g_more, o_more] = quarters(&constant[row * stride..], hidden);
-            by_lanes!(hidden, |load, store, r| {
-                let sum = |gate: &[R], more: &[R]| load(&gate[r.clone()]).add(load(&more[r.clone()]));
-                let input = sum(g_gate, g_more).tanh_over(sum(i_gate, i_more).over_sigmoid());
-                let forget = L::splat(R::ONE).div(sum(f_gate, f_more).over_sigmoid());
-                let cell = forget.fma(load(&c[r.clone()]), input);
-                store(cell, &mut c[r.clone()]);
-                store(cell.tanh_over(sum(o_gate, o_more).over_sigmoid()), &mut h[r]);
-            });
-        }
-    }
-}
-
-vectorised! {
     /// The reverse of [`lstm_cell`]. gates (B,4H) as it left them become the gradients before their activations, which are
     /// added to dconstant, (B,4H) or (4H), as well. dh, dy (B,H): gradients of h, from the step after and from elsewhere.
     /// dc (B,H): gradient of c in, of c0 out. Asks for `next` (rows of 4H), the gates that it will be called with next.
