@@ -171,8 +171,10 @@ impl Model {
             longest_step: f64::INFINITY,
         };
         let (s, weights) = (self.config.summary_dim, self.sampling_weights());
-        let mut parts: Vec<_> = row_ranges(targets.len(), ROWS).into_iter().map(|rows| (rows, Vec::new())).collect();
-        Pool::new(workers(options.threads, targets.len())).for_each(&mut parts, |_, _, (rows, out)| {
+        let mut pool = Pool::new(workers(options.threads, targets.len()));
+        let rows = if targets.len() < 2 * TOGETHER * pool.threads() { ROWS } else { TOGETHER };
+        let mut parts: Vec<_> = row_ranges(targets.len(), rows).into_iter().map(|rows| (rows, Vec::new())).collect();
+        pool.for_each(&mut parts, |_, _, (rows, out)| {
             let mut z = summaries[rows.start * s..rows.end * s].to_vec();
             let mut walks = Vec::with_capacity(rows.len());
             for (i, z) in rows.clone().zip(z.chunks_exact_mut(s)) {
@@ -228,6 +230,9 @@ impl Model {
         Ok((0..count).map(target).collect())
     }
 }
+
+/// Walks that a thread has under way at a time, where there are enough for all threads: weights are read once for all of them.
+const TOGETHER: usize = 32;
 
 fn v6_does_not_walk() -> Error {
     Error::State { call: "walk", problem: "the model has the v6 decoder".into() }
