@@ -4,7 +4,7 @@
 //! codec's `landing`. Where the recorder reports only changes, no step is 0, and a walk that comes to its target has ended, even if
 //! that event was not to be the last. Where there is room for one more point only, it is the target.
 
-use crate::backend::cpu::Buffer;
+use crate::backend::cpu::{Buffer, Isa, math};
 use crate::data::steps::{Event, Place, StepCodec, X_ANCHORS, Y_ANCHORS};
 use crate::data::{Movement, Point};
 use crate::model::walker::Walker;
@@ -167,13 +167,12 @@ impl Walkers {
             for (row, logits) in self.logits.chunks_exact_mut(width).enumerate() {
                 let (drawn, Dice(dice), logits) = (&mut self.drawn[row], self.dice[row], &mut logits[..classes]);
                 // A recorder that reports only changes never reports no step at all.
-                if head == 1 && !codec.repeats && drawn.classes[0] == codec.zero_class() {
-                    logits[codec.zero_class()] = f32::NEG_INFINITY;
-                }
+                let still = head == 1 && !codec.repeats && drawn.classes[0] == codec.zero_class();
+                let never = still.then(|| codec.zero_class());
                 let landing = (drawn.last && head < 2).then(|| walks[row].place.left[head]);
                 let class = match landing {
                     Some(left) => codec.step_class(left).into(),
-                    None => choose(logits, temperature, dice[1 + head]),
+                    None => choose(w.isa, logits, temperature, never, dice[1 + head]),
                 };
                 drawn.classes[head] = class;
                 if head < 2 {
@@ -229,30 +228,35 @@ fn shortened([x, y]: [i32; 2], longest: f64) -> [i32; 2] {
     }
 }
 
-/// Draws a class with probability softmax(logits / temperature), for a number in [0,1). The logits are used up.
-fn choose(logits: &mut [f32], temperature: f64, unit: f64) -> usize {
-    let most = logits.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
-    let likeliest = logits.iter().position(|&x| x == most).unwrap_or(0);
-    let mut total = 0.0;
-    for x in logits.iter_mut() {
-        *x = ((f64::from(*x - most) / temperature) as f32).exp();
-        total += f64::from(*x);
+/// Draws a class with probability softmax(logits / temperature), but one that is never drawn, for a number in [0,1). The logits are
+/// used up.
+fn choose(isa: Isa, logits: &mut [f32], temperature: f64, never: Option<usize>, unit: f64) -> usize {
+    if let Some(class) = never {
+        logits[class] = f32::NEG_INFINITY;
     }
-    let mut left = unit * total;
+    if temperature != 1.0 {
+        let most = logits.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
+        logits.iter_mut().for_each(|x| *x = (f64::from(*x - most) / temperature) as f32);
+    }
+    math::softmax(isa, logits, 1.0);
+    if let Some(class) = never {
+        logits[class] = 0.0; // what is left of e^-infinity is a number
+    }
+    let mut left = unit;
     for (class, &weight) in logits.iter().enumerate() {
         left -= f64::from(weight);
         if left < 0.0 {
             return class;
         }
     }
-    // Rounding left a little over: the likeliest class, which no mask forbids.
-    likeliest
+    // Rounding left a little over: the likeliest class.
+    let most = logits.iter().fold(0.0, |m: f32, &x| m.max(x));
+    logits.iter().position(|&x| x == most).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::cpu::Isa;
     use crate::config::{Config, DecoderKind};
     use crate::eval::stats::correlation;
     use crate::nn::Layout;
@@ -401,11 +405,14 @@ mod tests {
 
     #[test]
     fn classes_are_drawn_in_proportion() {
-        let logits = [0.0, 2f32.ln(), f32::NEG_INFINITY, 5f32.ln()];
+        let (isa, logits) = (Isa::detect(), [0.0, 2f32.ln(), 9.0, 5f32.ln()]);
+        let draw = |temperature, unit| choose(isa, &mut logits.clone(), temperature, Some(2), unit);
         let mut counts = [0; 4];
-        (0..8000).for_each(|i| counts[choose(&mut logits.clone(), 1.0, (f64::from(i) + 0.5) / 8000.0)] += 1);
+        (0..8000).for_each(|i| counts[draw(1.0, (f64::from(i) + 0.5) / 8000.0)] += 1);
         assert_eq!(counts, [1000, 2000, 0, 5000]);
-        assert_eq!(choose(&mut logits.clone(), 0.01, 0.5), 3);
-        assert_eq!(choose(&mut [f32::NEG_INFINITY, 0.0], 1.0, 1.0 - 1e-17), 1);
+        assert_eq!(draw(0.01, 0.5), 3);
+        // Neither end of what is drawn from leads to what is never drawn.
+        assert_eq!([0.0, 1.0 - 1e-17].map(|unit| choose(isa, &mut [9.0, 0.0, 9.0], 1.0, Some(0), unit)), [1, 2]);
+        assert_eq!(choose(isa, &mut [9.0, 0.0], 1.0, Some(0), 1.0 - 1e-17), 1);
     }
 }
