@@ -10,7 +10,7 @@ use super::obedience::{Asked, median_end_error, obedience};
 use super::pictures::Pictures;
 use super::report::{FeatureRow, Rating, Report, Scale, Score, Sizes};
 use super::resample::Grid;
-use super::seed_scores::seed_scores;
+use super::seed_scores::{FLOORS, seed_scores};
 use super::sequences::Sequences;
 use super::stats::{Interval, mean, median, quantile, sorted};
 use super::{cross::TwoSample, steps};
@@ -113,7 +113,7 @@ pub fn evaluate(inputs: &Inputs, options: &EvalOptions) -> Result<Report> {
                 held_out: sets.real.lengths.len(),
                 generated: sets.generated.lengths.len(),
                 compared: options.half_rows(sets.real.lengths.len() / 2, sets.generated.lengths.len()),
-                floor_rounds: 1,
+                floor_rounds: FLOORS as usize,
                 ..Sizes::default()
             },
             ..Report::default()

@@ -190,7 +190,7 @@ impl Report {
         self.features.iter().take(3)
     }
 
-    /// One JSON object, indented. Error: never for a report made by [`super::evaluate`], whose numbers are finite.
+    /// One JSON object, indented. A number that is not finite, which [`super::evaluate`] makes none of, is null.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).map_err(|e| Error::argument("report", e, "numbers that JSON can hold"))
     }

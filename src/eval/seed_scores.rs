@@ -17,7 +17,7 @@ const NEIGHBOURS: usize = 5;
 
 /// How often real rows are halved for the floors of what is cheap: of a single difference another of the same size is often a small
 /// part.
-const FLOORS: u64 = 5;
+pub(super) const FLOORS: u64 = 5;
 
 /// Scores of what `inputs` has. The floors are of halves of the real rows, and the judged comparison has as many rows: the
 /// seed's MMD is biased by an amount that depends on their number.
@@ -109,8 +109,8 @@ impl Pairs {
 fn latent_scores(inputs: &Inputs, sets: SummarySets, options: &EvalOptions, rng: &mut Rng) -> Result<Vec<Score>> {
     let width = sets.width;
     for (name, values) in [("summaries.real", sets.real), ("summaries.generated", sets.generated)] {
-        if width == 0 || values.len() < 4 * width || values.len() % width != 0 {
-            return Err(Error::argument(name, values.len(), format!("4 or more rows of {width} numbers")));
+        if width == 0 || values.is_empty() || values.len() % width != 0 {
+            return Err(Error::argument(name, values.len(), format!("rows of {width} numbers")));
         }
         all_finite(name, values)?;
     }
@@ -119,6 +119,10 @@ fn latent_scores(inputs: &Inputs, sets: SummarySets, options: &EvalOptions, rng:
     let smallest = rounds.iter().map(|[a, _]| a.len()).fold(usize::MAX, usize::min);
     let (real, made) = (rng.permutation(sets.real.len() / width), rng.permutation(sets.generated.len() / width));
     let count = options.half_rows(smallest, made.len());
+    if count <= NEIGHBOURS {
+        let expected = format!("{} or more of real ones and {} of generated ones", 2 * NEIGHBOURS + 2, NEIGHBOURS + 1);
+        return Err(Error::argument("rows of summaries", format!("{} and {}", real.len(), made.len()), expected));
+    }
     let rows = |x: &[f32], rows: &[usize]| -> Vec<f32> {
         rows[..count].iter().flat_map(|&i| x[i * width..(i + 1) * width].iter().copied()).collect()
     };

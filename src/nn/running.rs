@@ -62,7 +62,10 @@ impl<R: Real> Running<R> {
             state.copy_within((rows - 1) * width.., row * width);
             state.fit((rows - 1) * width);
         };
+        let gates = 4 * self.layers[0].h.len();
         self.layers.iter_mut().flat_map(|state| [&mut state.h, &mut state.c]).for_each(swap);
-        swap(&mut self.layers[0].constant);
+        if self.layers[0].constant.len() == gates {
+            swap(&mut self.layers[0].constant); // a row for each
+        }
     }
 }

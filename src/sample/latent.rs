@@ -215,11 +215,13 @@ impl Model {
         cuda::movements::Movements::new(device, &self.networks, learnt, sizes, tf32).map(Some)
     }
 
-    /// Copies of the model's weights, for products of parts of floats.
+    /// Copies of the model's weights, of which those that decode are for products of parts of floats.
     fn split_weights(&self) -> &Weights<f32> {
         self.sampler().split.get_or_init(|| {
             let mut weights = self.weights.clone();
-            weights.split(self.networks.autoencoder_range.clone());
+            if let Some(net) = self.networks.v6() {
+                weights.split(net.decoder.lstm.layers[0].input.offset..self.networks.autoencoder_range.end);
+            }
             weights
         })
     }
@@ -228,7 +230,10 @@ impl Model {
     pub(super) fn decode_rows(&self, z: &[f32], lengths: &[usize], rounded: bool, pool: &mut Pool) -> Vec<Vec<f32>> {
         let (s, f, norm) = (self.config.summary_dim, self.config.feature_dim, &self.sampler().decoder);
         let order = longest_first(lengths);
-        let (weights, together) = if rounded { (self.split_weights(), tiles::ROWS) } else { (&self.weights, ROWS) };
+        let weights = if rounded { self.split_weights() } else { &self.weights };
+        // Tiles do best with many rows, where there are enough for all threads.
+        let many = rounded && lengths.len() >= 2 * tiles::ROWS * pool.threads();
+        let together = if many { tiles::ROWS } else { ROWS };
         let mut parts: Vec<_> = order.chunks(together).map(|rows| (rows, Vec::new())).collect();
         let Some(net) = self.networks.v6() else { return Vec::new() };
         let traces = Scratch::<Decoding<f32>>::new(pool);

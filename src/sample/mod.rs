@@ -240,14 +240,10 @@ impl Model {
             }
         };
         let unsplit = self.sampler.get().is_none_or(|all| all.split.get().is_none());
-        let split = if self.splits(options) && unsplit { 16 * self.parameters() } else { 0 };
+        let splits = options.allow_amx && self.networks.v6().is_some() && tiles::may_be_fast();
+        let split = if splits && unsplit { 16 * self.parameters() } else { 0 };
         let shared = self.sampler_bytes().saturating_add(decoding).saturating_add(split);
         afford(rows.saturating_mul(self.movement_bytes()).saturating_add(shared), "movements")
-    }
-
-    /// Whether products are those of `tiles`.
-    fn splits(&self, options: &SampleOptions) -> bool {
-        options.allow_amx && self.networks.v6().is_some() && tiles::are_fast()
     }
 
     /// More than so many walks take: points, summary three times, what stands beside them.
@@ -302,7 +298,8 @@ impl Model {
         }
         let summaries = self.draw_summaries(&conditions, options)?;
         let mut pool = Pool::new(workers(options.threads, count));
-        Ok((self.decode_rows(&summaries, &lengths, self.splits(options), &mut pool), lengths))
+        let rounded = options.allow_amx && tiles::are_fast();
+        Ok((self.decode_rows(&summaries, &lengths, rounded, &mut pool), lengths))
     }
 
     /// Scaled conditions (n,C) -> summaries (n,S) from the generator.

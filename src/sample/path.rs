@@ -72,9 +72,6 @@ pub struct Path {
 /// Times that a path is drawn again because it leaves its bounds, takes another time than is allowed, or has no extent.
 const TRIES: u64 = 8;
 
-/// Softmax temperature of the critic's lottery, in standard deviations of the candidates' scores.
-const LOTTERY_TEMPERATURE: f64 = 1.0;
-
 /// Longest duration that can be asked for: an hour.
 const LONGEST_MS: f64 = 3_600_000.0;
 
@@ -230,8 +227,7 @@ impl Model {
         }
         let mean = scores.iter().sum::<f64>() / candidates as f64;
         let deviation = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / candidates as f64).sqrt();
-        let tickets: Vec<f64> =
-            scores.iter().map(|s| ((s - mean) / (LOTTERY_TEMPERATURE * deviation).max(1e-12)).exp()).collect();
+        let tickets: Vec<f64> = scores.iter().map(|s| ((s - mean) / deviation.max(1e-12)).exp()).collect();
         let mut left = Rng::new(options.seed, Stream::PathLottery, index(0)).unit() * tickets.iter().sum::<f64>();
         let winner = tickets.iter().position(|ticket| {
             left -= ticket;

@@ -128,7 +128,7 @@ impl Model {
     }
 
     /// Walks from given summaries z (n,S), as [`Model::encode`] or [`Model::interpolate`] makes them: one each. As in training, noise
-    /// of `summary_noise` is added to them, of each sample its own. `candidates` and `truncation_psi` are not looked at.
+    /// of `summary_noise` is added to them, of each sample its own. `candidates` and `truncation_psi` change nothing.
     ///
     /// # Errors
     /// `Argument` for other shapes, numbers that are not finite, targets or options out of range; `State` for a model that has not

@@ -69,8 +69,7 @@ impl Walking {
         self.position[0] += i64::from(event.x);
         self.position[1] += i64::from(event.y);
         self.ticks += u64::from(event.ticks);
-        let start = codec.time(0, self.phase);
-        let t_ms = codec.time(self.ticks, self.phase) - start;
+        let t_ms = codec.time(self.ticks, self.phase);
         // Ticks below a millisecond can round to the same time.
         let t_ms = t_ms.max(self.points.last().map_or(0.0, |p| p.t_ms) + codec.tick_ms.min(1.0));
         self.points.push(Point { x: self.position[0] as f64, y: self.position[1] as f64, t_ms });
@@ -242,7 +241,7 @@ fn choose(isa: Isa, logits: &mut [f32], temperature: f64, never: Option<usize>, 
     if let Some(class) = never {
         logits[class] = 0.0; // what is left of e^-infinity is a number
     }
-    let mut left = unit;
+    let mut left = unit * logits.iter().map(|&x| f64::from(x)).sum::<f64>();
     for (class, &weight) in logits.iter().enumerate() {
         left -= f64::from(weight);
         if left < 0.0 {

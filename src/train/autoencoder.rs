@@ -65,7 +65,6 @@ impl Model {
             let (batch, lengths) = next.take().unwrap_or_else(|| prepare(iteration));
             waste.add(&lengths);
             let rate = schedule.rate(iteration);
-            self.stages[0].schedule = Some(schedule.clone());
             let meanwhile = || next = (iteration + 1 < iterations).then(|| prepare(iteration + 1));
             let losses = place.step(&mut self.stage1_learner(), c, &batch, At { seed, iteration, rate }, meanwhile)?;
             converged = self.watch(losses, &mut schedule);

@@ -1,8 +1,8 @@
 //! Products of tiles: Intel's AMX.
 //!
 //! A tile holds 16 rows of 64 bytes. One instruction adds to 16 x 16 sums in f32 the products of 16 x 32 and 32 x 16 bfloat16s, as
-//! fast as AVX-512 does a sixteenth of them. A float is taken as the sum of two bfloat16s, its upper and its lower part: 16 bits of
-//! its mantissa's 24. Of the four products of two such sums three are taken; the fourth is less than what was rounded away.
+//! fast as AVX-512 does a sixteenth of them. Subnormals are zeros to it, and sums are rounded to nearest, whatever the thread's
+//! floating-point state.
 //!
 //! Compilers do not know of tiles: nothing but this file touches them, and nothing is left in them.
 
@@ -20,7 +20,8 @@ pub fn is_here() -> bool {
     *HERE.get_or_init(|| has_tiles() && is_permitted())
 }
 
-fn has_tiles() -> bool {
+/// Whether the processor has them.
+pub fn has_tiles() -> bool {
     const BFLOAT16: u32 = 1 << 22;
     const TILES: u32 = 1 << 24;
     __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & (BFLOAT16 | TILES) == BFLOAT16 | TILES
@@ -76,8 +77,9 @@ static SHAPES: Shapes = {
 pub struct Tiles(PhantomData<*const ()>); // of this thread: not Send
 
 impl Tiles {
-    /// Only where [`is_here`].
-    pub fn begin() -> Tiles {
+    /// # Safety
+    /// One at a time on a thread: the end of one is the end of all.
+    pub unsafe fn begin() -> Tiles {
         assert!(is_here());
         // SAFETY: the processor has tiles, this process may use them, and the shapes are 64 bytes that it accepts.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &SHAPES, options(nostack, readonly)) };
@@ -90,8 +92,10 @@ impl Tiles {
         let turns = a[0].len();
         assert!(turns > 0 && a.iter().chain(&b).all(|tiles| tiles.len() == turns), "tiles of each");
         assert!(c_stride >= COLUMNS && c.len() >= (ROWS - 1) * c_stride + COLUMNS, "room for sums");
+        let c0 = c.as_mut_ptr();
+        let c1 = c0.wrapping_add(TILE * c_stride);
         // SAFETY: `begin` has told the processor of the tiles. Every turn reads the two tiles of one Parts of each of a and b, which
-        // have as many as there are turns. What is read and written of c was checked.
+        // have as many as there are turns. What is read and written of c was checked; both pointers are of the one slice.
         unsafe {
             asm!(
                 "test {add}, {add}",
@@ -147,8 +151,8 @@ impl Tiles {
                 b1 = inout(reg) b[1].as_ptr() => _,
                 turns = inout(reg) turns => _,
                 line = in(reg) size_of::<Row>(),
-                c0 = in(reg) c.as_mut_ptr(),
-                c1 = in(reg) c[TILE * c_stride..].as_mut_ptr(),
+                c0 = in(reg) c0,
+                c1 = in(reg) c1,
                 c_stride = in(reg) size_of::<f32>() * c_stride,
                 add = in(reg) usize::from(add),
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,

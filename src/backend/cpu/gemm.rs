@@ -1,7 +1,8 @@
 //! Matrix products on packed right-hand sides.
 //!
 //! An element of the result is one chain of multiply-adds over k, in order, whatever the number of rows
-//! and wherever its row stands in a tile. So a row's result does not depend on its neighbours.
+//! and wherever its row stands in a tile. So a row's result does not depend on its neighbours; nor does that of products by `tiles`,
+//! whose sums are of another order.
 
 use std::ops::Range;
 
@@ -19,7 +20,7 @@ pub struct Packed<R> {
     /// The same numbers in 16 bits each, where they are such: see [`Packed::halve`]. A line is two rows of a panel, a word a
     /// column: see [`two_weights`]. The last row of an odd number is alone, beside zeros.
     half: Vec<Line<u32>>,
-    /// The same numbers in two parts each, where they have been split: see [`Packed::split`]. Of every panel k / DEPTH.
+    /// The same numbers in two parts each, where they have been split: see [`Packed::split`]. Of every panel k / DEPTH, rounded up.
     tiles: Vec<Parts>,
 }
 
@@ -66,6 +67,7 @@ impl<R: Real> Packed<R> {
     /// unpack half as much; their results are those of the rounded numbers, as with more rows.
     pub fn halve(&mut self) {
         self.half.clear();
+        self.tiles.clear();
         self.half.reserve_exact(self.data.len() / self.k.max(1) * self.k.div_ceil(2));
         for panel in self.data.chunks_exact_mut(self.k.max(1)) {
             for rows in panel.chunks_mut(2) {

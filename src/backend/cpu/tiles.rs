@@ -1,5 +1,6 @@
 //! Products of floats that are taken as sums of two bfloat16s: an upper part of 8 bits of the mantissa, and a lower part of the
-//! next 8. Of the four products of two such sums three are added up; the fourth is less than what was rounded away. For machines
+//! next 8. Of the four products of two such sums three are added up; the fourth is at most 2^-16 of the whole, as much as was rounded
+//! away. For machines
 //! with Intel's AMX (`amx`), whose tiles do that several times as fast as AVX-512 multiplies floats.
 
 #[cfg(target_arch = "x86_64")]
@@ -26,7 +27,7 @@ pub type Parts = [[Row; TILE]; 2];
 
 const NOTHING: Parts = [[Row([0; DEPTH]); TILE]; 2];
 
-/// Whether this machine has what makes products of tiles worth their while.
+/// Whether this machine has what makes products of tiles worth their while, and lets this process use it. Asks for that.
 pub fn are_fast() -> bool {
     #[cfg(target_arch = "x86_64")]
     return amx::is_here();
@@ -34,7 +35,16 @@ pub fn are_fast() -> bool {
     false
 }
 
-/// x within 2^-17 of its size, as the sum of two.
+/// Whether [`are_fast`] may be true. Asks for nothing.
+pub fn may_be_fast() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return amx::has_tiles();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// x within 2^-17 of its size, as the sum of two. Of what is above 3.38e38, infinite or no number nothing is promised, and parts below
+/// 1e-38 are lost: weights and activations are far from either.
 #[inline(always)]
 fn parts(x: f32) -> [u16; 2] {
     let nearest = |x: f32| x.to_bits().wrapping_add(0x7fff + (x.to_bits() >> 16 & 1)) >> 16;
@@ -74,7 +84,8 @@ fn split_row<R: Real>(from: &[R], r: usize, tile: &mut Parts) {
 pub(super) fn product<R: Real>(a: Left<R>, b: Panels<R>, c: &mut [R], to: Target<R>) {
     #[cfg(target_arch = "x86_64")]
     if amx::is_here() {
-        let tiles = Tiles::begin();
+        // SAFETY: this is the only place where tiles are used, and what is called below is none.
+        let tiles = unsafe { Tiles::begin() };
         return blocks(a, b, c, to, |a, b, c, c_stride, add| tiles.multiply(a, b, c, c_stride, add));
     }
     blocks(a, b, c, to, multiply);
@@ -140,7 +151,7 @@ fn blocks<R: Real>(
 }
 
 /// Two tiles of rows of the left side times two panels: c, ROWS rows of COLUMNS with so many floats from row to row, is written or
-/// added to. What [`Tiles`] does for machines that have none, slowly.
+/// added to. What [`Tiles`] does, but for the order of sums and subnormals, for machines that have none; slowly.
 fn multiply(a: [&[Parts]; 2], b: [&[Parts]; 2], c: &mut [f32], c_stride: usize, add: bool) {
     for (r, c) in c.chunks_mut(c_stride).take(ROWS).enumerate() {
         for (j, c) in c[..COLUMNS].iter_mut().enumerate() {
@@ -198,7 +209,7 @@ mod tests {
                         let (sum, size) = terms.fold((0.0, 1.0), |(sum, size), x| (sum + x, size + x.abs()));
                         let exact = f64::from(alpha) * sum + if add { f64::from(c0[at]) } else { 0.0 };
                         for got in [best[at], plain[at]] {
-                            // Two roundings of 2^-17 each and a product left out, of 2^-18; and those of sums in f32.
+                            // Two roundings of 2^-17 at most and a product left out of 2^-16 at most.
                             assert!(
                                 (f64::from(got) - exact).abs() < size * 3e-5,
                                 "{m} {k} {n} {alpha} {add}: {got} {exact}"

@@ -71,6 +71,10 @@ impl CutOptions {
             let expected = format!("up to max_points, {}", self.max_points);
             return Err(Error::argument("min_points", self.min_points, expected));
         }
+        if self.min_duration_ms > self.max_duration_ms {
+            let expected = format!("up to max_duration_ms, {}", self.max_duration_ms);
+            return Err(Error::argument("min_duration_ms", self.min_duration_ms, expected));
+        }
         Ok(())
     }
 }
@@ -258,6 +262,8 @@ mod tests {
         let message = |options: CutOptions| options.check().unwrap_err().to_string();
         let few = CutOptions { min_points: 9, max_points: 8, ..CutOptions::default() };
         assert_eq!(message(few), "min_points is 9, expected up to max_points, 8");
+        let short = CutOptions { min_duration_ms: 5000.0, ..CutOptions::default() };
+        assert_eq!(message(short), "min_duration_ms is 5000, expected up to max_duration_ms, 4000");
         for pause_ms in [-1.0, f64::NAN] {
             assert!(message(CutOptions { pause_ms, ..CutOptions::default() }).starts_with("pause_ms is "));
         }
