@@ -21,6 +21,8 @@ const EXACT_TICKS: u32 = 5;
 const MOST_STEP: u32 = 4096;
 const MOST_TICKS: u32 = 4096;
 pub const MOST_CLASSES: usize = 256;
+/// Recorded time steps that are kept of a class.
+const SPANS: usize = 129;
 
 /// Fitted to recordings and stored in the model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,10 @@ pub struct StepCodec {
     /// whole milliseconds only: whether they are those.
     #[serde(alias = "whole_ms", deserialize_with = "count_or_whether")]
     pub per_ms: u32,
+    /// Of each class of ticks, where it holds several or recorded steps are no whole ticks even but for rounding: recorded steps (ms)
+    /// from the shortest to the longest, evenly spread over how many there are. Else nothing: steps take their ticks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans_ms: Vec<Vec<f64>>,
     /// The longest last step: so many times the one before, and so many pixels where it turns by 90 degrees or more.
     #[serde(default = "least_landing")]
     pub landing: [f64; 2],
@@ -202,14 +208,16 @@ impl StepCodec {
             (step.max(e.x.unsigned_abs()).max(e.y.unsigned_abs()), ticks.max(e.ticks))
         });
         let still = movements.iter().flat_map(|m| events(&m.points, tick_ms)).filter(|e| (e.x, e.y) == (0, 0)).count();
-        let codec = StepCodec {
+        let mut codec = StepCodec {
             tick_ms,
             step_edges: edges(EXACT_STEP, magnitudes, step.min(MOST_STEP)),
             tick_edges: edges(EXACT_TICKS, tick_classes, ticks.min(MOST_TICKS)),
             repeats: still * 1000 > count,
             per_ms: per_ms(dts.iter().flatten().copied()),
+            spans_ms: Vec::new(),
             landing: landing(movements, tick_ms),
         };
+        codec.spans_ms = codec.spans(&dts.concat());
         codec.check()?;
         Ok(codec)
     }
@@ -225,6 +233,21 @@ impl StepCodec {
         if let Some(longest) = self.landing.iter().find(|longest| !(**longest >= 1.0 && **longest <= MOST_WAY)) {
             return Err(Error::argument("landing", longest, format!("1 to {MOST_WAY}")));
         }
+        if !self.spans_ms.is_empty() && self.spans_ms.len() != self.tick_classes() {
+            return Err(Error::argument(
+                "spans_ms",
+                self.spans_ms.len(),
+                format!("0 or {} lists", self.tick_classes()),
+            ));
+        }
+        let of_time = |spans: &Vec<f64>| match spans[..] {
+            [] => true,
+            [first, .., last] => spans.len() <= SPANS && spans.is_sorted() && first > 0.0 && last < 1e12,
+            _ => false,
+        };
+        if let Some(spans) = self.spans_ms.iter().find(|spans| !of_time(spans)) {
+            return Err(Error::argument("spans_ms", format!("{spans:?}"), "rising numbers above 0"));
+        }
         if ![0, 1, 10, 100, 1000].contains(&self.per_ms) {
             return Err(Error::argument("per_ms", self.per_ms, "0, 1, 10, 100 or 1000"));
         }
@@ -232,6 +255,27 @@ impl StepCodec {
             return Err(Error::argument("tick_ms", self.tick_ms, "above 0, below 1000000"));
         }
         Ok(())
+    }
+
+    /// What [`StepCodec::spans_ms`] is for these time steps.
+    fn spans(&self, dts: &[f64]) -> Vec<Vec<f64>> {
+        /// So many of a hundred may be off: a clock that falters now and then is a clock.
+        const OFF: usize = 1;
+        let rounding = 1e-6 + if self.per_ms > 0 { 1.0 / f64::from(self.per_ms) } else { 1e-3 * self.tick_ms };
+        let off = |dt: &&f64| (**dt - ticks(**dt, self.tick_ms) * self.tick_ms).abs() > rounding;
+        let mut recorded = vec![Vec::new(); self.tick_classes()];
+        for &dt in dts {
+            recorded[usize::from(self.tick_class(ticks(dt, self.tick_ms) as u32))].push(dt);
+        }
+        let of_class = |(class, mut dts): (usize, Vec<f64>)| {
+            let wide = self.tick_edges[class + 1] - self.tick_edges[class] > 1;
+            if dts.is_empty() || (!wide && dts.iter().filter(off).count() * 100 <= dts.len() * OFF) {
+                return Vec::new();
+            }
+            order::rise(&mut dts);
+            (0..SPANS).map(|k| dts[k * (dts.len() - 1) / (SPANS - 1)]).collect()
+        };
+        recorded.into_iter().enumerate().map(of_class).collect()
     }
 
     /// Number of classes of a step along one axis.
@@ -310,6 +354,20 @@ impl StepCodec {
         Some(walk)
     }
 
+    /// When a step of so many ticks that began at a time (ms) ends by [`StepCodec::spans_ms`], for a number in [0,1). None: by its ticks.
+    pub fn end(&self, began: f64, ticks: u32, unit: impl FnOnce() -> f64) -> Option<f64> {
+        let spans = self.spans_ms.get(usize::from(self.tick_class(ticks))).filter(|spans| !spans.is_empty())?;
+        let place = unit() * (spans.len() - 1) as f64;
+        let k = place as usize;
+        Some(self.nearest_time(began + spans[k] + place.fract() * (spans[k + 1] - spans[k])))
+    }
+
+    /// In whole parts of a millisecond, where recorded times are.
+    pub fn nearest_time(&self, t_ms: f64) -> f64 {
+        let per_ms = f64::from(self.per_ms);
+        if self.per_ms > 0 { (t_ms * per_ms).round() / per_ms } else { t_ms }
+    }
+
     /// Milliseconds after so many ticks; phase in [0,1): where in the smallest part of a millisecond the clock began.
     pub fn time(&self, ticks: u64, phase: f64) -> f64 {
         let (exact, per_ms) = (ticks as f64 * self.tick_ms, f64::from(self.per_ms));
@@ -329,17 +387,29 @@ fn events(points: &[Point], tick_ms: f64) -> impl Iterator<Item = Event> {
     })
 }
 
-/// What 99 % of the movements keep to, and no less than ever.
+/// What the last steps of 99 % of the movements keep to, and no less than ever; those that stand still are none. Where hardly any of
+/// them turns, what is so after a turn is not known: any last step will do.
 fn landing(movements: &[&Movement], tick_ms: f64) -> [f64; 2] {
-    let mut seen = [Vec::new(), Vec::new()];
+    const FEW: usize = 30;
+    let (mut seen, mut any) = ([Vec::new(), Vec::new()], Vec::new());
     for movement in movements {
-        let last = events(&movement.points, tick_ms).fold([Event::default(); 2], |[_, before], event| [before, event]);
+        let (mut last, mut earlier) = ([Event::default(); 2], Event::default());
+        for event in events(&movement.points, tick_ms) {
+            if (event.x, event.y) != (0, 0) {
+                last = [earlier, event];
+            }
+            earlier = event;
+        }
         let [before, last] = last.map(|e| [f64::from(e.x), f64::from(e.y)]);
         let length = |[x, y]: [f64; 2]| x.hypot(y);
+        any.push(length(last));
         match before[0] * last[0] + before[1] * last[1] > 0.0 {
             true => seen[0].push(length(last) / length(before)),
             false => seen[1].push(length(last)),
         }
+    }
+    if seen[1].len() < FEW {
+        seen[1] = any;
     }
     let mut landing = least_landing();
     for (landing, mut seen) in landing.iter_mut().zip(seen) {
@@ -405,7 +475,7 @@ mod tests {
             let many: Vec<Movement> = (0..300).map(|_| movement(steps)).collect();
             StepCodec::fit(&many.iter().collect::<Vec<_>>(), 28, 12).unwrap().landing
         };
-        assert_eq!(landing(&[(45.0, 0.0, 100.0), (255.0, 0.0, 103.0)]), [255.0 / 45.0, 3.0]);
+        assert_eq!(landing(&[(45.0, 0.0, 100.0), (255.0, 0.0, 103.0)]), [255.0 / 45.0, 255.0]);
         assert_eq!(landing(&[(90.0, 0.0, 100.0), (0.0, 40.0, 103.0)]), [3.0, 40.0]);
         assert_eq!(landing(&[(9.0, 0.0, 8.0), (4.0, 0.0, 8.0), (-1.0, 0.0, 8.0)]), [3.0; 2]);
     }
@@ -486,6 +556,54 @@ mod tests {
         let steps: Vec<_> = steps.windows(2).map(|t| (2.0, 1.0, t[1] - t[0])).collect();
         let codec = StepCodec::fit(&[&movement(&steps)], 28, 12).unwrap();
         assert_eq!((codec.per_ms, [1, 2, 3].map(|ticks| codec.time(ticks, 0.5))), (10, [8.3, 16.7, 25.0]));
+    }
+
+    /// Of a clock that trembles, one whose last step of each movement is another, and several at once: steps are drawn as recorded, not
+    /// as whole ticks. Of clocks that only round their ticks nothing is kept of what is one tick.
+    #[test]
+    fn time_steps_of_no_clock_are_those_recorded() {
+        let of = |dt: &dyn Fn(usize) -> f64| {
+            let dts: Vec<f64> = (0..3000).map(dt).collect();
+            let steps: Vec<_> = dts.iter().map(|&dt| (2.0, 1.0, dt)).collect();
+            let codec = StepCodec::fit(&[&movement(&steps)], 28, 12).unwrap();
+            codec.check().unwrap();
+            (codec, dts)
+        };
+        let tremble = |i: usize| ((8.0 + ((i * 7919 % 101) as f64 - 50.0) / 25.0) * 10.0).round() / 10.0;
+        let touch = |i: usize| if i % 20 == 19 { 4.0 } else { 50.0 / 3.0 };
+        let clocks = |i: usize| [1.0, 2.0, 8.0, 16.0, 17.0, 17.0][i / 500];
+        for dt in [&tremble as &dyn Fn(usize) -> f64, &touch, &clocks] {
+            let (codec, recorded) = of(dt);
+            let unit = |i: usize| (i * 7919 % 3001) as f64 / 3001.0;
+            let drawn = recorded.iter().enumerate().map(|(i, &dt)| {
+                let ticks = ticks(dt, codec.tick_ms) as u32;
+                codec.end(0.0, ticks, || unit(i)).unwrap_or(f64::from(ticks) * codec.tick_ms)
+            });
+            let [drawn, recorded] = [drawn.collect(), recorded].map(|mut x: Vec<f64>| {
+                order::rise(&mut x);
+                x
+            });
+            // Ticks of clocks that round are up to two thirds of a millisecond off.
+            let near = drawn.iter().zip(&recorded).filter(|(a, b)| (*a - *b).abs() < 0.7).count();
+            assert!(near >= 2900, "{near} of 3000");
+        }
+        let rounded =
+            |hz: f64| move |i: usize| ((i + 1) as f64 * 1000.0 / hz).round() - (i as f64 * 1000.0 / hz).round();
+        let falters = |i: usize| if i == 9 { 12.0 } else { 8.0 };
+        for dt in [&rounded(64.0) as &dyn Fn(usize) -> f64, &rounded(144.0), &rounded(125.0), &falters] {
+            let codec = of(dt).0;
+            assert_eq!(codec.end(0.0, 1, || 0.5), None, "{codec:?}");
+        }
+    }
+
+    /// What stands still at the end has landed before; and where no last step turns, one after a turn may be as long as any.
+    #[test]
+    fn the_last_step_is_the_last_that_moves() {
+        let touch = movement(&[(30.0, 0.0, 16.0), (20.0, 0.0, 16.0), (12.0, 0.0, 16.0), (0.0, 0.0, 16.0)]);
+        assert_eq!(StepCodec::fit(&[&touch], 28, 12).unwrap().landing, [3.0, 12.0]);
+        let turned = movement(&[(30.0, 0.0, 16.0), (0.0, 5.0, 16.0)]);
+        let all: Vec<&Movement> = std::iter::repeat_n(&touch, 900).chain(std::iter::repeat_n(&turned, 40)).collect();
+        assert_eq!(StepCodec::fit(&all, 28, 12).unwrap().landing, [3.0, 5.0]);
     }
 
     /// Files of versions that knew whole milliseconds only.

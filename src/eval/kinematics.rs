@@ -19,6 +19,9 @@ pub const STRAIGHT: usize = 2;
 /// Where the duration stands.
 pub const DURATION: usize = 0;
 
+/// Where the side that the way bends to stands.
+pub const DEVIATION_SIDE: usize = 5;
+
 /// Names in the order of [`kinematics`], with the unit as the ending.
 pub const NAMES: [&str; COUNT] = [
     "duration_ms",

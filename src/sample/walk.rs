@@ -48,6 +48,8 @@ pub struct Walking {
     /// Whole pixels and ticks since the start.
     position: [i64; 2],
     ticks: u64,
+    /// By how much time is later than ticks say: some steps have times of their own.
+    shift_ms: f64,
     phase: f64,
     rng: Rng,
     pub points: Vec<Point>,
@@ -62,16 +64,23 @@ impl Walking {
         let place = Place { left: target, distance, ..Place::default() };
         let mut points = Vec::with_capacity(most_points);
         points.push(Point::default());
-        Walking { place, arrived: false, position: [0; 2], ticks: 0, phase, rng, points }
+        Walking { place, arrived: false, position: [0; 2], ticks: 0, shift_ms: 0.0, phase, rng, points }
     }
 
     pub(super) fn go(&mut self, event: Event, codec: &StepCodec) {
         self.position[0] += i64::from(event.x);
         self.position[1] += i64::from(event.y);
         self.ticks += u64::from(event.ticks);
-        let t_ms = codec.time(self.ticks, self.phase);
-        // Ticks below a millisecond can round to the same time.
-        let t_ms = t_ms.max(self.points.last().map_or(0.0, |p| p.t_ms) + codec.tick_ms.min(1.0));
+        let before = self.points.last().map_or(0.0, |p| p.t_ms);
+        let by_ticks = codec.nearest_time(codec.time(self.ticks, self.phase) + self.shift_ms);
+        let t_ms = match codec.end(before, event.ticks, || Dice::throw(&self.rng, self.place.index).0[6]) {
+            Some(end) => {
+                self.shift_ms += end - by_ticks;
+                end.max(before + 1e-3)
+            }
+            // Ticks below a millisecond can round to the same time.
+            None => by_ticks.max(before + codec.tick_ms.min(1.0)),
+        };
         self.points.push(Point { x: self.position[0] as f64, y: self.position[1] as f64, t_ms });
         self.place = self.place.after(event);
     }
@@ -271,7 +280,15 @@ mod tests {
         let w = Weights::new(Isa::detect(), &layout, params.iter().map(|x| size * x).collect());
         let edges = vec![0, 1000, 2000, 3000];
         let (step_edges, tick_edges) = (edges.clone(), edges);
-        let codec = StepCodec { tick_ms: 1.0, step_edges, tick_edges, repeats: true, per_ms: 0, landing: [3.0; 2] };
+        let codec = StepCodec {
+            tick_ms: 1.0,
+            step_edges,
+            tick_edges,
+            repeats: true,
+            per_ms: 0,
+            spans_ms: vec![],
+            landing: [3.0; 2],
+        };
         (walker, w, codec, c)
     }
 

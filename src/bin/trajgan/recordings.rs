@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use trajgan::data::{PrepareReport, ReadReport};
+use trajgan::eval::kinematics::{COUNT, DEVIATION_SIDE, DURATION, STRAIGHT, kinematics};
+use trajgan::eval::stats::{correlation, mean, std};
 use trajgan::{Config, Dataset, Model, Movement, Point};
 
 use crate::console::Console;
@@ -122,8 +124,61 @@ pub fn sparse(train: &[&Movement], mirrored: bool) -> Vec<String> {
     let rare = |&k: &usize| (directions[k] as f64) < SHARE * all as f64;
     let rare: Vec<&str> = (0..NAMES.len()).filter(rare).map(|k| NAMES[k]).collect();
     let unseen = format!("next to no movement goes {}: there, generated ones are a guess", rare.join(", "));
-    let told = [(count < FEW).then_some(few), (!rare.is_empty()).then_some(unseen)];
+    let parts = "positions are parts of pixels, and generated ones will be whole: that tells them apart";
+    let told = [
+        (count < FEW).then_some(few),
+        (!rare.is_empty()).then_some(unseen),
+        (!in_pixels(train)).then(|| parts.to_owned()),
+        one_sided(train).filter(|_| mirrored),
+    ];
     told.into_iter().flatten().collect()
+}
+
+/// Whether nearly all positions are whole pixels from the first.
+fn in_pixels(movements: &[&Movement]) -> bool {
+    let steps = movements.iter().flat_map(|m| m.points.windows(2)).flat_map(|p| [p[1].x - p[0].x, p[1].y - p[0].y]);
+    let [whole, all] =
+        steps.fold([0, 0], |[whole, all], d| [whole + usize::from((d - d.round()).abs() < 1e-6), all + 1]);
+    whole * 100 >= all * 99
+}
+
+/// What mirror images would make untrue: that one way takes longer than its mirror image, or that movements bend to one side.
+fn one_sided(movements: &[&Movement]) -> Option<String> {
+    /// Too few say nothing.
+    const FEWEST: usize = 100;
+    /// Correlation of durations with the direction; share of movements that bend to one side.
+    const TIED: f64 = 0.3;
+    const BENT: f64 = 0.75;
+    let features: Vec<[f64; COUNT]> = movements.iter().map(|m| kinematics(&m.points, None)).collect();
+    let bent = features.iter().filter(|f| f[STRAIGHT] > 20.0).map(|f| f[DEVIATION_SIDE]).filter(|side| *side != 0.0);
+    let bent: Vec<f64> = bent.map(|side| f64::from(side > 0.0)).collect();
+    let right = mean(&bent);
+    let instead = "mirror images make both alike: --set augment_mirror=false keeps it";
+    if bent.len() >= FEWEST && !(1.0 - BENT..=BENT).contains(&right) {
+        let (share, side) = if right > 0.5 { (right, "right") } else { (1.0 - right, "left") };
+        return Some(format!("{:.0} % of the movements bend to the {side} of their way; {instead}", 100.0 * share));
+    }
+    // Durations beyond what the distance explains.
+    let moving = features.iter().zip(movements).filter(|(f, _)| f[STRAIGHT] >= 1.0 && f[DURATION] > 0.0);
+    let rows: Vec<([f64; 2], [f64; 2])> =
+        moving.map(|(f, m)| ([f[STRAIGHT].ln(), f[DURATION].ln()], m.target().map(|x| x / f[STRAIGHT]))).collect();
+    let [distance, time] = [0, 1].map(|k| rows.iter().map(|row| row.0[k]).collect::<Vec<f64>>());
+    let slope = if std(&distance) > 0.0 { correlation(&distance, &time) * std(&time) / std(&distance) } else { 0.0 };
+    let rest: Vec<f64> = distance.iter().zip(&time).map(|(d, t)| t - slope * d).collect();
+    let ways = [("right", "left"), ("down", "up")].into_iter().enumerate().filter_map(|(axis, (ahead, back))| {
+        let along: Vec<f64> = rows.iter().map(|row| row.1[axis]).collect();
+        let tied = correlation(&along, &rest);
+        let of = |sign: f64| {
+            let rest = along.iter().zip(&rest).filter(|(along, _)| **along * sign > 0.5).map(|(_, rest)| *rest);
+            mean(&rest.collect::<Vec<f64>>())
+        };
+        let times = (of(1.0) - of(-1.0)).exp();
+        let (slow, fast, times) = if times > 1.0 { (ahead, back, times) } else { (back, ahead, 1.0 / times) };
+        (rows.len() >= FEWEST && tied.abs() > TIED).then(|| {
+            format!("movements that go {slow} take {times:.1} times as long as those that go {fast} as far; {instead}")
+        })
+    });
+    ways.into_iter().next()
 }
 
 /// Where the movements went.
