@@ -147,6 +147,42 @@ fn what_recordings_say_little_of_is_told() {
     assert_eq!(warnings(&["v6", "few.jsonl", "--set", "quality_min_length=3"]), [""; 0]);
 }
 
+/// What mirror images would make untrue, and what whole pixels cannot say.
+#[test]
+fn what_a_closed_loop_would_lose_is_told() {
+    let folder = workplace();
+    let folder = folder.path();
+    let warnings = |name: &str, more: &[&str], line: &dyn Fn(i32) -> String| {
+        fs::write(folder.join(name), (0..700).map(line).collect::<String>()).unwrap();
+        let train = ["train", name, "--config", "small.toml", "--iterations", "1", "--decoder", "closed-loop"];
+        let said = good(folder, &[&train[..], more].concat());
+        said.lines().filter_map(|line| line.strip_prefix("Warning: ").map(str::to_owned)).collect::<Vec<_>>()
+    };
+    // 100 to 300 px in one of eight directions, in steps of so many ms, bent to a side.
+    let line = |i: i32, dt: f64, side: f64, unit: f64| {
+        let (length, angle) = (f64::from(100 + i * 37 % 201), f64::from(i % 8) * std::f64::consts::FRAC_PI_4);
+        let at = |k: usize| [0.0, 0.4, 0.8, 1.0][k] * length;
+        let bend = |k: usize| [0.0, 8.0, 4.0, 0.0][k] * side;
+        let pixel = |x: f64| (x / unit).round() * unit;
+        let x: Vec<f64> = (0..4).map(|k| pixel(at(k) * angle.cos() - bend(k) * angle.sin())).collect();
+        let y: Vec<f64> = (0..4).map(|k| pixel(at(k) * angle.sin() + bend(k) * angle.cos())).collect();
+        let t: Vec<f64> = (0..4).map(|k| f64::from(k) * dt).collect();
+        format!("{{\"x\":{x:?},\"y\":{y:?},\"t\":{t:?}}}\n")
+    };
+    let alternate = |i: i32| if i / 8 % 2 == 0 { 1.0 } else { -1.0 };
+    let slower = |i: i32| if matches!(i % 8, 3..=5) { 16.0 } else { 8.0 };
+    let instead = "mirror images make both alike: --set augment_mirror=false keeps it";
+    let left = format!("movements that go left take 2.0 times as long as those that go right as far; {instead}");
+    assert_eq!(warnings("even.jsonl", &[], &|i| line(i, 8.0, alternate(i), 1.0)), [""; 0]);
+    assert_eq!(warnings("left.jsonl", &[], &|i| line(i, slower(i), alternate(i), 1.0)), [left]);
+    let apart = ["--set", "augment_mirror=false"];
+    assert_eq!(warnings("left.jsonl", &apart, &|i| line(i, slower(i), alternate(i), 1.0)), [""; 0]);
+    let bent = format!("100 % of the movements bend to the right of their way; {instead}");
+    assert_eq!(warnings("bent.jsonl", &[], &|i| line(i, 8.0, 1.0, 1.0)), [bent]);
+    let parts = "positions are parts of pixels, and generated ones will be whole: that tells them apart";
+    assert_eq!(warnings("parts.jsonl", &[], &|i| line(i, 8.0, alternate(i), 0.25)), [parts]);
+}
+
 /// TOML has no whole numbers from 2^63 on; seeds go to 2^64.
 #[test]
 fn seeds_of_64_bits_go_on() {
