@@ -218,6 +218,9 @@ impl StepCodec {
             landing: landing(movements, tick_ms),
         };
         codec.spans_ms = codec.spans(&dts.concat());
+        if codec.spans_ms.iter().all(Vec::is_empty) {
+            codec.spans_ms.clear();
+        }
         codec.check()?;
         Ok(codec)
     }
@@ -246,7 +249,8 @@ impl StepCodec {
             _ => false,
         };
         if let Some(spans) = self.spans_ms.iter().find(|spans| !of_time(spans)) {
-            return Err(Error::argument("spans_ms", format!("{spans:?}"), "rising numbers above 0"));
+            let got = format!("{} numbers from {:?} to {:?}", spans.len(), spans.first(), spans.last());
+            return Err(Error::argument("spans_ms", got, format!("2 to {SPANS} rising ones above 0")));
         }
         if ![0, 1, 10, 100, 1000].contains(&self.per_ms) {
             return Err(Error::argument("per_ms", self.per_ms, "0, 1, 10, 100 or 1000"));
@@ -265,7 +269,8 @@ impl StepCodec {
         let off = |dt: &&f64| (**dt - ticks(**dt, self.tick_ms) * self.tick_ms).abs() > rounding;
         let mut recorded = vec![Vec::new(); self.tick_classes()];
         for &dt in dts {
-            recorded[usize::from(self.tick_class(ticks(dt, self.tick_ms) as u32))].push(dt);
+            let longest = f64::from(MOST_TICKS) * self.tick_ms;
+            recorded[usize::from(self.tick_class(ticks(dt, self.tick_ms) as u32))].push(dt.min(longest));
         }
         let of_class = |(class, mut dts): (usize, Vec<f64>)| {
             let wide = self.tick_edges[class + 1] - self.tick_edges[class] > 1;

@@ -16,6 +16,9 @@ const EPOCHS: usize = 20;
 /// Share of the rows that the judges do not train on.
 const TEST: f64 = 0.2;
 
+/// Two sets that are told apart, or not.
+pub(super) type Pair = (OwnedSequences, OwnedSequences);
+
 /// One number of several runs.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Runs {
@@ -69,18 +72,15 @@ impl EvalOptions {
     }
 }
 
-/// (real, generated) and (half, other half) of the real rows, each pair of equal lengths and all of one size.
-pub(super) fn judges(
-    pair: &(OwnedSequences, OwnedSequences),
-    halves: &(OwnedSequences, OwnedSequences),
-    options: &EvalOptions,
-) -> Judges {
+/// (real, generated) and halves of the real rows, each pair of equal lengths and all of one size. Each run has the next of the halves:
+/// what one of them happens to differ in, a judge learns in every run.
+pub(super) fn judges(pair: &Pair, halves: &[Pair], options: &EvalOptions) -> Judges {
     let runs = options.judge_runs();
-    let pairs = [pair, halves];
     // Three trainings a run and pair, each on its own: any thread may take any of them.
     let results = parallel::map(2 * runs * 3, options.threads, |job| {
-        let (x, y) = pairs[job / (3 * runs)];
-        one(x.view(), y.view(), job % 3, job / 3 % runs, options.seed)
+        let run = job / 3 % runs;
+        let (x, y) = if job < 3 * runs { pair } else { &halves[run % halves.len()] };
+        one(x.view(), y.view(), job % 3, run, options.seed)
     });
     let verdict = |which: usize| {
         let of = |job: usize, most: f64, value: &dyn Fn(&[f64; 2]) -> f64| {

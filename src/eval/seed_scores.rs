@@ -2,7 +2,7 @@
 
 use super::evaluate::{EvalOptions, FEWEST, FeatureSets, Inputs, SummarySets, score};
 use super::floor::{halves, pick};
-use super::judges::{Judges, judges};
+use super::judges::{Judges, Pair, judges};
 use super::kernel::Rows;
 use super::neighbours::{Neighbours, prdc};
 use super::report::{Scale, Score};
@@ -53,8 +53,6 @@ fn real_halves(inputs: &Inputs, count: usize, options: &EvalOptions, round: u64,
     [order[..count / 2].to_vec(), order[count / 2..count / 2 * 2].to_vec()]
 }
 
-type Pair = (OwnedSequences, OwnedSequences);
-
 /// (real, generated), and halves of the real rows, all of one size, each pair of equal lengths.
 struct Pairs {
     judged: Pair,
@@ -102,7 +100,7 @@ impl Pairs {
 
     fn judges(&self, options: &EvalOptions) -> Judges {
         let some = |pair: &Pair| equal_lengths(pair.0.view(), pair.1.view(), options.judge_rows());
-        judges(&some(&self.judged), &some(&self.floors[0]), options)
+        judges(&some(&self.judged), &self.floors.iter().map(some).collect::<Vec<_>>(), options)
     }
 }
 
