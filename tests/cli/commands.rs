@@ -185,6 +185,11 @@ fn path_and_evaluate_use_a_model() {
     good(folder, &["path", "10.5,2", "90,2", "--model", &model, "--fractions"]);
     let forced = trajgan(folder, &["path", "0,0", "400,0", "--model", &model, "--max-duration", "20"]);
     assert!(text(&forced.stderr).contains("forced into the bounds or the duration, and show it: 1"));
+    let wild = ["path", "0,0", "200,0", "--model", &model, "--count", "5", "--temperature", "50"];
+    let said = text(&trajgan(folder, &wild).stderr);
+    assert!(said.contains("Paths that took all 48 points of max_seq_len, most of them strayed: "), "{said}");
+    let polled = trajgan(folder, &[&wild[..], &["--polling", "500"]].concat());
+    assert!(!text(&polled.stderr).contains("strayed"), "it cannot be told from polled points");
     let astronomic = ["path", "100,200", "-50,350", "--model", &model, "--count", "1000000000000000000"];
     let said = refused(folder, &astronomic, 2);
     assert!(said.contains("--count 1000000000000000000: there is no memory for so many"), "{said}");

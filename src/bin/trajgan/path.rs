@@ -124,6 +124,12 @@ pub fn run(args: &Args) -> Result<()> {
         let note = format!("Paths that were forced into the bounds or the duration, and show it: {forced}.");
         Console { json: true }.line(&note);
     }
+    let strayed = model.out_of_points(paths.iter().map(|path| path.points.len()));
+    if strayed > 0 && args.polling == 0.0 {
+        let most = model.config().max_seq_len;
+        let note = format!("Paths that took all {most} points of max_seq_len, most of them strayed: {strayed}.");
+        Console { json: true }.line(&note);
+    }
     say("movement,t_ms,x,y");
     for (i, path) in paths.iter().enumerate() {
         path.points.iter().for_each(|p| say(&format!("{i},{},{},{}", thousandth(p.t_ms), p.x, p.y)));
