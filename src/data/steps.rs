@@ -218,9 +218,6 @@ impl StepCodec {
             landing: landing(movements, tick_ms),
         };
         codec.spans_ms = codec.spans(&dts.concat());
-        if codec.spans_ms.iter().all(Vec::is_empty) {
-            codec.spans_ms.clear();
-        }
         codec.check()?;
         Ok(codec)
     }
@@ -280,7 +277,8 @@ impl StepCodec {
             order::rise(&mut dts);
             (0..SPANS).map(|k| dts[k * (dts.len() - 1) / (SPANS - 1)]).collect()
         };
-        recorded.into_iter().enumerate().map(of_class).collect()
+        let spans: Vec<_> = recorded.into_iter().enumerate().map(of_class).collect();
+        if spans.iter().all(Vec::is_empty) { Vec::new() } else { spans }
     }
 
     /// Number of classes of a step along one axis.

@@ -18,7 +18,7 @@ use crate::model::pooler::PoolerTrace;
 use crate::model::sequence::SequenceTrace;
 use crate::nn::steps::longest_first;
 use crate::nn::{Steps, Weights};
-use crate::train::shards::{Batch, ROWS, SequenceShard, workers};
+use crate::train::shards::{Batch, ROWS, SequenceShard, together, workers};
 
 /// Through the encoder, or through v6's expander and decoder.
 #[derive(Clone, Copy)]
@@ -123,11 +123,11 @@ impl Model {
     /// its gates, its cell and its output; on the way out what an expander that does not go by steps has of each.
     pub(super) fn working_bytes(&self, way: Way, rows: usize, longest: usize, threads: usize) -> usize {
         let c = &self.config;
-        let (numbers, together) = match way {
+        let (numbers, most) = match way {
             Way::In => (8 * c.encoder_num_layers * c.encoder_hidden_dim + 2 * c.latent_dim, ROWS),
             Way::Out => (4 * c.expander_hidden_dim + c.latent_dim + c.feature_dim + POSITIONS, tiles::ROWS),
         };
-        (workers(threads, rows) * together.min(rows)).saturating_mul(4 * numbers * longest)
+        (workers(threads, rows) * most.min(rows)).saturating_mul(4 * numbers * longest)
     }
 
     /// Summaries (n,S) of a batch, in the order that its rows were given in.
@@ -231,10 +231,9 @@ impl Model {
         let (s, f, norm) = (self.config.summary_dim, self.config.feature_dim, &self.sampler().decoder);
         let order = longest_first(lengths);
         let weights = if rounded { self.split_weights() } else { &self.weights };
-        // Tiles do best with many rows, where there are enough for all threads.
-        let many = rounded && lengths.len() >= 2 * tiles::ROWS * pool.threads();
-        let together = if many { tiles::ROWS } else { ROWS };
-        let mut parts: Vec<_> = order.chunks(together).map(|rows| (rows, Vec::new())).collect();
+        let most = if rounded { tiles::ROWS } else { ROWS };
+        let mut parts: Vec<_> =
+            order.chunks(together(lengths.len(), most, pool.threads())).map(|rows| (rows, Vec::new())).collect();
         let Some(net) = self.networks.v6() else { return Vec::new() };
         let traces = Scratch::<Decoding<f32>>::new(pool);
         pool.for_each(&mut parts, |worker, _, (rows, out)| {

@@ -15,7 +15,7 @@ use crate::data::steps::{MOST_WAY, condition};
 use crate::error::{Error, Result, all_finite};
 use crate::model::{Autoencoder, Model};
 use crate::rng::{Rng, Stream};
-use crate::train::shards::{ROWS, row_ranges, workers};
+use crate::train::shards::{row_ranges, together, workers};
 
 impl Model {
     /// Walks of the closed-loop decoder to targets in whole pixels from (0, 0): exact ends, own lengths and times.
@@ -172,7 +172,7 @@ impl Model {
         };
         let (s, weights) = (self.config.summary_dim, self.sampling_weights());
         let mut pool = Pool::new(workers(options.threads, targets.len()));
-        let rows = if targets.len() < 2 * TOGETHER * pool.threads() { ROWS } else { TOGETHER };
+        let rows = together(targets.len(), TOGETHER, pool.threads());
         let mut parts: Vec<_> = row_ranges(targets.len(), rows).into_iter().map(|rows| (rows, Vec::new())).collect();
         pool.for_each(&mut parts, |_, _, (rows, out)| {
             let mut z = summaries[rows.start * s..rows.end * s].to_vec();

@@ -96,6 +96,12 @@ pub fn workers(threads: usize, rows: usize) -> usize {
     thread_count(threads).min(rows.div_ceil(ROWS)).max(1)
 }
 
+/// Rows that a thread takes on at a time, where a row's result does not depend on those beside it: `most`, if there are enough for all
+/// threads, else a shard's.
+pub fn together(rows: usize, most: usize, threads: usize) -> usize {
+    if rows < 2 * most * threads { ROWS } else { most }
+}
+
 /// sum[range], which is the first shard's gradient, += those of the other shards, in their order. Returns its Euclidean norm, and
 /// that of params[range].
 pub fn reduce(

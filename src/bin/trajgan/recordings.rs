@@ -129,7 +129,7 @@ pub fn sparse(train: &[&Movement], mirrored: bool) -> Vec<String> {
         (count < FEW).then_some(few),
         (!rare.is_empty()).then_some(unseen),
         (!in_pixels(train)).then(|| parts.to_owned()),
-        one_sided(train).filter(|_| mirrored),
+        mirrored.then(|| one_sided(train)).flatten(),
     ];
     told.into_iter().flatten().collect()
 }
